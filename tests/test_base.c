@@ -125,8 +125,8 @@ START_TEST(defect_is_one_line_and_exit_70)
 	ck_assert_int_gt(n, 0);
 	text[n] = '\0';
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 70, "status %d", status);
-	ck_assert_msg(strstr(text, "child != 0\n") != NULL && strchr(text, '\n') == text + n - 1, "'%s'",
-	              text);
+	ck_assert_msg(strstr(text, "child != 0\n") != NULL && strchr(text, '\n') == text + n - 1,
+	              "'%s'", text);
 }
 END_TEST
 
@@ -365,8 +365,10 @@ START_TEST(uids_of_threads_differ)
 	for (int i = 0; i < THREADS; i++)
 		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
 	qsort(uids, n, sizeof *uids, compare_uids);
-	for (size_t i = 1; i < n; i++)
-		ck_assert_msg(strcmp(uids[i - 1].text, uids[i].text) != 0, "twice %s", uids[i].text);
+	for (size_t i = 1; i < n; i++) {
+		if (strcmp(uids[i - 1].text, uids[i].text) == 0)
+			ck_abort_msg("twice %s", uids[i].text); /* an assert writes to a file each time */
+	}
 	free(uids);
 }
 END_TEST
@@ -374,7 +376,7 @@ END_TEST
 START_TEST(uid_is_of_rfc_9562)
 {
 	char last[16] = "";
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 2000; i++) {
 		struct mer_uid uid;
 		int64_t before = mer_time_now_ms();
 		mer_uid_new(&uid);

@@ -13,7 +13,10 @@ static inline bool reference_whole(const unsigned char *bytes, size_t n)
 	static const struct {
 		unsigned mask, mark;
 		uint32_t first; /* the lowest code point that needs this length */
-	} forms[] = { { 0, 1, 0 }, { 0x80, 0, 0 }, { 0xE0, 0xC0, 0x80 }, { 0xF0, 0xE0, 0x800 },
+	} forms[] = { { 0, 1, 0 },
+		          { 0x80, 0, 0 },
+		          { 0xE0, 0xC0, 0x80 },
+		          { 0xF0, 0xE0, 0x800 },
 		          { 0xF8, 0xF0, 0x10000 } };
 	if (n < 1 || n > 4 || (bytes[0] & forms[n].mask) != forms[n].mark)
 		return false;

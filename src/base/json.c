@@ -21,7 +21,7 @@ enum mer_status mer_json_parse(const char *what, const char *text, size_t len, j
 		return mer_fail(err, MER_ENOMEM, "out of memory for %s", what);
 	if (json == NULL)
 		return mer_fail(err, MER_EINPUT, "%s is not JSON: line %d, column %d: %s", what,
-		                cause.line < 1 ? 1 : cause.line, cause.column < 0 ? 0 : cause.column,
+		                cause.line < 1 ? 1 : cause.line, cause.column < 1 ? 1 : cause.column,
 		                cause.text);
 	*out = json;
 	return MER_OK;

@@ -1,0 +1,171 @@
+/*
+ * What can be asked of the metadata database: the queries, their arguments and their rows.
+ *
+ * Row structs hold no NULL: a missing text is "", a missing number what the comment says. Times are
+ * RFC 3339 in UTC. Each backend has its own text for a query; src/dal/queries.c says how to add one.
+ */
+#ifndef MER_QUERIES_H
+#define MER_QUERIES_H
+
+#include <mer/buf.h>
+#include <stdint.h>
+
+enum mer_query {
+	/* the ledger: struct mer_ledger_row, by number */
+	MER_Q_LEDGER_EXISTS, /* struct mer_count_row: 0 or 1; ask before the others */
+	MER_Q_LEDGER_CREATE, /* makes the table unless it is there */
+	MER_Q_LEDGER,        /* no arguments */
+	MER_Q_LEDGER_INSERT, /* num name sha256 canonical_sha256 duration_ms applied_by tool_version */
+	MER_Q_LEDGER_MAX,    /* struct mer_count_row: highest number below 1000, 0 without any */
+
+	/* servers: struct mer_server_row, by name */
+	MER_Q_SERVERS,
+	MER_Q_SERVER_BY_NAME, /* name */
+	MER_Q_SERVER_INSERT,  /* uid name kind host port user params */
+	MER_Q_SERVER_UPDATE,  /* uid host port user params */
+	MER_Q_SERVER_DELETE,  /* uid */
+
+	/* models: struct mer_model_row, by name */
+	MER_Q_MODELS,
+	MER_Q_MODEL_BY_NAME, /* name */
+	MER_Q_MODEL_INSERT,  /* uid name summary */
+	MER_Q_MODEL_UPDATE,  /* uid summary */
+	MER_Q_MODEL_DELETE,  /* uid; its deployments and weights go too, its runs stay */
+
+	/* deployments: struct mer_deployment_row, by model, priority, name */
+	MER_Q_DEPLOYMENTS,        /* model name, "" for all */
+	MER_Q_RESOLVE,            /* model name: the enabled ones in the order to try them */
+	MER_Q_DEPLOYMENT_INSERT,  /* uid name model_uid server_uid protocol workdir argv train env params
+	                             limits max_workers idle_ms timeout_ms start_timeout_ms priority */
+	MER_Q_DEPLOYMENT_UPDATE,  /* uid server_uid protocol workdir argv train env params limits
+	                             max_workers idle_ms timeout_ms start_timeout_ms priority */
+
+	/* weights: struct mer_weights_row, newest first */
+	MER_Q_WEIGHTS, /* model name */
+
+	/* runs: struct mer_run_row, newest first */
+	MER_Q_RUNS,        /* model or "", status or "", since (time) or "", limit */
+	MER_Q_RUN_BY_UID,  /* request uid */
+	MER_Q_RUN_INSERT,  /* struct mer_run_open, by mer_run_open_args() */
+	MER_Q_RUN_CLOSE,   /* struct mer_run_close, by mer_run_close_args() */
+	MER_Q_RUNS_LOST,   /* owner uid: its open runs become lost */
+
+	/* owners: struct mer_owner_row */
+	MER_Q_OWNERS,       /* with the number of their open runs */
+	MER_Q_OWNER_INSERT, /* uid host pid program */
+	MER_Q_OWNER_DELETE, /* uid */
+
+	MER_Q_COUNT
+};
+
+struct mer_count_row {
+	int64_t count;
+};
+
+struct mer_ledger_row {
+	int64_t num;
+	const char *name;
+	const char *sha256, *canonical_sha256;
+	const char *applied_at;
+	int64_t duration_ms;
+	const char *applied_by, *tool_version;
+	const char *state; /* applied; started: a no-transaction script that did not end */
+};
+
+struct mer_server_row {
+	const char *uid, *name;
+	const char *kind; /* local ssh http */
+	const char *host;
+	int64_t port; /* 0: the kind's own */
+	const char *user;
+	const char *params; /* JSON object */
+	const char *created_at, *updated_at;
+};
+
+struct mer_model_row {
+	const char *uid, *name, *summary;
+	int64_t feedback;    /* 1 on, 0 off */
+	int64_t deployments; /* how many */
+	const char *created_at, *updated_at;
+};
+
+struct mer_deployment_row {
+	const char *uid, *name;
+	const char *model_uid, *model;
+	const char *server_uid, *server, *server_kind;
+	const char *protocol; /* once token frame */
+	const char *workdir;
+	const char *argv;   /* JSON array of strings */
+	const char *train;  /* the same, or "" */
+	const char *env;    /* JSON object of strings */
+	const char *params; /* JSON object: protocol details, flags */
+	const char *limits; /* JSON object: max_output, max_queue */
+	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority;
+	const char *weights_uid, *weights_version, *weights_path; /* active ones, or "" */
+	const char *updated_at;
+};
+
+struct mer_weights_row {
+	const char *uid, *model;
+	const char *version, *state; /* candidate active retired */
+	const char *path, *sha256;
+	int64_t bytes;
+	const char *parent; /* version, or "" */
+	const char *created_at;
+};
+
+struct mer_run_row {
+	const char *request_uid, *model, *deployment, *server, *weights;
+	const char *door, *who, *host;
+	int64_t pid;
+	const char *status;
+	const char *queued_at, *started_at, *stopped_at; /* "" where it did not come to that */
+	int64_t exit_code;                               /* -1: none */
+	const char *signal, *error, *stderr_tail;
+	int64_t attempts;
+	int64_t queue_ms, start_ms, infer_ms; /* -1: none */
+	int64_t bytes_in, bytes_out;          /* -1: not known */
+	const char *sha256_in, *sha256_out;
+	const char *owner;
+};
+
+struct mer_owner_row {
+	const char *uid, *host;
+	int64_t pid;
+	const char *program, *started_at;
+	int64_t open_runs;
+};
+
+struct mer_value;
+
+/* A run as its row begins. All texts are borrowed; deployment is the deployment's uid. */
+struct mer_run_open {
+	const char *request_uid, *model, *deployment, *server, *weights;
+	const char *door, *who, *host;
+	int64_t pid;
+	const char *status;    /* queued or running */
+	const char *queued_at; /* started_at is the same for running */
+	int64_t bytes_in;
+	const char *sha256_in;
+	const char *owner;
+};
+
+/* How it ended. -1 and "" as in struct mer_run_row. */
+struct mer_run_close {
+	const char *request_uid;
+	const char *status;
+	const char *started_at, *stopped_at;
+	int64_t exit_code;
+	const char *signal, *error, *stderr_tail;
+	int64_t attempts;
+	int64_t queue_ms, start_ms, infer_ms, bytes_out;
+	const char *sha256_out;
+};
+
+#define MER_RUN_OPEN_ARGS 14
+#define MER_RUN_CLOSE_ARGS 14
+
+MER_API void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out);
+MER_API void mer_run_close_args(const struct mer_run_close *run, struct mer_value *out);
+
+#endif

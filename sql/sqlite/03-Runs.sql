@@ -1,0 +1,78 @@
+-- Runs: one row from start to end for each execution of a model, failures too; what the model read
+-- and wrote where it says so; what people thought of it; and the mer processes that own open runs.
+-- A run outlives its model, deployment, server and weights, so it names them as they were then.
+
+CREATE TABLE model_access (
+	request_uid    TEXT NOT NULL PRIMARY KEY, -- in the order of time
+	model          TEXT NOT NULL,
+	deployment_uid TEXT NOT NULL DEFAULT '',
+	server         TEXT NOT NULL DEFAULT '',
+	weights        TEXT NOT NULL DEFAULT '', -- version
+	door           TEXT NOT NULL,            -- the way it was asked for
+	who            TEXT NOT NULL,
+	host           TEXT NOT NULL,
+	pid            INTEGER NOT NULL,
+	status         TEXT NOT NULL,
+	queued_at      TEXT NOT NULL,
+	started_at     TEXT,
+	stopped_at     TEXT,                     -- NULL while it is open
+	exit_code      INTEGER,
+	signal         TEXT NOT NULL DEFAULT '', -- its name
+	error          TEXT NOT NULL DEFAULT '',
+	stderr_tail    TEXT NOT NULL DEFAULT '',
+	attempts       INTEGER NOT NULL DEFAULT 0,
+	queue_ms       INTEGER,
+	start_ms       INTEGER,
+	infer_ms       INTEGER,
+	bytes_in       INTEGER,
+	bytes_out      INTEGER,
+	sha256_in      TEXT NOT NULL DEFAULT '',
+	sha256_out     TEXT NOT NULL DEFAULT '',
+	owner          TEXT NOT NULL DEFAULT '', -- uid of the mer process; '': nobody's
+	CONSTRAINT model_access_request_uid CHECK (length(request_uid) = 36),
+	CONSTRAINT model_access_door CHECK (
+		door = 'repl' OR door = 'batch' OR door = 'daemon' OR door = 'sql' OR door = 'http'
+		OR door = 'job'),
+	CONSTRAINT model_access_status CHECK (
+		status = 'ok' OR status = 'queued' OR status = 'running' OR status = 'failed'
+		OR status = 'timeout' OR status = 'cancelled' OR status = 'lost' OR status = 'rejected'),
+	CONSTRAINT model_access_open CHECK (
+		(stopped_at IS NULL) = (status = 'queued' OR status = 'running'))
+) STRICT;
+
+CREATE INDEX model_access_by_model ON model_access (model, request_uid);
+CREATE INDEX model_access_open_by_owner ON model_access (owner) WHERE stopped_at IS NULL;
+
+-- Apart from the runs, so that the log stays small and closing a run does not write its input again.
+CREATE TABLE model_access_io (
+	request_uid TEXT NOT NULL PRIMARY KEY,
+	input       BLOB,
+	output      BLOB,
+	CONSTRAINT model_access_io_run
+		FOREIGN KEY (request_uid) REFERENCES model_access (request_uid) ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE feedback (
+	uid         TEXT NOT NULL PRIMARY KEY,
+	request_uid TEXT NOT NULL,
+	rating      INTEGER NOT NULL,
+	expected    BLOB, -- the output that it should have been
+	note        TEXT NOT NULL DEFAULT '',
+	created_at  TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+	CONSTRAINT feedback_uid CHECK (length(uid) = 36),
+	CONSTRAINT feedback_run
+		FOREIGN KEY (request_uid) REFERENCES model_access (request_uid) ON DELETE CASCADE,
+	CONSTRAINT feedback_rating CHECK (rating BETWEEN 1 AND 5)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX feedback_by_run ON feedback (request_uid);
+
+-- For people to read; whether an owner is alive, only its lock tells.
+CREATE TABLE owners (
+	uid        TEXT NOT NULL PRIMARY KEY,
+	host       TEXT NOT NULL,
+	pid        INTEGER NOT NULL,
+	program    TEXT NOT NULL,
+	started_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+	CONSTRAINT owners_uid CHECK (length(uid) = 36)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,343 @@
+/*
+ * The front of the data access layer: picks the backend of a URL, checks the schema, and is what
+ * each call goes through, so that asserts and traces stand here alone.
+ */
+#define LOG_AREA "dal"
+#include "internal.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <mer/log.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- URLs --------------------------------------------------------------------------------- */
+
+static const struct backend {
+	const char *scheme;
+	const char *dialect;
+	const struct dal_ops *ops; /* NULL: a module that this build does not have */
+} backends[] = {
+	{ "sqlite", "sqlite", &dal_sqlite },
+	{ "postgres", "postgres", NULL },
+	{ "postgresql", "postgres", NULL },
+};
+
+/* The length of a URL's scheme; 0 where it has none and so is a path. One letter is none. Source:
+ * RFC 3986, section 3.1. */
+static size_t scheme_len(const char *url)
+{
+	if (!isalpha((unsigned char)url[0]))
+		return 0;
+	size_t n = 1;
+	while (isalnum((unsigned char)url[n]) || (url[n] != '\0' && strchr("+-.", url[n]) != NULL))
+		n++;
+	return url[n] == ':' && n > 1 ? n : 0;
+}
+
+/* Gives the backend and what stands behind the scheme; NULL: of no kind that is known. */
+static const struct backend *backend_of(const char *url, const char **rest)
+{
+	size_t n = scheme_len(url);
+	if (n == 0) {
+		*rest = url;
+		return &backends[0];
+	}
+	for (size_t i = 0; i < DAL_COUNT(backends); i++) {
+		if (strlen(backends[i].scheme) == n && strncmp(backends[i].scheme, url, n) == 0) {
+			*rest = url + n + 1;
+			return &backends[i];
+		}
+	}
+	return NULL;
+}
+
+const char *mer_dal_dialect_of(const char *url)
+{
+	const char *rest;
+	const struct backend *backend = backend_of(url, &rest);
+	return backend == NULL ? NULL : backend->dialect;
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
+
+/* The URL as a word for a shell, for hints. */
+static void quoted_url(struct mer_buf *buf, const char *url)
+{
+	size_t plain = strspn(url, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	                           "_-+.,:/@%");
+	if (url[plain] == '\0') {
+		mer_buf_text(buf, url);
+		return;
+	}
+	mer_buf_byte(buf, '\'');
+	for (; *url != '\0'; url++) {
+		if (*url == '\'')
+			mer_buf_text(buf, "'\\'");
+		mer_buf_byte(buf, *url);
+	}
+	mer_buf_byte(buf, '\'');
+}
+
+void dal_hint_migrate(struct mer_error *err, const char *url)
+{
+	struct mer_buf word;
+	mer_buf_init(&word, sizeof err->hint);
+	quoted_url(&word, url);
+	mer_hint(err, "mer-migrate up --database %s",
+	         mer_buf_check(&word, NULL) == MER_OK ? word.ptr : "URL");
+	mer_buf_release(&word);
+}
+
+static enum mer_status take_count(void *ctx, const void *row, struct mer_error *err)
+{
+	(void)err;
+	*(int64_t *)ctx = ((const struct mer_count_row *)row)->count;
+	return MER_OK;
+}
+
+/* The highest of MER's own scripts that has run; 0: none, or no ledger. */
+static enum mer_status schema_num(struct mer_dal *dal, int64_t *num, struct mer_error *err)
+{
+	int64_t there = 0, max = 0;
+	enum mer_status st = mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, take_count, &there, err);
+	if (st == MER_OK && there != 0)
+		st = mer_dal_query(dal, MER_Q_LEDGER_MAX, NULL, 0, take_count, &max, err);
+	if (st == MER_OK)
+		*num = max;
+	return st;
+}
+
+static enum mer_status check_schema(struct mer_dal *dal, struct mer_error *err)
+{
+	int64_t num;
+	enum mer_status st = schema_num(dal, &num, err);
+	if (st != MER_OK || num == MER_SCHEMA_NUM)
+		return st;
+	if (num > MER_SCHEMA_NUM) {
+		(void)mer_fail(err, MER_EDATABASE,
+		               "the database '%s' is newer than this mer: it has script %" PRId64
+		               ", this one knows up to %d",
+		               dal->name, num, MER_SCHEMA_NUM);
+		mer_hint(err, "use the mer that the database was migrated for, or a newer one");
+		return MER_EDATABASE;
+	}
+	if (num == 0)
+		(void)mer_fail(err, MER_EDATABASE, "the database '%s' is not migrated", dal->name);
+	else
+		(void)mer_fail(err, MER_EDATABASE,
+		               "the database '%s' is not migrated: it has scripts up to %" PRId64
+		               ", this mer needs %d",
+		               dal->name, num, MER_SCHEMA_NUM);
+	dal_hint_migrate(err, dal->url);
+	return MER_EDATABASE;
+}
+
+static enum mer_status unknown_url(const char *url, struct mer_error *err)
+{
+	/* No more of it than the scheme: the rest may hold a password. */
+	size_t n = scheme_len(url);
+	(void)mer_fail(err, MER_EINPUT, "no such kind of database: '%.*s'", (int)(n < 64 ? n : 64), url);
+	mer_hint(err, "sqlite:PATH or postgres://HOST/NAME; ./%.*s:... for a file of that name",
+	         (int)(n < 64 ? n : 64), url);
+	return MER_EINPUT;
+}
+
+enum mer_status mer_dal_open(const char *url, unsigned flags, struct mer_dal **out,
+                             struct mer_error *err)
+{
+	const char *rest;
+	const struct backend *backend = backend_of(url, &rest);
+	if (backend == NULL)
+		return unknown_url(url, err);
+	if (backend->ops == NULL) {
+		(void)mer_fail(err, MER_EDATABASE, "this build has no Postgres module");
+		mer_hint(err, "use a database of sqlite:PATH");
+		return MER_EDATABASE;
+	}
+	struct mer_dal *dal;
+	enum mer_status st = backend->ops->open(rest, flags, &dal, err);
+	MER_DEBUG("open dialect=%s status=%s", backend->dialect, mer_status_name(st));
+	if (st != MER_OK)
+		return st;
+	dal->dialect = backend->dialect;
+	dal->pid = getpid();
+	if ((flags & MER_DAL_ANY_SCHEMA) == 0) {
+		st = check_schema(dal, err);
+		if (st != MER_OK) {
+			mer_dal_close(dal);
+			return st;
+		}
+	}
+	*out = dal;
+	return MER_OK;
+}
+
+enum mer_status mer_dal_open_fault(const char *url, unsigned flags, int64_t fail_at, int64_t *calls,
+                                   struct mer_dal **out, struct mer_error *err)
+{
+	struct mer_dal *inner;
+	enum mer_status st = mer_dal_open(url, flags, &inner, err);
+	if (st != MER_OK)
+		return st;
+	return dal_fault_wrap(inner, fail_at, calls, out, err);
+}
+
+void mer_dal_close(struct mer_dal *dal)
+{
+	if (dal == NULL)
+		return;
+	MER_ASSERT(!dal->in_call);
+	MER_DEBUG("close");
+	dal->ops->close(dal, dal->pid != getpid());
+}
+
+/* --- calls -------------------------------------------------------------------------------- */
+
+/* A call as it begins. A callback must not use the connection, and a fork must not either. */
+static int64_t enter(struct mer_dal *dal)
+{
+	MER_ASSERT(!dal->in_call);
+	MER_ASSERT(dal->pid == getpid());
+	dal->in_call = true;
+	if (!mer_log_on(MER_LOG_DEBUG, LOG_AREA))
+		return 0;
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* And as it ends: its one trace. */
+static void leave(struct mer_dal *dal, int64_t began_us, const char *call, const char *what,
+                  int64_t number, enum mer_status st)
+{
+	dal->in_call = false;
+	if (!mer_log_on(MER_LOG_DEBUG, LOG_AREA))
+		return;
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+	mer_log_write(MER_LOG_DEBUG, LOG_AREA, "%s %s=%" PRId64 " us=%" PRId64 " status=%s", call, what,
+	              number, now_us - began_us, mer_status_name(st));
+}
+
+/* Counts the rows that pass by. */
+struct counted {
+	mer_row_fn *on_row;
+	void *ctx;
+	int64_t rows;
+};
+
+static enum mer_status on_counted_row(void *ctx, const void *row, struct mer_error *err)
+{
+	struct counted *counted = ctx;
+	counted->rows++;
+	return counted->on_row(counted->ctx, row, err);
+}
+
+enum mer_status mer_dal_query(struct mer_dal *dal, enum mer_query query,
+                              const struct mer_value args[], size_t n_args, mer_row_fn *on_row,
+                              void *ctx, struct mer_error *err)
+{
+	const struct dal_query *shape = &dal_queries[query];
+	MER_ASSERT(n_args == shape->n_args);
+	MER_ASSERT(shape->row_size > 0 && on_row != NULL);
+	struct counted counted = { .on_row = on_row, .ctx = ctx };
+	struct dal_call call = { .query = query, .args = args, .on_row = on_counted_row,
+		                     .ctx = &counted };
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->run(dal, &call, err);
+	leave(dal, began, shape->name, "rows", counted.rows, st);
+	return st;
+}
+
+enum mer_status mer_dal_exec(struct mer_dal *dal, enum mer_query query,
+                             const struct mer_value args[], size_t n_args, int64_t *changed,
+                             struct mer_error *err)
+{
+	const struct dal_query *shape = &dal_queries[query];
+	MER_ASSERT(n_args == shape->n_args);
+	MER_ASSERT(shape->row_size == 0);
+	struct dal_call call = { .query = query, .args = args };
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->run(dal, &call, err);
+	leave(dal, began, shape->name, "changed", call.changed, st);
+	if (st == MER_OK && changed != NULL)
+		*changed = call.changed;
+	return st;
+}
+
+enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)
+{
+	MER_ASSERT(!dal->in_transaction);
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->begin(dal, err);
+	leave(dal, began, "begin", "open", st == MER_OK, st);
+	dal->in_transaction = st == MER_OK;
+	return st;
+}
+
+enum mer_status mer_dal_end(struct mer_dal *dal, bool commit, struct mer_error *err)
+{
+	MER_ASSERT(dal->in_transaction);
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->end(dal, commit, err);
+	leave(dal, began, "end", "commit", commit, st);
+	dal->in_transaction = false;
+	return st;
+}
+
+void mer_dal_rollback(struct mer_dal *dal)
+{
+	enum mer_status st = mer_dal_end(dal, false, NULL);
+	(void)st; /* in the trace; the transaction is over whatever it says */
+}
+
+enum mer_status mer_dal_script(struct mer_dal *dal, const char *sql, size_t len,
+                               struct mer_script_place *place, struct mer_error *err)
+{
+	MER_ASSERT(dal->in_transaction);
+	MER_ASSERT(sql[len] == '\0');
+	struct mer_script_place at = { 0 };
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->script(dal, sql, len, &at, err);
+	leave(dal, began, "script", "line", at.line, st);
+	if (st != MER_OK && place != NULL)
+		*place = at;
+	return st;
+}
+
+enum mer_status mer_dal_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
+                             struct mer_error *err)
+{
+	static const char *const names[] = {
+		[MER_LOCK_TAKE] = "lock-take",
+		[MER_LOCK_TEST] = "lock-test",
+		[MER_LOCK_DROP] = "lock-drop",
+	};
+	MER_ASSERT(key >= 0);
+	MER_ASSERT(yes != NULL || op == MER_LOCK_DROP);
+	bool answer = false;
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->lock(dal, key, op, &answer, err);
+	leave(dal, began, names[op], "yes", answer, st);
+	if (st == MER_OK && yes != NULL)
+		*yes = answer;
+	return st;
+}
+
+const char *mer_dal_dialect(const struct mer_dal *dal)
+{
+	return dal->dialect;
+}
+
+const char *mer_dal_name(const struct mer_dal *dal)
+{
+	return dal->name;
+}
+
+const char *mer_dal_notice(const struct mer_dal *dal)
+{
+	return dal->notice;
+}

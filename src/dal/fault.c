@@ -1,0 +1,129 @@
+/*
+ * A backend that wraps a backend and fails its nth call, for tests: what a database that fails at any
+ * moment must not do is leak, lie or leave half a thing behind.
+ */
+#include "internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct fault {
+	struct mer_dal base;
+	struct mer_dal *inner;
+	int64_t fail_at, count;
+	int64_t *calls; /* borrowed; NULL: nobody asks */
+};
+
+static const struct dal_ops fault_ops;
+
+static struct fault *as_fault(struct mer_dal *dal)
+{
+	MER_ASSERT(dal->ops == &fault_ops);
+	return (struct fault *)dal;
+}
+
+/* Counts a call and fails where it is the one. */
+static enum mer_status step(struct fault *fault, const char *call, struct mer_error *err)
+{
+	fault->count++;
+	if (fault->calls != NULL)
+		*fault->calls = fault->count;
+	if (fault->count != fault->fail_at)
+		return MER_OK;
+	return mer_fail(err, MER_EDATABASE, "call %" PRId64 " of the database, '%s', is made to fail",
+	                fault->count, call);
+}
+
+/* A fault is no kind of URL. */
+static enum mer_status fault_open(const char *rest, unsigned flags, struct mer_dal **out,
+                                  struct mer_error *err)
+{
+	(void)rest, (void)flags, (void)out;
+	return mer_fail(err, MER_EINPUT, "no such kind of database: 'fault'");
+}
+
+static enum mer_status fault_run(struct mer_dal *dal, struct dal_call *call, struct mer_error *err)
+{
+	struct fault *fault = as_fault(dal);
+	enum mer_status st = step(fault, dal_queries[call->query].name, err);
+	if (st != MER_OK)
+		return st;
+	st = fault->inner->ops->run(fault->inner, call, err);
+	dal->read_only = fault->inner->read_only;
+	return st;
+}
+
+static enum mer_status fault_begin(struct mer_dal *dal, struct mer_error *err)
+{
+	struct fault *fault = as_fault(dal);
+	enum mer_status st = step(fault, "begin", err);
+	if (st != MER_OK)
+		return st;
+	st = fault->inner->ops->begin(fault->inner, err);
+	dal->read_only = fault->inner->read_only;
+	return st;
+}
+
+/* A commit or a rollback that fails has rolled back. */
+static enum mer_status fault_end(struct mer_dal *dal, bool commit, struct mer_error *err)
+{
+	struct fault *fault = as_fault(dal);
+	enum mer_status st = step(fault, "end", err);
+	if (st == MER_OK)
+		return fault->inner->ops->end(fault->inner, commit, err);
+	(void)fault->inner->ops->end(fault->inner, false, NULL);
+	return st;
+}
+
+static enum mer_status fault_script(struct mer_dal *dal, const char *sql, size_t len,
+                                    struct mer_script_place *place, struct mer_error *err)
+{
+	struct fault *fault = as_fault(dal);
+	enum mer_status st = step(fault, "script", err);
+	if (st != MER_OK)
+		return st;
+	return fault->inner->ops->script(fault->inner, sql, len, place, err);
+}
+
+static enum mer_status fault_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
+                                  struct mer_error *err)
+{
+	struct fault *fault = as_fault(dal);
+	enum mer_status st = step(fault, "lock", err);
+	if (st != MER_OK)
+		return st;
+	return fault->inner->ops->lock(fault->inner, key, op, yes, err);
+}
+
+static void fault_close(struct mer_dal *dal, bool forked)
+{
+	struct fault *fault = as_fault(dal);
+	fault->inner->ops->close(fault->inner, forked);
+	free(fault);
+}
+
+static const struct dal_ops fault_ops = {
+	.open = fault_open,
+	.run = fault_run,
+	.begin = fault_begin,
+	.end = fault_end,
+	.script = fault_script,
+	.lock = fault_lock,
+	.close = fault_close,
+};
+
+enum mer_status dal_fault_wrap(struct mer_dal *inner, int64_t fail_at, int64_t *calls,
+                               struct mer_dal **out, struct mer_error *err)
+{
+	struct fault *fault = malloc(sizeof *fault);
+	if (fault == NULL) {
+		mer_dal_close(inner);
+		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	}
+	*fault = (struct fault){ .base = *inner, .inner = inner, .fail_at = fail_at, .calls = calls };
+	fault->base.ops = &fault_ops;
+	if (calls != NULL)
+		*calls = 0;
+	*out = &fault->base;
+	return MER_OK;
+}

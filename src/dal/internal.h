@@ -1,0 +1,131 @@
+/*
+ * What the files of the data access layer share: the shape of a backend and of a query.
+ *
+ * A backend is one file with one `const struct dal_ops` and its own text for each query. All calls
+ * go through dal.c, which asserts, traces and dispatches, so that a backend holds no trace code.
+ */
+#ifndef DAL_INTERNAL_H
+#define DAL_INTERNAL_H
+
+#include <mer/dal.h>
+#include <mer/uid.h>
+#include <stddef.h>
+
+#define DAL_COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* --- queries ------------------------------------------------------------------------------ */
+
+enum dal_type { DAL_I64, DAL_TEXT };
+
+struct dal_field {
+	const char *column; /* what the query's text must call it */
+	enum dal_type type;
+	size_t offset;
+};
+
+/* The row struct decides the type of a column. */
+#define DAL_FIELD(row, member) \
+	{ #member, _Generic(((row *)0)->member, int64_t: DAL_I64, const char *: DAL_TEXT), \
+	  offsetof(row, member) }
+
+enum { DAL_ARGS_MAX = 16, DAL_FIELDS_MAX = 32 };
+
+struct dal_query {
+	const char *name; /* for traces and messages */
+	size_t n_args;
+	size_t row_size; /* 0: gives no rows */
+	const struct dal_field *fields;
+	size_t n_fields;
+};
+
+extern const struct dal_query dal_queries[MER_Q_COUNT];
+
+/* Room for one row of any query. */
+union dal_row {
+	int64_t number;
+	const char *text;
+};
+
+/* --- backends ----------------------------------------------------------------------------- */
+
+struct dal_ops;
+
+/* First member of each backend's own struct; ops tells which that is. */
+struct mer_dal {
+	const struct dal_ops *ops;
+	const char *dialect; /* static */
+	char *url;           /* without a password; owned by the backend */
+	const char *name;    /* for messages: a part of url */
+	const char *notice;  /* static, or NULL */
+	bool read_only;      /* set by the backend, at the latest when a write was refused for it */
+
+	/* Kept by dal.c. */
+	bool in_transaction;
+	bool in_call;
+	struct mer_uid owner; /* "": no owner was registered by this connection */
+	int64_t pid; /* of the process that opened it; a fork of it must not touch the connection */
+};
+
+/* One call of a query. */
+struct dal_call {
+	enum mer_query query;
+	const struct mer_value *args; /* as many as the query has; borrowed */
+	mer_row_fn *on_row;           /* not NULL where the query gives rows */
+	void *ctx;
+	int64_t changed; /* written by the backend: rows that a statement without rows changed */
+};
+
+struct dal_ops {
+	/* Opens what follows the scheme of a URL and fills the base but for what dal.c keeps. Looks at
+	 * no table. On failure nothing is left open and *out is untouched. */
+	enum mer_status (*open)(const char *rest, unsigned flags, struct mer_dal **out,
+	                        struct mer_error *err);
+
+	/* Runs a query outside or inside a transaction; outside it is one of its own. Calls on_row for
+	 * each row, in order; row and texts are borrowed until it returns. Stops at the first status
+	 * that is not MER_OK and returns it; what the statement did by itself is undone then. */
+	enum mer_status (*run)(struct mer_dal *dal, struct dal_call *call, struct mer_error *err);
+
+	/* Begins a transaction that may write, waiting for other writers; none is open. */
+	enum mer_status (*begin)(struct mer_dal *dal, struct mer_error *err);
+
+	/* Ends the transaction. Whatever it returns, no transaction is open afterwards, and unless it
+	 * was MER_OK with commit nothing of it is in the database. */
+	enum mer_status (*end)(struct mer_dal *dal, bool commit, struct mer_error *err);
+
+	/* Runs a script inside the open transaction and refuses one that would end it; *place is
+	 * written on failure. What ran before the failure is still there until the rollback. */
+	enum mer_status (*script)(struct mer_dal *dal, const char *sql, size_t len,
+	                          struct mer_script_place *place, struct mer_error *err);
+
+	/* Takes, tests or drops a lock that dies with the connection; never waits. Taking one's own
+	 * again is fine. *yes is written on MER_OK. */
+	enum mer_status (*lock)(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
+	                        struct mer_error *err);
+
+	/* Rolls back what is open, drops the locks and frees it. In a fork of the process that opened
+	 * it (forked is true) it only frees what that does not disturb. */
+	void (*close)(struct mer_dal *dal, bool forked);
+};
+
+extern const struct dal_ops dal_sqlite;
+
+/* The hint where a database is missing or not migrated. */
+void dal_hint_migrate(struct mer_error *err, const char *url);
+
+/* The texts of the queries for SQLite. Arguments are $1, $2, ... in any order. */
+extern const char *const dal_sqlite_text[MER_Q_COUNT];
+
+/* Whether a file system of that statfs(2) type may be shared with another host, or is served by a
+ * program of which nobody knows that: there SQLite must not use shared memory. Pure. */
+bool dal_sqlite_network_fs(int64_t f_type);
+
+/* How long a call waits for other programs, instead of 30 s; for tests. */
+void dal_sqlite_set_wait(struct mer_dal *dal, int64_t wait_ms);
+
+/* Wraps inner, which it takes also when it fails: its nth call fails, 0 none. calls: see
+ * mer_dal_open_fault(). */
+enum mer_status dal_fault_wrap(struct mer_dal *inner, int64_t fail_at, int64_t *calls,
+                               struct mer_dal **out, struct mer_error *err);
+
+#endif

@@ -1,0 +1,146 @@
+/*
+ * Owners: which mer process a run belongs to, and what becomes of its open runs when it has died.
+ *
+ * An owner holds the lock of its uid's key from before its row can be seen until it is gone, and uids
+ * are never used twice. So a row that was seen and whose lock nobody holds belongs to a dead owner,
+ * and stays so: nothing that happens between the look and the writing can bring it back.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct owner {
+	struct mer_uid uid;
+	int64_t open_runs;
+};
+
+struct owners {
+	struct owner *list;
+	size_t n, cap;
+};
+
+static void owners_done(struct owners *owners)
+{
+	free(owners->list);
+}
+
+static enum mer_status on_owner(void *ctx, const void *row, struct mer_error *err)
+{
+	struct owners *owners = ctx;
+	const struct mer_owner_row *owner = row;
+	/* Of a uid that is none nobody can hold the lock: no mer wrote that row. */
+	if (!mer_uid_valid(owner->uid))
+		return MER_OK;
+	if (owners->n == owners->cap) {
+		size_t cap = owners->cap == 0 ? 16 : 2 * owners->cap;
+		struct owner *list = realloc(owners->list, cap * sizeof *list);
+		if (list == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory for %zu owners", cap);
+		owners->list = list;
+		owners->cap = cap;
+	}
+	struct owner *to = &owners->list[owners->n++];
+	memcpy(to->uid.text, owner->uid, sizeof to->uid.text);
+	to->open_runs = owner->open_runs;
+	return MER_OK;
+}
+
+/* Nobody meets a lock of its own, so the connection's own owner is known by name. */
+static enum mer_status is_alive(struct mer_dal *dal, const char *uid, bool *alive,
+                                struct mer_error *err)
+{
+	*alive = strcmp(uid, dal->owner.text) == 0;
+	return *alive ? MER_OK : mer_dal_lock(dal, mer_uid_key(uid), MER_LOCK_TEST, alive, err);
+}
+
+/* Keeps the dead ones and counts their open runs. */
+static enum mer_status keep_dead(struct mer_dal *dal, struct owners *owners, int64_t *open_runs,
+                                 struct mer_error *err)
+{
+	size_t n_dead = 0;
+	for (size_t i = 0; i < owners->n; i++) {
+		const struct owner *owner = &owners->list[i];
+		bool alive;
+		enum mer_status st = is_alive(dal, owner->uid.text, &alive, err);
+		if (st != MER_OK)
+			return st;
+		if (alive)
+			continue;
+		*open_runs += owner->open_runs;
+		owners->list[n_dead++] = *owner;
+	}
+	owners->n = n_dead;
+	return MER_OK;
+}
+
+static enum mer_status bury(struct mer_dal *dal, const struct owners *dead, int64_t *lost,
+                            struct mer_error *err)
+{
+	for (size_t i = 0; i < dead->n; i++) {
+		const char *uid = dead->list[i].uid.text;
+		int64_t changed;
+		enum mer_status st =
+			mer_dal_exec(dal, MER_Q_RUNS_LOST, MER_ARGS(mer_text(uid)), &changed, err);
+		if (st == MER_OK)
+			st = mer_dal_exec(dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(uid)), NULL, err);
+		if (st != MER_OK)
+			return st;
+		*lost += changed;
+	}
+	return MER_OK;
+}
+
+static enum mer_status bury_alone(struct mer_dal *dal, const struct owners *dead, int64_t *lost,
+                                  struct mer_error *err)
+{
+	enum mer_status st = mer_dal_begin(dal, err);
+	if (st != MER_OK)
+		return st;
+	st = bury(dal, dead, lost, err);
+	if (st == MER_OK)
+		return mer_dal_end(dal, true, err);
+	mer_dal_rollback(dal);
+	return st;
+}
+
+enum mer_status mer_owners_sweep(struct mer_dal *dal, bool in_transaction, int64_t *lost,
+                                 struct mer_error *err)
+{
+	MER_ASSERT(in_transaction == dal->in_transaction);
+	int64_t closed = 0, open_runs = 0;
+	__attribute__((cleanup(owners_done))) struct owners owners = { 0 };
+	enum mer_status st = MER_OK;
+	if (!dal->read_only)
+		st = mer_dal_query(dal, MER_Q_OWNERS, NULL, 0, on_owner, &owners, err);
+	if (st == MER_OK)
+		st = keep_dead(dal, &owners, &open_runs, err);
+	if (st == MER_OK && in_transaction)
+		st = bury(dal, &owners, &closed, err);
+	else if (st == MER_OK && open_runs > 0)
+		st = bury_alone(dal, &owners, &closed, err);
+	if (st != MER_OK && !(dal->read_only && !in_transaction))
+		return st;
+	if (lost != NULL)
+		*lost = st == MER_OK ? closed : 0;
+	return MER_OK;
+}
+
+enum mer_status mer_owner_register(struct mer_dal *dal, const char *uid, const char *host,
+                                   int64_t pid, const char *program, struct mer_error *err)
+{
+	MER_ASSERT(dal->in_transaction);
+	MER_ASSERT(mer_uid_valid(uid));
+	MER_ASSERT(dal->owner.text[0] == '\0' || strcmp(dal->owner.text, uid) == 0);
+	bool taken;
+	enum mer_status st = mer_dal_lock(dal, mer_uid_key(uid), MER_LOCK_TAKE, &taken, err);
+	if (st != MER_OK)
+		return st;
+	if (!taken)
+		return mer_fail(err, MER_ECONFLICT, "the owner '%s' is another process", uid);
+	memcpy(dal->owner.text, uid, sizeof dal->owner.text);
+	/* Should it fail, the lock stays until the connection is closed: nobody else wants it. */
+	return mer_dal_exec(dal, MER_Q_OWNER_INSERT,
+	                    MER_ARGS(mer_text(uid), mer_text(host), mer_i64(pid), mer_text(program)),
+	                    NULL, err);
+}

@@ -1,0 +1,186 @@
+/*
+ * The queries: how many arguments each takes and which columns it gives.
+ *
+ * To add one: a name in enum mer_query (mer/queries.h) with its arguments, its row struct there if it
+ * is new, a row in the table below, and its text in sqlite_text.c and each other backend's table. Its
+ * text names the columns as the members of the row struct are called, in their order, and gives no
+ * NULL (COALESCE). tests/test_dal.c then runs it once on every backend.
+ */
+#include "internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define COUNT(member) DAL_FIELD(struct mer_count_row, member)
+static const struct dal_field count_fields[] = { COUNT(count) };
+
+#define LEDGER(member) DAL_FIELD(struct mer_ledger_row, member)
+static const struct dal_field ledger_fields[] = {
+	LEDGER(num),         LEDGER(name),       LEDGER(sha256),
+	LEDGER(canonical_sha256), LEDGER(applied_at), LEDGER(duration_ms),
+	LEDGER(applied_by),  LEDGER(tool_version), LEDGER(state),
+};
+
+#define SERVER(member) DAL_FIELD(struct mer_server_row, member)
+static const struct dal_field server_fields[] = {
+	SERVER(uid),  SERVER(name),   SERVER(kind),       SERVER(host),       SERVER(port),
+	SERVER(user), SERVER(params), SERVER(created_at), SERVER(updated_at),
+};
+
+#define MODEL(member) DAL_FIELD(struct mer_model_row, member)
+static const struct dal_field model_fields[] = {
+	MODEL(uid),         MODEL(name),       MODEL(summary),    MODEL(feedback),
+	MODEL(deployments), MODEL(created_at), MODEL(updated_at),
+};
+
+#define DEPLOYMENT(member) DAL_FIELD(struct mer_deployment_row, member)
+static const struct dal_field deployment_fields[] = {
+	DEPLOYMENT(uid),
+	DEPLOYMENT(name),
+	DEPLOYMENT(model_uid),
+	DEPLOYMENT(model),
+	DEPLOYMENT(server_uid),
+	DEPLOYMENT(server),
+	DEPLOYMENT(server_kind),
+	DEPLOYMENT(protocol),
+	DEPLOYMENT(workdir),
+	DEPLOYMENT(argv),
+	DEPLOYMENT(train),
+	DEPLOYMENT(env),
+	DEPLOYMENT(params),
+	DEPLOYMENT(limits),
+	DEPLOYMENT(max_workers),
+	DEPLOYMENT(idle_ms),
+	DEPLOYMENT(timeout_ms),
+	DEPLOYMENT(start_timeout_ms),
+	DEPLOYMENT(priority),
+	DEPLOYMENT(weights_uid),
+	DEPLOYMENT(weights_version),
+	DEPLOYMENT(weights_path),
+	DEPLOYMENT(updated_at),
+};
+
+#define WEIGHTS(member) DAL_FIELD(struct mer_weights_row, member)
+static const struct dal_field weights_fields[] = {
+	WEIGHTS(uid),  WEIGHTS(model),  WEIGHTS(version), WEIGHTS(state),      WEIGHTS(path),
+	WEIGHTS(sha256), WEIGHTS(bytes), WEIGHTS(parent),  WEIGHTS(created_at),
+};
+
+#define RUN(member) DAL_FIELD(struct mer_run_row, member)
+static const struct dal_field run_fields[] = {
+	RUN(request_uid), RUN(model),      RUN(deployment), RUN(server),      RUN(weights),
+	RUN(door),        RUN(who),        RUN(host),       RUN(pid),         RUN(status),
+	RUN(queued_at),   RUN(started_at), RUN(stopped_at), RUN(exit_code),   RUN(signal),
+	RUN(error),       RUN(stderr_tail), RUN(attempts),  RUN(queue_ms),    RUN(start_ms),
+	RUN(infer_ms),    RUN(bytes_in),   RUN(bytes_out),  RUN(sha256_in),   RUN(sha256_out),
+	RUN(owner),
+};
+
+#define OWNER(member) DAL_FIELD(struct mer_owner_row, member)
+static const struct dal_field owner_fields[] = {
+	OWNER(uid), OWNER(host), OWNER(pid), OWNER(program), OWNER(started_at), OWNER(open_runs),
+};
+
+/* No member of a row is forgotten: each has the size of a union dal_row. */
+#define WHOLE(type) \
+	static_assert(sizeof type##_fields / sizeof *type##_fields * sizeof(union dal_row) == \
+	                      sizeof(struct mer_##type##_row) && \
+	                  sizeof(struct mer_##type##_row) <= DAL_FIELDS_MAX * sizeof(union dal_row), \
+	              "fields of " #type)
+WHOLE(count);
+WHOLE(ledger);
+WHOLE(server);
+WHOLE(model);
+WHOLE(deployment);
+WHOLE(weights);
+WHOLE(run);
+WHOLE(owner);
+
+#define ROWS(type) \
+	.row_size = sizeof(struct mer_##type##_row), .fields = type##_fields, \
+	.n_fields = DAL_COUNT(type##_fields)
+
+#define NO_ROWS .row_size = 0
+
+const struct dal_query dal_queries[] = {
+	[MER_Q_LEDGER_EXISTS] = { "ledger-exists", 0, ROWS(count) },
+	[MER_Q_LEDGER_CREATE] = { "ledger-create", 0, NO_ROWS },
+	[MER_Q_LEDGER] = { "ledger", 0, ROWS(ledger) },
+	[MER_Q_LEDGER_INSERT] = { "ledger-insert", 7, NO_ROWS },
+	[MER_Q_LEDGER_MAX] = { "ledger-max", 0, ROWS(count) },
+
+	[MER_Q_SERVERS] = { "servers", 0, ROWS(server) },
+	[MER_Q_SERVER_BY_NAME] = { "server-by-name", 1, ROWS(server) },
+	[MER_Q_SERVER_INSERT] = { "server-insert", 7, NO_ROWS },
+	[MER_Q_SERVER_UPDATE] = { "server-update", 5, NO_ROWS },
+	[MER_Q_SERVER_DELETE] = { "server-delete", 1, NO_ROWS },
+
+	[MER_Q_MODELS] = { "models", 0, ROWS(model) },
+	[MER_Q_MODEL_BY_NAME] = { "model-by-name", 1, ROWS(model) },
+	[MER_Q_MODEL_INSERT] = { "model-insert", 3, NO_ROWS },
+	[MER_Q_MODEL_UPDATE] = { "model-update", 2, NO_ROWS },
+	[MER_Q_MODEL_DELETE] = { "model-delete", 1, NO_ROWS },
+
+	[MER_Q_DEPLOYMENTS] = { "deployments", 1, ROWS(deployment) },
+	[MER_Q_RESOLVE] = { "resolve", 1, ROWS(deployment) },
+	[MER_Q_DEPLOYMENT_INSERT] = { "deployment-insert", 16, NO_ROWS },
+	[MER_Q_DEPLOYMENT_UPDATE] = { "deployment-update", 14, NO_ROWS },
+
+	[MER_Q_WEIGHTS] = { "weights", 1, ROWS(weights) },
+
+	[MER_Q_RUNS] = { "runs", 4, ROWS(run) },
+	[MER_Q_RUN_BY_UID] = { "run-by-uid", 1, ROWS(run) },
+	[MER_Q_RUN_INSERT] = { "run-insert", MER_RUN_OPEN_ARGS, NO_ROWS },
+	[MER_Q_RUN_CLOSE] = { "run-close", MER_RUN_CLOSE_ARGS, NO_ROWS },
+	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
+
+	[MER_Q_OWNERS] = { "owners", 0, ROWS(owner) },
+	[MER_Q_OWNER_INSERT] = { "owner-insert", 4, NO_ROWS },
+	[MER_Q_OWNER_DELETE] = { "owner-delete", 1, NO_ROWS },
+};
+static_assert(DAL_COUNT(dal_queries) == MER_Q_COUNT, "a row for each query");
+
+struct mer_value mer_text(const char *text)
+{
+	if (text == NULL)
+		text = "";
+	return (struct mer_value){ .type = MER_VALUE_TEXT, .text = { text, strlen(text) } };
+}
+
+struct mer_value mer_text_or_null(const char *text)
+{
+	if (text == NULL || *text == '\0')
+		return (struct mer_value){ .type = MER_VALUE_NULL };
+	return mer_text(text);
+}
+
+struct mer_value mer_blob(const void *bytes, size_t n)
+{
+	return (struct mer_value){ .type = MER_VALUE_BLOB, .text = { bytes, n } };
+}
+
+void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
+{
+	const struct mer_value args[] = {
+		mer_text(run->request_uid), mer_text(run->model),     mer_text(run->deployment),
+		mer_text(run->server),      mer_text(run->weights),   mer_text(run->door),
+		mer_text(run->who),         mer_text(run->host),      mer_i64(run->pid),
+		mer_text(run->status),      mer_text(run->queued_at), mer_i64(run->bytes_in),
+		mer_text(run->sha256_in),   mer_text(run->owner),
+	};
+	static_assert(DAL_COUNT(args) == MER_RUN_OPEN_ARGS, "an argument for each column");
+	memcpy(out, args, sizeof args);
+}
+
+void mer_run_close_args(const struct mer_run_close *run, struct mer_value *out)
+{
+	const struct mer_value args[] = {
+		mer_text(run->request_uid), mer_text(run->status),      mer_text(run->started_at),
+		mer_text(run->stopped_at),  mer_i64(run->exit_code),    mer_text(run->signal),
+		mer_text(run->error),       mer_text(run->stderr_tail), mer_i64(run->attempts),
+		mer_i64(run->queue_ms),     mer_i64(run->start_ms),     mer_i64(run->infer_ms),
+		mer_i64(run->bytes_out),    mer_text(run->sha256_out),
+	};
+	static_assert(DAL_COUNT(args) == MER_RUN_CLOSE_ARGS, "an argument for each column");
+	memcpy(out, args, sizeof args);
+}

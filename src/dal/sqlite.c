@@ -1,0 +1,810 @@
+/*
+ * The SQLite backend: one connection to one file, and the lock file beside it.
+ *
+ * What other programs do to the file at the same time is waited for, never reported as "locked".
+ * Closing does not checkpoint (that would be most of what recording a run costs), so PATH-wal stays;
+ * who leaves a long one behind makes it short, since the next one to open must read it all.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+enum {
+	WAIT_MS = 30000, /* for other programs, before a call gives up */
+	/* Of the WAL. A checkpoint a hundred pages costs a group of 256 runs a fifth more than one every
+	 * four hundred; a hundred pages cost the next opener 0.1 ms. */
+	CHECKPOINT_PAGES = 400,
+	LEAVE_PAGES = 100,
+};
+
+struct sqlite {
+	struct mer_dal base;
+	sqlite3 *db;
+	sqlite3_stmt *stmts[MER_Q_COUNT]; /* made when first needed */
+	unsigned char param[MER_Q_COUNT][DAL_ARGS_MAX]; /* SQLite's index of $1, $2, ... */
+	int lock_fd;     /* PATH-lock; -1: not opened yet */
+	bool lock_write; /* lock_fd can take locks, not only look at them */
+	int64_t wait_ms, busy_since_ms;
+	int wal_pages;        /* after the last commit of this connection */
+	bool denied;          /* the script wanted to begin or end a transaction */
+	bool may_break_keys;  /* the script did what can leave a foreign key without its row */
+};
+
+static struct sqlite *as_sqlite(struct mer_dal *dal)
+{
+	MER_ASSERT(dal->ops == &dal_sqlite);
+	return (struct sqlite *)dal;
+}
+
+/* --- errors ------------------------------------------------------------------------------- */
+
+static enum mer_status fail_busy(const struct sqlite *lite, struct mer_error *err)
+{
+	(void)mer_fail(err, MER_EDATABASE,
+	               "the database '%s' is in use by another program for longer than %" PRId64 " s",
+	               lite->base.name, lite->wait_ms / 1000);
+	mer_hint(err, "see who has it open: fuser -v %s", lite->base.name);
+	return MER_EDATABASE;
+}
+
+/* A file or folder that cannot be opened, read or written. */
+static enum mer_status fail_file(const struct sqlite *lite, const char *what, struct mer_error *err)
+{
+	int cause = sqlite3_system_errno(lite->db);
+	(void)mer_fail(err, MER_EDATABASE, "cannot %s the database '%s': %s", what, lite->base.name,
+	               cause != 0 ? strerror(cause) : sqlite3_errmsg(lite->db));
+	mer_hint(err, "the file, its folder and '-wal' and '-shm' beside it must be this user's");
+	return MER_EDATABASE;
+}
+
+static enum mer_status fail_read_only(struct sqlite *lite, int code, struct mer_error *err)
+{
+	if (code == SQLITE_READONLY_DBMOVED) {
+		(void)mer_fail(err, MER_EDATABASE, "the database '%s' was moved or removed while in use",
+		               lite->base.name);
+		mer_hint(err, "start again once it is in its place");
+		return MER_EDATABASE;
+	}
+	lite->base.read_only = true;
+	(void)mer_fail(err, MER_EDATABASE, "the database '%s' is read-only", lite->base.name);
+	mer_hint(err, "this user must be able to write the file and its folder");
+	return MER_EDATABASE;
+}
+
+/* What the database itself says went wrong, but for constraints. */
+static enum mer_status fail_code(struct sqlite *lite, int code, struct mer_error *err)
+{
+	const char *name = lite->base.name;
+	switch (code & 0xff) {
+	case SQLITE_NOMEM:
+		return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", name);
+	case SQLITE_TOOBIG:
+		return mer_fail(err, MER_ELIMIT, "a value is too large for the database '%s'", name);
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL:
+		return fail_busy(lite, err);
+	case SQLITE_READONLY:
+		return fail_read_only(lite, code, err);
+	case SQLITE_CANTOPEN:
+		return fail_file(lite, "open", err);
+	case SQLITE_IOERR:
+		if (code == SQLITE_IOERR_NOMEM)
+			return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", name);
+		return fail_file(lite, "read or write", err);
+	case SQLITE_FULL:
+		(void)mer_fail(err, MER_EDATABASE, "the database '%s' is full: no space on its disk", name);
+		mer_hint(err, "free some space on the disk of '%s'", name);
+		return MER_EDATABASE;
+	case SQLITE_CORRUPT:
+		(void)mer_fail(err, MER_EDATABASE, "the database '%s' is corrupt: %s", name,
+		               sqlite3_errmsg(lite->db));
+		mer_hint(err, "restore a backup; what is left can be had with: sqlite3 %s .recover", name);
+		return MER_EDATABASE;
+	case SQLITE_NOTADB:
+		(void)mer_fail(err, MER_EDATABASE, "'%s' is no SQLite database", name);
+		mer_hint(err, "give the path of another file; this one is left as it is");
+		return MER_EDATABASE;
+	default:
+		return mer_fail(err, MER_EDATABASE, "the database '%s' says: %s", name,
+		                sqlite3_errmsg(lite->db));
+	}
+}
+
+/* "UNIQUE constraint failed: models.name" -> "models.name". */
+static const char *constraint_subject(const char *message)
+{
+	const char *colon = strstr(message, ": ");
+	return colon != NULL ? colon + 2 : message;
+}
+
+static enum mer_status fail_constraint(struct sqlite *lite, int code, struct mer_error *err)
+{
+	const char *subject = constraint_subject(sqlite3_errmsg(lite->db));
+	switch (code) {
+	case SQLITE_CONSTRAINT_UNIQUE:
+	case SQLITE_CONSTRAINT_PRIMARYKEY:
+	case SQLITE_CONSTRAINT_ROWID:
+		return mer_fail(err, MER_ECONFLICT, "there is a row with the same '%s' already", subject);
+	case SQLITE_CONSTRAINT_FOREIGNKEY: /* a row that is referred to is not there */
+		return mer_fail(err, MER_ECONFLICT, "a row that this one refers to is not there");
+	case SQLITE_CONSTRAINT_TRIGGER: /* ON DELETE RESTRICT is a trigger inside SQLite */
+		return mer_fail(err, MER_ECONFLICT, "other rows still refer to this one");
+	default:
+		return mer_fail(err, MER_EINPUT, "the database takes no such value: '%s'", subject);
+	}
+}
+
+static enum mer_status fail(struct sqlite *lite, struct mer_error *err)
+{
+	int code = sqlite3_extended_errcode(lite->db);
+	if ((code & 0xff) == SQLITE_CONSTRAINT)
+		return fail_constraint(lite, code, err);
+	return fail_code(lite, code, err);
+}
+
+/* --- waiting for other programs ----------------------------------------------------------- */
+
+/* SQLite's busy handler: sleeps a while and returns whether to try again. The naps grow and are
+ * uneven, so that those who wait for the same writer do not meet again and again. */
+static int on_busy(void *ctx, int tries)
+{
+	static const long naps_us[] = { 100, 200, 500, 1000, 2000, 5000, 10000 };
+	struct sqlite *lite = ctx;
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	if (tries == 0)
+		lite->busy_since_ms = ms;
+	if (ms - lite->busy_since_ms >= lite->wait_ms)
+		return 0;
+	size_t last = DAL_COUNT(naps_us) - 1;
+	long nap_us = naps_us[(size_t)tries < last ? (size_t)tries : last];
+	nap_us += now.tv_nsec / 64 % nap_us; /* the clock's low digits are as good as random */
+	struct timespec nap = { .tv_nsec = nap_us * 1000 };
+	(void)nanosleep(&nap, NULL);
+	return 1;
+}
+
+/* Runs a statement without a result. */
+static int run_text(struct sqlite *lite, const char *sql)
+{
+	return sqlite3_exec(lite->db, sql, NULL, NULL, NULL);
+}
+
+/* For what SQLite does not ask its busy handler: a change of the journal mode. */
+static int run_text_waiting(struct sqlite *lite, const char *sql)
+{
+	for (int tries = 0;; tries++) {
+		int code = run_text(lite, sql);
+		if ((code & 0xff) != SQLITE_BUSY || !on_busy(lite, tries))
+			return code;
+	}
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
+
+bool dal_sqlite_network_fs(int64_t f_type)
+{
+	/* statfs(2), linux/magic.h and the file systems' own sources. statfs gives some of them with
+	 * the sign bit, so only 32 bits count. */
+	static const uint32_t types[] = {
+		0x6969,     /* nfs */
+		0xff534d42, /* cifs */
+		0xfe534d42, /* smb2 */
+		0x517b,     /* smb */
+		0x65735546, /* fuse: sshfs, glusterfs, s3fs, ... */
+		0x01021997, /* 9p */
+		0x0bd00bd0, /* lustre */
+		0x00c36400, /* ceph */
+		0x5346414f, /* afs */
+		0x6b414653, /* kafs */
+		0x73757245, /* coda */
+		0x01161970, /* gfs2 */
+		0x7461636f, /* ocfs2 */
+		0x47504653, /* gpfs */
+		0x19830326, /* beegfs */
+		0xaad7aaea, /* panfs */
+		0x786f4256, /* vboxsf */
+		0xbacbacbc, /* vmhgfs */
+		0x20030528, /* orangefs */
+		0x564c,     /* ncp */
+	};
+	for (size_t i = 0; i < DAL_COUNT(types); i++) {
+		if (types[i] == (uint32_t)f_type)
+			return true;
+	}
+	return false;
+}
+
+/* Makes the file empty and with mode 0600, so that what SQLite puts beside it has that mode too. */
+static enum mer_status create_file(const char *path, struct mer_error *err)
+{
+	const char *slash = strrchr(path, '/');
+	if (slash != NULL && slash != path) {
+		MER_AUTO(mer_text_done) char *folder = strndup(path, (size_t)(slash - path));
+		if (folder == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory for '%s'", path);
+		enum mer_status st = mer_make_folders(folder, err);
+		if (st != MER_OK)
+			return mer_wrap(err, st == MER_EIO ? MER_EDATABASE : st,
+			                "cannot make the database '%s'", path);
+	}
+	/* Exclusive: to close a file that a connection of this process has open would drop its locks. */
+	MER_AUTO(mer_fd_done) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return MER_OK;
+	if (fd < 0 || fchmod(fd, 0600) < 0)
+		return mer_fail(err, MER_EDATABASE, "cannot make the database '%s': %s", path,
+		                strerror(errno));
+	return MER_OK;
+}
+
+/* Looks at the path before SQLite does, which would not say what is wrong with it. */
+static enum mer_status check_path(const char *path, bool *missing, struct mer_error *err)
+{
+	struct stat info;
+	*missing = false;
+	if (stat(path, &info) < 0) {
+		*missing = errno == ENOENT;
+		if (*missing)
+			return mer_fail(err, MER_EDATABASE, "there is no database at '%s'", path);
+		return mer_fail(err, MER_EDATABASE, "cannot open the database '%s': %s", path,
+		                strerror(errno));
+	}
+	if (S_ISDIR(info.st_mode))
+		return mer_fail(err, MER_EDATABASE, "'%s' is a folder, not a database", path);
+	if (!S_ISREG(info.st_mode))
+		return mer_fail(err, MER_EDATABASE, "'%s' is not a file", path);
+	return MER_OK;
+}
+
+/* SQLite calls it after each commit to a WAL. */
+static int on_commit(void *ctx, sqlite3 *db, const char *schema, int pages)
+{
+	struct sqlite *lite = ctx;
+	lite->wal_pages = pages;
+	if (pages >= CHECKPOINT_PAGES) /* as far as the readers let it; the commit is done in any case */
+		(void)sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	return SQLITE_OK;
+}
+
+/* Empties a long WAL, unless somebody is at it: then that one leaves last. The busy handler would
+ * wait for it. */
+static void shorten_wal(struct sqlite *lite)
+{
+	if (lite->wal_pages <= LEAVE_PAGES)
+		return;
+	(void)sqlite3_busy_handler(lite->db, NULL, NULL);
+	(void)sqlite3_wal_checkpoint_v2(lite->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
+/* SQLite counts its memory under a mutex at each allocation, which nobody here reads: a tenth of what
+ * opening costs. Refused, and no harm done, where the program has used SQLite already. */
+static void stop_counting(void)
+{
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+/* What needs no look at the file. The schema stays trusted: to SQLite 3.40 json_valid() in a CHECK is
+ * unsafe otherwise, and no function of this program's own is there to be abused. */
+static int configure(struct sqlite *lite, unsigned flags)
+{
+	/* Foreign keys cannot be switched within a transaction, and a script that builds a table anew
+	 * would delete the rows that refer to the old one. */
+	const struct {
+		int option, on;
+	} options[] = {
+		{ SQLITE_DBCONFIG_ENABLE_FKEY, (flags & MER_DAL_ANY_SCHEMA) == 0 },
+		{ SQLITE_DBCONFIG_DEFENSIVE, 1 },
+		{ SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0 },
+		{ SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1 },
+	};
+	int code = SQLITE_OK;
+	for (size_t i = 0; code == SQLITE_OK && i < DAL_COUNT(options); i++)
+		code = sqlite3_db_config(lite->db, options[i].option, options[i].on, (int *)NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_extended_result_codes(lite->db, 1);
+	if (code == SQLITE_OK)
+		code = sqlite3_busy_handler(lite->db, on_busy, lite);
+	(void)sqlite3_wal_hook(lite->db, on_commit, lite);
+	return code == SQLITE_OK ? run_text(lite, "PRAGMA temp_store = MEMORY") : code;
+}
+
+/* The journal mode is in the file itself: set it where the file is made and where it would be
+ * dangerous, and leave it alone otherwise. */
+static int set_journal(struct sqlite *lite, const char *path, unsigned flags)
+{
+	struct statfs info;
+	if (statfs(path, &info) == 0 && dal_sqlite_network_fs((int64_t)info.f_type)) {
+		lite->base.notice = "on a network file system: rollback journal";
+		return run_text_waiting(lite, "PRAGMA journal_mode = DELETE");
+	}
+	if ((flags & MER_DAL_CREATE) == 0 || lite->base.read_only)
+		return SQLITE_OK;
+	return run_text_waiting(lite, "PRAGMA journal_mode = WAL");
+}
+
+static enum mer_status open_file(struct sqlite *lite, const char *path, unsigned flags,
+                                 struct mer_error *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	(void)pthread_once(&once, stop_counting);
+	/* One thread at a time uses it, so it needs no mutex. */
+	int code = sqlite3_open_v2(path, &lite->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (lite->db == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for the database '%s'", path);
+	if (code == SQLITE_OK)
+		code = configure(lite, flags);
+	if (code == SQLITE_OK) {
+		lite->base.read_only = sqlite3_db_readonly(lite->db, "main") == 1;
+		code = set_journal(lite, path, flags);
+	}
+	/* The first look at the file's content; synchronous reads the schema, as any query would. */
+	if (code == SQLITE_OK)
+		code = run_text(lite, "PRAGMA synchronous = FULL");
+	return code == SQLITE_OK ? MER_OK : fail(lite, err);
+}
+
+static void sqlite_close(struct mer_dal *dal, bool forked)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	if (lite->lock_fd >= 0)
+		(void)close(lite->lock_fd);
+	if (!forked) {
+		/* In a fork, even finalizing could change the shared memory of the WAL: it is left open. */
+		for (size_t i = 0; i < MER_Q_COUNT; i++)
+			(void)sqlite3_finalize(lite->stmts[i]);
+		if (lite->db != NULL && !sqlite3_get_autocommit(lite->db))
+			(void)run_text(lite, "ROLLBACK");
+		shorten_wal(lite);
+		MER_ASSERT(sqlite3_close(lite->db) == SQLITE_OK);
+	}
+	free(lite->base.url);
+	free(lite);
+}
+
+static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_dal **out,
+                                   struct mer_error *err)
+{
+	if (*rest == '\0') {
+		(void)mer_fail(err, MER_EINPUT, "the database URL names no file");
+		mer_hint(err, "sqlite:PATH");
+		return MER_EINPUT;
+	}
+	struct sqlite *lite = calloc(1, sizeof *lite);
+	/* An absolute path or one that begins with "./" is never a URI nor ":memory:" to SQLite. */
+	char *url = mer_text_new("sqlite:%s", rest);
+	MER_AUTO(mer_text_done) char *path = mer_text_new("%s%s", *rest == '/' ? "" : "./", rest);
+	if (lite == NULL || url == NULL || path == NULL) {
+		free(lite);
+		free(url);
+		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	}
+	lite->base = (struct mer_dal){ .ops = &dal_sqlite, .url = url, .name = url + strlen("sqlite:") };
+	lite->lock_fd = -1;
+	lite->wait_ms = WAIT_MS;
+	enum mer_status st = MER_OK;
+	bool missing = false;
+	if ((flags & MER_DAL_CREATE) != 0)
+		st = create_file(rest, err);
+	if (st == MER_OK)
+		st = check_path(rest, &missing, err);
+	if (missing)
+		dal_hint_migrate(err, url);
+	if (st == MER_OK)
+		st = open_file(lite, path, flags, err);
+	if (st != MER_OK) {
+		sqlite_close(&lite->base, false);
+		return st;
+	}
+	*out = &lite->base;
+	return MER_OK;
+}
+
+/* --- queries ------------------------------------------------------------------------------ */
+
+/* What the text of a query and its row in queries.c say must be the same. */
+static void check_shape(struct sqlite *lite, enum mer_query query, sqlite3_stmt *stmt)
+{
+	const struct dal_query *shape = &dal_queries[query];
+	MER_ASSERT(sqlite3_bind_parameter_count(stmt) == (int)shape->n_args);
+	for (size_t i = 0; i < shape->n_args; i++) {
+		char name[24];
+		(void)snprintf(name, sizeof name, "$%zu", i + 1);
+		int index = sqlite3_bind_parameter_index(stmt, name);
+		MER_ASSERT(index > 0);
+		lite->param[query][i] = (unsigned char)index;
+	}
+	MER_ASSERT(sqlite3_column_count(stmt) == (int)shape->n_fields);
+	for (size_t i = 0; i < shape->n_fields; i++) {
+		const char *column = sqlite3_column_name(stmt, (int)i);
+		MER_ASSERT(column == NULL || strcmp(column, shape->fields[i].column) == 0);
+	}
+}
+
+static enum mer_status prepared(struct sqlite *lite, enum mer_query query, sqlite3_stmt **out,
+                                struct mer_error *err)
+{
+	if (lite->stmts[query] == NULL) {
+		sqlite3_stmt *stmt;
+		int code = sqlite3_prepare_v3(lite->db, dal_sqlite_text[query], -1,
+		                              SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+		if (code != SQLITE_OK)
+			return fail(lite, err);
+		check_shape(lite, query, stmt);
+		lite->stmts[query] = stmt;
+	}
+	*out = lite->stmts[query];
+	return MER_OK;
+}
+
+static int bind_one(sqlite3_stmt *stmt, int index, const struct mer_value *value)
+{
+	switch (value->type) {
+	case MER_VALUE_NULL: return sqlite3_bind_null(stmt, index);
+	case MER_VALUE_I64: return sqlite3_bind_int64(stmt, index, value->number);
+	case MER_VALUE_TEXT:
+		return sqlite3_bind_text64(stmt, index, value->text.ptr, value->text.len, SQLITE_STATIC,
+		                           SQLITE_UTF8);
+	case MER_VALUE_BLOB:
+		/* A pointer of NULL would be SQL's NULL. */
+		return sqlite3_bind_blob64(stmt, index, value->text.len > 0 ? value->text.ptr : "",
+		                           value->text.len, SQLITE_STATIC);
+	}
+	return SQLITE_MISUSE;
+}
+
+static enum mer_status bind(struct sqlite *lite, sqlite3_stmt *stmt, const struct dal_call *call,
+                            struct mer_error *err)
+{
+	for (size_t i = 0; i < dal_queries[call->query].n_args; i++) {
+		int code = bind_one(stmt, lite->param[call->query][i], &call->args[i]);
+		if (code != SQLITE_OK)
+			return fail_code(lite, code, err);
+	}
+	return MER_OK;
+}
+
+static enum mer_status give_row(struct sqlite *lite, sqlite3_stmt *stmt, const struct dal_call *call,
+                                struct mer_error *err)
+{
+	const struct dal_query *shape = &dal_queries[call->query];
+	union dal_row row[DAL_FIELDS_MAX];
+	for (size_t i = 0; i < shape->n_fields; i++) {
+		const struct dal_field *field = &shape->fields[i];
+		union dal_row *to = &row[field->offset / sizeof *row];
+		if (field->type == DAL_I64) {
+			to->number = sqlite3_column_int64(stmt, (int)i);
+			continue;
+		}
+		to->text = (const char *)sqlite3_column_text(stmt, (int)i);
+		if (to->text == NULL && sqlite3_errcode(lite->db) == SQLITE_NOMEM)
+			return mer_fail(err, MER_ENOMEM, "out of memory for a row of '%s'", shape->name);
+		if (to->text == NULL)
+			return mer_fail(err, MER_EDATABASE, "the database '%s' has no '%s' in a row of '%s'",
+			                lite->base.name, field->column, shape->name);
+	}
+	return call->on_row(call->ctx, row, err);
+}
+
+static enum mer_status step_all(struct sqlite *lite, sqlite3_stmt *stmt, struct dal_call *call,
+                                struct mer_error *err)
+{
+	for (;;) {
+		int code = sqlite3_step(stmt);
+		if (code == SQLITE_DONE)
+			break;
+		if (code != SQLITE_ROW)
+			return fail(lite, err);
+		enum mer_status st = give_row(lite, stmt, call, err);
+		if (st != MER_OK)
+			return st;
+	}
+	if (call->on_row == NULL)
+		call->changed = sqlite3_changes64(lite->db);
+	return MER_OK;
+}
+
+static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, struct mer_error *err)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	sqlite3_stmt *stmt = NULL;
+	enum mer_status st = prepared(lite, call->query, &stmt, err);
+	if (st != MER_OK)
+		return st;
+	st = bind(lite, stmt, call, err);
+	if (st == MER_OK)
+		st = step_all(lite, stmt, call, err);
+	/* Both only repeat the failure of the step. The arguments are the caller's again. */
+	(void)sqlite3_reset(stmt);
+	(void)sqlite3_clear_bindings(stmt);
+	return st;
+}
+
+/* --- transactions and scripts ------------------------------------------------------------- */
+
+static enum mer_status sqlite_begin(struct mer_dal *dal, struct mer_error *err)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	/* At once a writer: one that read first could not become one when another wrote meanwhile. */
+	return run_text(lite, "BEGIN IMMEDIATE") == SQLITE_OK ? MER_OK : fail(lite, err);
+}
+
+static enum mer_status sqlite_end(struct mer_dal *dal, bool commit, struct mer_error *err)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	if (sqlite3_get_autocommit(lite->db)) {
+		/* An error such as a full disk has rolled it back. */
+		if (!commit)
+			return MER_OK;
+		return mer_fail(err, MER_EDATABASE, "the transaction of the database '%s' is gone already",
+		                lite->base.name);
+	}
+	if (commit && run_text(lite, "COMMIT") == SQLITE_OK)
+		return MER_OK;
+	enum mer_status st = commit ? fail(lite, err) : MER_OK;
+	if (!sqlite3_get_autocommit(lite->db) && run_text(lite, "ROLLBACK") != SQLITE_OK && !commit)
+		st = fail(lite, err);
+	return st;
+}
+
+/* SQLite asks it for whatever a statement of a script is about to do. */
+static int on_authorize(void *ctx, int action, const char *a, const char *b, const char *database,
+                        const char *trigger)
+{
+	struct sqlite *lite = ctx;
+	(void)b, (void)database, (void)trigger;
+	switch (action) {
+	case SQLITE_TRANSACTION:
+	case SQLITE_SAVEPOINT: lite->denied = true; return SQLITE_DENY;
+	case SQLITE_INSERT:
+	case SQLITE_UPDATE:
+	case SQLITE_DELETE:
+		if (strncmp(a, "sqlite_", 7) != 0)
+			lite->may_break_keys = true;
+		return SQLITE_OK;
+	case SQLITE_DROP_TABLE:
+	case SQLITE_ALTER_TABLE: lite->may_break_keys = true; return SQLITE_OK;
+	default: return SQLITE_OK;
+	}
+}
+
+/* Skips what is between statements, so that a place is the statement's own. */
+static const char *skip_blanks(const char *sql)
+{
+	for (;;) {
+		sql += strspn(sql, " \t\r\n\f;");
+		if (sql[0] == '-' && sql[1] == '-') {
+			sql += strcspn(sql, "\n");
+		} else if (sql[0] == '/' && sql[1] == '*') {
+			const char *end = strstr(sql + 2, "*/");
+			if (end == NULL)
+				return sql;
+			sql = end + 2;
+		} else if (strncmp(sql, "\xef\xbb\xbf", 3) == 0) {
+			sql += 3;
+		} else {
+			return sql;
+		}
+	}
+}
+
+static struct mer_script_place place_of(const char *sql, const char *at)
+{
+	struct mer_script_place place = { .line = 1, .column = 1 };
+	for (; sql < at; sql++) {
+		place.column++;
+		if (*sql == '\n') {
+			place.line++;
+			place.column = 1;
+		}
+	}
+	return place;
+}
+
+/* What the database says of a script: mostly that the script is wrong. */
+static enum mer_status fail_script(struct sqlite *lite, struct mer_error *err)
+{
+	if (lite->denied)
+		return mer_fail(err, MER_EINPUT, "a script must not begin or end a transaction");
+	int code = sqlite3_extended_errcode(lite->db);
+	switch (code & 0xff) {
+	case SQLITE_ERROR:
+	case SQLITE_CONSTRAINT:
+	case SQLITE_MISMATCH:
+	case SQLITE_RANGE:
+	case SQLITE_AUTH:
+	case SQLITE_TOOBIG: return mer_fail(err, MER_EINPUT, "%s", sqlite3_errmsg(lite->db));
+	default: return fail_code(lite, code, err);
+	}
+}
+
+/* Runs the first statement; *sql moves behind it, and on failure to where it failed. */
+static enum mer_status run_statement(struct sqlite *lite, const char **sql, struct mer_error *err)
+{
+	const char *tail;
+	sqlite3_stmt *stmt = NULL;
+	int code = sqlite3_prepare_v2(lite->db, *sql, -1, &stmt, &tail);
+	if (code == SQLITE_OK && stmt != NULL) {
+		do
+			code = sqlite3_step(stmt);
+		while (code == SQLITE_ROW);
+		if (code == SQLITE_DONE)
+			code = SQLITE_OK;
+	}
+	enum mer_status st = MER_OK;
+	if (code != SQLITE_OK) {
+		int offset = stmt == NULL ? sqlite3_error_offset(lite->db) : -1;
+		st = fail_script(lite, err);
+		*sql += offset > 0 ? offset : 0;
+	} else {
+		*sql = skip_blanks(tail);
+	}
+	(void)sqlite3_finalize(stmt);
+	return st;
+}
+
+/* A row that refers to none is found at the end, since foreign keys are off while scripts run. */
+static enum mer_status check_keys(struct sqlite *lite, struct mer_error *err)
+{
+	sqlite3_stmt *stmt;
+	if (sqlite3_prepare_v2(lite->db, "PRAGMA foreign_key_check", -1, &stmt, NULL) != SQLITE_OK)
+		return fail_script(lite, err);
+	enum mer_status st = MER_OK;
+	int code = sqlite3_step(stmt);
+	if (code == SQLITE_ROW)
+		st = mer_fail(err, MER_EINPUT,
+		              "after it a row of '%s' refers to a row of '%s' that is not there",
+		              (const char *)sqlite3_column_text(stmt, 0),
+		              (const char *)sqlite3_column_text(stmt, 2));
+	else if (code != SQLITE_DONE)
+		st = fail_script(lite, err);
+	(void)sqlite3_finalize(stmt);
+	return st;
+}
+
+static enum mer_status sqlite_script(struct mer_dal *dal, const char *sql, size_t len,
+                                     struct mer_script_place *place, struct mer_error *err)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	const char *nul = memchr(sql, '\0', len);
+	if (nul != NULL) {
+		*place = place_of(sql, nul);
+		return mer_fail(err, MER_EINPUT, "a NUL byte in the script");
+	}
+	const char *at = skip_blanks(sql);
+	const char *statement = at;
+	enum mer_status st = MER_OK;
+	lite->denied = lite->may_break_keys = false;
+	(void)sqlite3_set_authorizer(lite->db, on_authorize, lite);
+	while (st == MER_OK && *at != '\0') {
+		statement = at;
+		st = run_statement(lite, &at, err);
+		/* INSERT OR ROLLBACK and RAISE(ROLLBACK) end it without asking. */
+		if (sqlite3_get_autocommit(lite->db) && (st == MER_OK || st == MER_EINPUT)) {
+			at = statement;
+			st = st == MER_OK ? mer_fail(err, MER_EINPUT, "the script ended its transaction")
+			                  : mer_wrap(err, st, "the script ended its transaction");
+		}
+	}
+	(void)sqlite3_set_authorizer(lite->db, NULL, NULL);
+	if (st != MER_OK) {
+		*place = place_of(sql, at);
+		return st;
+	}
+	int keys_on = 1;
+	(void)sqlite3_db_config(lite->db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys_on);
+	return lite->may_break_keys && !keys_on ? check_keys(lite, err) : MER_OK;
+}
+
+/* --- locks -------------------------------------------------------------------------------- */
+
+/* Gives the lock file the database's mode and, made by root, its owner, so that a run by root does
+ * not shut out the one whose database it is. */
+static void adopt_mode(int fd, const char *database)
+{
+	struct stat info;
+	if (stat(database, &info) < 0)
+		return;
+	(void)fchmod(fd, info.st_mode & 0666);
+	if (geteuid() == 0 && fchown(fd, info.st_uid, info.st_gid) < 0)
+		return; /* as good as it gets */
+}
+
+/* Opens PATH-lock beside the file itself, not beside a link to it. Reading is enough to look at
+ * locks. *there is false where it is missing and may stay so. */
+static enum mer_status open_lock_file(struct sqlite *lite, bool write, bool *there,
+                                      struct mer_error *err)
+{
+	*there = true;
+	if (lite->lock_fd >= 0 && (lite->lock_write || !write))
+		return MER_OK;
+	const char *database = sqlite3_db_filename(lite->db, "main");
+	MER_AUTO(mer_text_done) char *path = mer_text_new("%s-lock", database);
+	if (path == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a lock");
+	bool made = false;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && write) {
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		made = fd >= 0;
+		if (fd < 0 && errno == EEXIST)
+			fd = open(path, O_RDWR | O_CLOEXEC);
+	}
+	if (fd >= 0) {
+		if (made)
+			adopt_mode(fd, database);
+		if (lite->lock_fd >= 0)
+			(void)close(lite->lock_fd); /* it could only look, so it holds nothing */
+		lite->lock_fd = fd;
+		lite->lock_write = true;
+		return MER_OK;
+	}
+	if (!write) {
+		*there = errno != ENOENT;
+		if (*there)
+			lite->lock_fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (!*there || lite->lock_fd >= 0)
+			return MER_OK;
+	}
+	if (errno == EROFS || errno == EACCES || errno == EPERM)
+		lite->base.read_only = true;
+	(void)mer_fail(err, MER_EDATABASE, "cannot open the lock file '%s': %s", path, strerror(errno));
+	mer_hint(err, "this user must be able to write it and its folder");
+	return MER_EDATABASE;
+}
+
+static enum mer_status sqlite_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
+                                   struct mer_error *err)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	bool there = true;
+	*yes = false;
+	if (op == MER_LOCK_DROP && lite->lock_fd < 0)
+		return MER_OK;
+	enum mer_status st =
+		op == MER_LOCK_DROP ? MER_OK : open_lock_file(lite, op == MER_LOCK_TAKE, &there, err);
+	if (st != MER_OK || !there)
+		return st;
+	/* Locks of the open file description: they go when its last descriptor does, whichever way the
+	 * process ends, and other connections of this process meet them like anybody else. */
+	struct flock lock = { .l_type = op == MER_LOCK_DROP ? F_UNLCK : F_WRLCK,
+		                  .l_whence = SEEK_SET,
+		                  .l_start = key,
+		                  .l_len = 1 };
+	if (fcntl(lite->lock_fd, op == MER_LOCK_TEST ? F_OFD_GETLK : F_OFD_SETLK, &lock) == 0) {
+		*yes = op == MER_LOCK_TAKE || (op == MER_LOCK_TEST && lock.l_type != F_UNLCK);
+		return MER_OK;
+	}
+	if (op == MER_LOCK_TAKE && (errno == EAGAIN || errno == EACCES))
+		return MER_OK;
+	return mer_fail(err, MER_EDATABASE, "cannot lock '%s-lock': %s",
+	                sqlite3_db_filename(lite->db, "main"), strerror(errno));
+}
+
+void dal_sqlite_set_wait(struct mer_dal *dal, int64_t wait_ms)
+{
+	as_sqlite(dal)->wait_ms = wait_ms;
+}
+
+const struct dal_ops dal_sqlite = {
+	.open = sqlite_open,
+	.run = sqlite_run,
+	.begin = sqlite_begin,
+	.end = sqlite_end,
+	.script = sqlite_script,
+	.lock = sqlite_lock,
+	.close = sqlite_close,
+};

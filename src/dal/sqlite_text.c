@@ -1,0 +1,135 @@
+/*
+ * What each query is in SQLite. Columns are named and ordered as the row struct of mer/queries.h;
+ * missing values become "" and -1 here.
+ */
+#include "internal.h"
+
+#include <assert.h>
+
+#define NOW "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+
+#define SERVERS \
+	"SELECT uid, name, kind, host, port, username AS \"user\", params, created_at, updated_at " \
+	"FROM servers "
+
+#define MODELS \
+	"SELECT uid, name, summary, feedback, " \
+	"(SELECT count(*) FROM deployments AS d WHERE d.model_uid = m.uid) AS deployments, " \
+	"created_at, updated_at FROM models AS m "
+
+#define DEPLOYMENTS \
+	"SELECT d.uid AS uid, d.name AS name, d.model_uid AS model_uid, m.name AS model, " \
+	"d.server_uid AS server_uid, s.name AS server, s.kind AS server_kind, " \
+	"d.protocol AS protocol, d.workdir AS workdir, d.argv AS argv, " \
+	"coalesce(d.train_argv, '') AS train, d.env AS env, d.params AS params, d.limits AS limits, " \
+	"d.max_workers AS max_workers, d.idle_ms AS idle_ms, d.timeout_ms AS timeout_ms, " \
+	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, " \
+	"coalesce(w.uid, '') AS weights_uid, coalesce(w.version, '') AS weights_version, " \
+	"coalesce(w.path, '') AS weights_path, d.updated_at AS updated_at " \
+	"FROM deployments AS d JOIN models AS m ON m.uid = d.model_uid " \
+	"JOIN servers AS s ON s.uid = d.server_uid " \
+	"LEFT JOIN model_weights AS w ON w.model_uid = d.model_uid AND w.state = 'active' "
+
+#define RUNS \
+	"SELECT request_uid, model, deployment_uid AS deployment, server, weights, door, who, host, " \
+	"pid, status, queued_at, coalesce(started_at, '') AS started_at, " \
+	"coalesce(stopped_at, '') AS stopped_at, coalesce(exit_code, -1) AS exit_code, signal, error, " \
+	"stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
+	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
+	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
+	"sha256_out, owner FROM model_access "
+
+/* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
+ * set; the exact time is compared besides. */
+#define SINCE \
+	"queued_at >= $3 AND " \
+	"request_uid >= printf('%08x', max(0, strftime('%s', $3) - 86400) * 1000 >> 16) "
+
+const char *const dal_sqlite_text[] = {
+	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM sqlite_schema "
+							"WHERE type = 'table' AND name = 'migrations'",
+	[MER_Q_LEDGER_CREATE] =
+		"CREATE TABLE IF NOT EXISTS migrations (\n"
+		"	num              INTEGER NOT NULL PRIMARY KEY,\n"
+		"	name             TEXT NOT NULL,\n"
+		"	sha256           TEXT NOT NULL, -- of the script's bytes\n"
+		"	canonical_sha256 TEXT NOT NULL, -- with comments and white space folded\n"
+		"	applied_at       TEXT NOT NULL DEFAULT (" NOW "),\n"
+		"	duration_ms      INTEGER NOT NULL,\n"
+		"	applied_by       TEXT NOT NULL,\n"
+		"	tool_version     TEXT NOT NULL,\n"
+		"	state            TEXT NOT NULL DEFAULT 'applied',\n"
+		"	CONSTRAINT migrations_num CHECK (num > 0),\n"
+		"	CONSTRAINT migrations_state CHECK (state = 'applied' OR state = 'started')\n"
+		") STRICT",
+	[MER_Q_LEDGER] = "SELECT num, name, sha256, canonical_sha256, applied_at, duration_ms, "
+					 "applied_by, tool_version, state FROM migrations ORDER BY num",
+	[MER_Q_LEDGER_INSERT] = "INSERT INTO migrations (num, name, sha256, canonical_sha256, "
+							"duration_ms, applied_by, tool_version) "
+							"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	[MER_Q_LEDGER_MAX] = "SELECT coalesce(max(num), 0) AS count FROM migrations "
+						 "WHERE num < 1000 AND state = 'applied'",
+
+	[MER_Q_SERVERS] = SERVERS "ORDER BY name",
+	[MER_Q_SERVER_BY_NAME] = SERVERS "WHERE name = $1",
+	[MER_Q_SERVER_INSERT] = "INSERT INTO servers (uid, name, kind, host, port, username, params) "
+							"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	[MER_Q_SERVER_UPDATE] = "UPDATE servers SET host = $2, port = $3, username = $4, params = $5, "
+							"updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_SERVER_DELETE] = "DELETE FROM servers WHERE uid = $1",
+
+	[MER_Q_MODELS] = MODELS "ORDER BY name",
+	[MER_Q_MODEL_BY_NAME] = MODELS "WHERE name = $1",
+	[MER_Q_MODEL_INSERT] = "INSERT INTO models (uid, name, summary) VALUES ($1, $2, $3)",
+	[MER_Q_MODEL_UPDATE] = "UPDATE models SET summary = $2, updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_MODEL_DELETE] = "DELETE FROM models WHERE uid = $1",
+
+	[MER_Q_DEPLOYMENTS] =
+		DEPLOYMENTS "WHERE $1 = '' OR m.name = $1 ORDER BY m.name, d.priority, d.name",
+	[MER_Q_RESOLVE] = DEPLOYMENTS "WHERE m.name = $1 AND d.enabled = 1 ORDER BY d.priority, d.name",
+	[MER_Q_DEPLOYMENT_INSERT] =
+		"INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, "
+		"train_argv, env, params, limits, max_workers, idle_ms, timeout_ms, start_timeout_ms, "
+		"priority) VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''), $9, $10, $11, $12, $13, $14, "
+		"$15, $16)",
+	[MER_Q_DEPLOYMENT_UPDATE] =
+		"UPDATE deployments SET server_uid = $2, protocol = $3, workdir = $4, argv = $5, "
+		"train_argv = nullif($6, ''), env = $7, params = $8, limits = $9, max_workers = $10, "
+		"idle_ms = $11, timeout_ms = $12, start_timeout_ms = $13, priority = $14, "
+		"updated_at = " NOW " WHERE uid = $1",
+
+	[MER_Q_WEIGHTS] = "SELECT w.uid AS uid, m.name AS model, w.version AS version, "
+					  "w.state AS state, w.path AS path, w.sha256 AS sha256, w.bytes AS bytes, "
+					  "coalesce(p.version, '') AS parent, w.created_at AS created_at "
+					  "FROM models AS m JOIN model_weights AS w ON w.model_uid = m.uid "
+					  "LEFT JOIN model_weights AS p ON p.uid = w.parent_uid "
+					  "WHERE m.name = $1 ORDER BY w.uid DESC",
+
+	/* Two halves, of which one is empty at once, since an OR would not use the index. */
+	[MER_Q_RUNS] = RUNS "WHERE $1 <> '' AND model = $1 AND ($2 = '' OR status = $2) AND " SINCE
+						"UNION ALL " RUNS "WHERE $1 = '' AND ($2 = '' OR status = $2) AND " SINCE
+						"ORDER BY request_uid DESC LIMIT $4",
+	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
+	[MER_Q_RUN_INSERT] =
+		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) VALUES ($1, $2, $3, "
+		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, nullif($12, -1), "
+		"$13, $14)",
+	[MER_Q_RUN_CLOSE] =
+		"UPDATE model_access SET status = $2, started_at = nullif($3, ''), "
+		"stopped_at = $4, exit_code = nullif($5, -1), signal = $6, error = $7, stderr_tail = $8, "
+		"attempts = $9, queue_ms = nullif($10, -1), start_ms = nullif($11, -1), "
+		"infer_ms = nullif($12, -1), bytes_out = nullif($13, -1), sha256_out = $14 "
+		"WHERE request_uid = $1",
+	[MER_Q_RUNS_LOST] = "UPDATE model_access SET status = 'lost', stopped_at = " NOW ", "
+						"error = 'the mer that ran it died' "
+						"WHERE owner = $1 AND stopped_at IS NULL",
+
+	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at, (SELECT count(*) "
+					 "FROM model_access AS r WHERE r.owner = o.uid AND r.stopped_at IS NULL) "
+					 "AS open_runs FROM owners AS o ORDER BY uid",
+	[MER_Q_OWNER_INSERT] =
+		"INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",
+	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
+};
+static_assert(DAL_COUNT(dal_sqlite_text) == MER_Q_COUNT, "a text for each query");

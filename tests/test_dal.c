@@ -1,0 +1,1051 @@
+/*
+ * What every backend of the data access layer promises (mer/dal.h). A further backend is one more row
+ * in the table of backends.
+ */
+#include "dal_fixture.h"
+
+#include "internal.h"
+
+#include <limits.h>
+#include <mer/hash.h>
+#include <sqlite3.h>
+
+static const char *always(void)
+{
+	return NULL;
+}
+
+static void fresh_sqlite(char *url, size_t size)
+{
+	static int n;
+	(void)snprintf(url, size, "sqlite:%s/%d.db", folder, ++n);
+}
+
+/* Asks the database, past the layer, whether it is whole. */
+static void check_sqlite(const char *url)
+{
+	sqlite3 *db;
+	sqlite3_stmt *stmt;
+	ck_assert_int_eq(sqlite3_open(url + strlen("sqlite:"), &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &stmt, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
+	ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), "ok");
+	(void)sqlite3_finalize(stmt);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "PRAGMA foreign_key_check", -1, &stmt, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
+	(void)sqlite3_finalize(stmt);
+	ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
+}
+
+static const struct {
+	const char *name;
+	const char *(*why_not)(void);            /* NULL: it can be tested here */
+	void (*fresh)(char *url, size_t size);   /* the URL of a database that is not there yet */
+	void (*check)(const char *url);
+} backends[] = {
+	{ "sqlite", always, fresh_sqlite, check_sqlite },
+};
+#define N_BACKENDS N_ROWS(backends)
+
+/* The backend of a loop test; the row of its table is _i / N_BACKENDS. */
+static int at;
+static char url[256];
+
+static bool begin_test(int i)
+{
+	at = i % N_BACKENDS;
+	const char *why_not = backends[at].why_not();
+	if (why_not != NULL) {
+		(void)fprintf(stderr, "%s is not tested: %s\n", backends[at].name, why_not);
+		return false;
+	}
+	backends[at].fresh(url, sizeof url);
+	return true;
+}
+
+static struct mer_dal *begin_migrated(int i)
+{
+	if (!begin_test(i))
+		return NULL;
+	migrate(url, 0);
+	return must_open(url);
+}
+
+/* --- opening ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *url, *dialect;
+} url_rows[] = {
+	{ "sqlite:/a/b.db", "sqlite" },
+	{ "sqlite:b.db", "sqlite" },
+	{ "sqlite:", "sqlite" },
+	{ "/a/b.db", "sqlite" },
+	{ "b.db", "sqlite" },
+	{ "./a:b.db", "sqlite" },
+	{ "a/b:c", "sqlite" },
+	{ "C:/b.db", "sqlite" },
+	{ "", "sqlite" },
+	{ "1x:y", "sqlite" },
+	{ "postgres://u:secret@h/d", "postgres" },
+	{ "postgresql://h/d", "postgres" },
+	{ "postgres:", "postgres" },
+	{ "mysql://u:secret@h/d", NULL },
+	{ "SQLITE:x", NULL },
+	{ "sqlite3:x", NULL },
+	{ "a+b.c-d:secret", NULL },
+};
+
+START_TEST(knows_urls)
+{
+	const char *dialect = mer_dal_dialect_of(url_rows[_i].url);
+	const char *want = url_rows[_i].dialect;
+	ck_assert_msg(dialect == want || (dialect != NULL && want != NULL && strcmp(dialect, want) == 0),
+	              "row %d '%s': %s", _i, url_rows[_i].url, dialect);
+	if (want != NULL)
+		return;
+	struct mer_dal *dal = NULL;
+	MUST_FAIL(MER_EINPUT, mer_dal_open(url_rows[_i].url, 0, &dal, &err));
+	ck_assert_ptr_null(dal);
+	ck_assert_ptr_null(strstr(err.message, "secret"));
+	ck_assert_ptr_null(strstr(err.hint, "secret"));
+}
+END_TEST
+
+static const struct {
+	int64_t nums[3]; /* in the ledger, ended by 0 */
+	bool ok;
+	const char *message, *hint; /* parts */
+} schema_rows[] = {
+	{ { 0 }, false, "is not migrated", "mer-migrate up --database " },
+	{ { 1, 2 }, false, "it has scripts up to 2, this mer needs", "mer-migrate up --database " },
+	{ { 1, 1000 }, false, "it has scripts up to 1, this mer needs", "mer-migrate up --database " },
+	{ { 1, MER_SCHEMA_NUM }, true, NULL, NULL },
+	{ { MER_SCHEMA_NUM, 1000 }, true, NULL, NULL },
+	{ { MER_SCHEMA_NUM, 900 }, false, "is newer than this mer: it has script 900, this one knows", "" },
+};
+
+START_TEST(checks_schema)
+{
+	if (!begin_test(_i))
+		return;
+	const int row = _i / N_BACKENDS;
+	struct mer_dal *dal;
+	MUST(mer_dal_open(url, MER_DAL_CREATE | MER_DAL_ANY_SCHEMA, &dal, &err));
+	MUST(mer_dal_exec(dal, MER_Q_LEDGER_CREATE, NULL, 0, NULL, &err));
+	MUST(mer_dal_exec(dal, MER_Q_LEDGER_CREATE, NULL, 0, NULL, &err)); /* once is enough */
+	for (const int64_t *num = schema_rows[row].nums; *num != 0 && num < schema_rows[row].nums + 3; num++)
+		note_script(dal, *num, "x");
+	mer_dal_close(dal);
+	if (schema_rows[row].ok) {
+		mer_dal_close(must_open(url));
+		return;
+	}
+	dal = NULL;
+	MUST_FAIL(MER_EDATABASE, mer_dal_open(url, 0, &dal, &err));
+	ck_assert_ptr_null(dal);
+	ck_assert_msg(strstr(err.message, schema_rows[row].message) != NULL, "%s", err.message);
+	ck_assert_msg(strstr(err.hint, schema_rows[row].hint) != NULL, "%s", err.hint);
+}
+END_TEST
+
+START_TEST(refuses_without_ledger)
+{
+	if (!begin_test(_i))
+		return;
+	struct mer_dal *dal;
+	MUST(mer_dal_open(url, MER_DAL_CREATE | MER_DAL_ANY_SCHEMA, &dal, &err));
+	ck_assert_str_eq(mer_dal_dialect(dal), mer_dal_dialect_of(url));
+	ck_assert_ptr_nonnull(strstr(url, mer_dal_name(dal)));
+	mer_dal_close(dal);
+	MUST_FAIL(MER_EDATABASE, mer_dal_open(url, 0, &dal, &err));
+	ck_assert_msg(strstr(err.message, "is not migrated") != NULL, "%s", err.message);
+	mer_dal_close(NULL);
+}
+END_TEST
+
+/* The number that this program is built for is that of the last script, and none is missing. */
+START_TEST(has_each_script)
+{
+	MER_AUTO(mer_text_done) char *dir = sql_folder(backends[_i].name);
+	struct dirent **files;
+	int n = scandir(dir, &files, is_script, by_num);
+	ck_assert_int_eq(n, MER_SCHEMA_NUM);
+	for (int i = 0; i < n; i++) {
+		ck_assert_int_eq(script_num(files[i]->d_name), i + 1);
+		free(files[i]);
+	}
+	free(files);
+}
+END_TEST
+
+/* --- queries ------------------------------------------------------------------------------ */
+
+/* Each query can be asked: its text fits its row in queries.c, which the backend asserts. */
+START_TEST(asks_each_query)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	for (int query = 0; query < MER_Q_COUNT; query++) {
+		const struct dal_query *shape = &dal_queries[query];
+		struct mer_value args[DAL_ARGS_MAX];
+		for (size_t i = 0; i < shape->n_args; i++)
+			args[i] = mer_text("1");
+		MUST(mer_dal_begin(dal, &err));
+		int64_t n = 0;
+		enum mer_status st =
+			shape->row_size > 0
+				? mer_dal_query(dal, (enum mer_query)query, args, shape->n_args, count_row, &n, &err)
+				: mer_dal_exec(dal, (enum mer_query)query, args, shape->n_args, &n, &err);
+		ck_assert_msg(st == MER_OK || st == MER_EINPUT || st == MER_ECONFLICT, "%s: %s", shape->name,
+		              err.message);
+		MUST(mer_dal_end(dal, false, &err));
+	}
+	mer_dal_close(dal);
+}
+END_TEST
+
+struct server {
+	int64_t port, n;
+	char text[400], created_at[32], updated_at[32];
+};
+
+static enum mer_status on_server(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)e;
+	const struct mer_server_row *row = data;
+	struct server *server = ctx;
+	server->n++;
+	server->port = row->port;
+	(void)snprintf(server->text, sizeof server->text, "%s|%s|%s|%s|%s|%s", row->uid, row->name,
+	               row->kind, row->host, row->user, row->params);
+	(void)snprintf(server->created_at, sizeof server->created_at, "%s", row->created_at);
+	(void)snprintf(server->updated_at, sizeof server->updated_at, "%s", row->updated_at);
+	return MER_OK;
+}
+
+#define SERVER_UID "01980000-0000-7000-8000-0000000000f1"
+#define INSERT_SERVER(uid, name, kind, params) \
+	mer_dal_exec(dal, MER_Q_SERVER_INSERT, \
+	             MER_ARGS(mer_text(uid), mer_text(name), mer_text(kind), mer_text("gpu.example"), \
+	                      mer_i64(2222), mer_text("ann"), mer_text(params)), \
+	             &changed, &err)
+
+/* Each argument comes to its column, in whatever order the text names them. */
+START_TEST(binds_arguments_by_number)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	int64_t changed = -1;
+	MUST(INSERT_SERVER(SERVER_UID, "gpu1", "ssh", "{\"a\":\"\xc3\xa9\"}"));
+	ck_assert_int_eq(changed, 1);
+	struct server server = { 0 };
+	MUST(mer_dal_query(dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text("gpu1")), on_server, &server,
+	                   &err));
+	ck_assert_str_eq(server.text, SERVER_UID "|gpu1|ssh|gpu.example|ann|{\"a\":\"\xc3\xa9\"}");
+	ck_assert_int_eq(server.port, 2222);
+	ck_assert_int_eq(server.n, 1);
+	ck_assert_uint_eq(strlen(server.created_at), strlen("2026-01-31T12:00:00.123Z"));
+	ck_assert_str_eq(server.created_at, server.updated_at);
+
+	MUST(mer_dal_exec(dal, MER_Q_SERVER_UPDATE,
+	                  MER_ARGS(mer_text(SERVER_UID), mer_text("other"), mer_i64(0), mer_text("bob"),
+	                           mer_text("{}")),
+	                  &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	MUST(mer_dal_query(dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text("gpu1")), on_server, &server,
+	                   &err));
+	ck_assert_str_eq(server.text, SERVER_UID "|gpu1|ssh|other|bob|{}");
+	ck_assert_int_eq(server.port, 0);
+	ck_assert_int_eq(count_rows(dal, MER_Q_SERVERS, NULL, 0), 2);
+
+	MUST(mer_dal_exec(dal, MER_Q_SERVER_DELETE, MER_ARGS(mer_text(SERVER_UID)), &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	MUST(mer_dal_exec(dal, MER_Q_SERVER_DELETE, MER_ARGS(mer_text(SERVER_UID)), &changed, &err));
+	ck_assert_int_eq(changed, 0);
+	ck_assert_int_eq(count_rows(dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text("gpu1"))), 0);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static const struct {
+	const char *uid, *name, *kind, *params;
+	enum mer_status want;
+} bad_server_rows[] = {
+	{ SERVER_UID, "local", "ssh", "{}", MER_ECONFLICT },
+	{ EXAMPLE_SERVER, "gpu1", "ssh", "{}", MER_ECONFLICT },
+	{ SERVER_UID, "gpu1", "sh", "{}", MER_EINPUT },
+	{ SERVER_UID, "gpu1", "ssh", "{", MER_EINPUT },
+	{ SERVER_UID, "gpu1", "ssh", "[]", MER_EINPUT },
+	{ SERVER_UID, "gpu1", "ssh", "", MER_EINPUT },
+	{ SERVER_UID, "", "ssh", "{}", MER_EINPUT },
+	{ SERVER_UID, NULL, "ssh", "{}", MER_EINPUT },
+	{ SERVER_UID, "-x", "ssh", "{}", MER_EINPUT },
+	{ SERVER_UID, "a b", "ssh", "{}", MER_EINPUT },
+	{ SERVER_UID, "a/b", "ssh", "{}", MER_EINPUT },
+	{ SERVER_UID, "\xc3\xa9", "ssh", "{}", MER_EINPUT },
+	{ "1", "gpu1", "ssh", "{}", MER_EINPUT },
+};
+
+START_TEST(refuses_what_the_schema_forbids)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	const int row = _i / N_BACKENDS;
+	int64_t changed = -1;
+	MUST_FAIL(bad_server_rows[row].want,
+	          INSERT_SERVER(bad_server_rows[row].uid, bad_server_rows[row].name,
+	                        bad_server_rows[row].kind, bad_server_rows[row].params));
+	ck_assert_int_eq(changed, -1);
+	ck_assert_int_eq(count_rows(dal, MER_Q_SERVERS, NULL, 0), 1);
+	mer_dal_close(dal);
+}
+END_TEST
+
+#define DEPLOYMENT_UID "01980000-0000-7000-8000-0000000000d1"
+#define MODEL_UID "01980000-0000-7000-8000-0000000000e1"
+
+static enum mer_status add_deployment(struct mer_dal *dal, const char *uid, const char *name,
+                                      const char *model, const char *server, struct mer_error *e)
+{
+	return mer_dal_exec(
+		dal, MER_Q_DEPLOYMENT_INSERT,
+		MER_ARGS(mer_text(uid), mer_text(name), mer_text(model), mer_text(server), mer_text("once"),
+	             mer_text("/w"), mer_text("[\"a\"]"), mer_text(""), mer_text("{\"E\":\"1\"}"),
+	             mer_text("{\"p\":1}"), mer_text("{\"l\":1}"), mer_i64(3), mer_i64(4), mer_i64(5),
+	             mer_i64(6), mer_i64(7)),
+		NULL, e);
+}
+
+START_TEST(keeps_references_whole)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	int64_t changed = -1;
+	MUST_FAIL(MER_ECONFLICT, mer_dal_exec(dal, MER_Q_SERVER_DELETE,
+	                                      MER_ARGS(mer_text(EXAMPLE_SERVER)), &changed, &err));
+	MUST_FAIL(MER_ECONFLICT,
+	          add_deployment(dal, DEPLOYMENT_UID, "b", EXAMPLE_IRIS, SERVER_UID, &err));
+	MUST_FAIL(MER_ECONFLICT,
+	          add_deployment(dal, DEPLOYMENT_UID, "b", MODEL_UID, EXAMPLE_SERVER, &err));
+	MUST_FAIL(MER_ECONFLICT,
+	          add_deployment(dal, DEPLOYMENT_UID, "local", EXAMPLE_IRIS, EXAMPLE_SERVER, &err));
+	MUST(add_deployment(dal, DEPLOYMENT_UID, "b", EXAMPLE_IRIS, EXAMPLE_SERVER, &err));
+
+	struct mer_uid run;
+	mer_uid_new(&run);
+	MUST(open_run(dal, run.text, "", &err));
+	MUST_FAIL(MER_ECONFLICT, open_run(dal, run.text, "", &err));
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("iris"))), 2);
+	ck_assert_int_eq(count_rows(dal, MER_Q_WEIGHTS, MER_ARGS(mer_text("iris"))), 1);
+	MUST(mer_dal_exec(dal, MER_Q_MODEL_DELETE, MER_ARGS(mer_text(EXAMPLE_IRIS)), &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("iris"))), 0);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("iris"))), 0);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), 2);
+	ck_assert_int_eq(count_rows(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(run.text))), 1);
+	MUST(mer_dal_begin(dal, &err));
+	static const char none[] = "INSERT INTO servers (uid, name, kind, params) SELECT uid, uid, 'ssh', "
+							   "'{}' FROM model_weights";
+	run_text(dal, none);
+	MUST(mer_dal_end(dal, true, &err));
+	ck_assert_int_eq(count_rows(dal, MER_Q_SERVERS, NULL, 0), 1);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* --- the example models ------------------------------------------------------------------- */
+
+static enum mer_status on_deployment(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)e;
+	const struct mer_deployment_row *row = data;
+	struct mer_buf *buf = ctx;
+	mer_buf_printf(buf, "%s %s %s %s %s %s", row->name, row->model, row->server, row->server_kind,
+	               row->protocol, row->workdir);
+	mer_buf_printf(buf, " argv=%s train=%s env=%s params=%s limits=%s", row->argv, row->train,
+	               row->env, row->params, row->limits);
+	mer_buf_printf(buf, " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64,
+	               row->max_workers, row->idle_ms, row->timeout_ms, row->start_timeout_ms,
+	               row->priority);
+	mer_buf_printf(buf, " weights=%s,%s\n", row->weights_version, row->weights_path);
+	return MER_OK;
+}
+
+#define LIMITS "limits={\"max_output\":268435456,\"max_queue\":64} "
+static const struct {
+	const char *model, *want;
+} example_rows[] = {
+	{ "iris", "local iris local local token {models} "
+	          "argv=[\"{models}/iris/iris.py\",\"serve\",\"--weights\",\"{weights}\"] "
+	          "train=[\"{models}/iris/iris.py\",\"train\",\"--dataset\",\"{dataset}\",\"--weights\","
+	          "\"{new_weights}\"] env={} params={\"error_lines\":[\"bad input: *\"]} " LIMITS
+	          "1 300000 3600000 120000 0 weights=1,{models}/iris/weights/1.json\n" },
+	{ "digest", "local digest local local once {models} argv=[\"{models}/digest/digest.py\"] train= "
+	            "env={} params={} " LIMITS "0 300000 3600000 120000 0 weights=,\n" },
+	{ "moments", "local moments local local token {models} argv=[\"{models}/moments/moments\"] "
+	             "train= env={} params={\"error_lines\":[\"bad input: *\"]} " LIMITS
+	             "1 300000 3600000 120000 0 weights=,\n" },
+	{ "nobody", "" },
+	{ "", "" },
+};
+
+START_TEST(knows_example_models)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	const int row = _i / N_BACKENDS;
+	struct mer_buf buf;
+	mer_buf_init(&buf, 100000);
+	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text(example_rows[row].model)),
+	                   on_deployment, &buf, &err));
+	ck_assert_str_eq(buf.len > 0 ? buf.ptr : "", example_rows[row].want);
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+struct weights {
+	char sha256[MER_SHA256_SIZE], state[16];
+	int64_t bytes;
+};
+
+static enum mer_status on_weights(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)e;
+	const struct mer_weights_row *row = data;
+	struct weights *weights = ctx;
+	(void)snprintf(weights->sha256, sizeof weights->sha256, "%s", row->sha256);
+	(void)snprintf(weights->state, sizeof weights->state, "%s", row->state);
+	weights->bytes = row->bytes;
+	return MER_OK;
+}
+
+START_TEST(has_the_example_weights)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	struct weights weights = { 0 };
+	MUST(mer_dal_query(dal, MER_Q_WEIGHTS, MER_ARGS(mer_text("iris")), on_weights, &weights, &err));
+	mer_dal_close(dal);
+	MER_AUTO(mer_text_done)
+	char *path = mer_text_new("%s/../models/iris/weights/1.json", getenv("MER_SQL"));
+	MER_AUTO(mer_text_done) char *bytes = NULL;
+	size_t len;
+	MUST(mer_read_file(path, 1 << 20, &bytes, &len, &err));
+	char sha256[MER_SHA256_SIZE];
+	mer_sha256(bytes, len, sha256);
+	ck_assert_str_eq(weights.sha256, sha256);
+	ck_assert_int_eq(weights.bytes, (int64_t)len);
+	ck_assert_str_eq(weights.state, "active");
+}
+END_TEST
+
+START_TEST(updates_a_deployment)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	int64_t changed;
+	MUST(add_model(dal, MODEL_UID, "m", &err));
+	MUST(add_deployment(dal, DEPLOYMENT_UID, "late", MODEL_UID, EXAMPLE_SERVER, &err));
+	MUST(add_deployment(dal, "01980000-0000-7000-8000-0000000000d2", "soon", MODEL_UID,
+	                    EXAMPLE_SERVER, &err));
+	MUST(mer_dal_exec(dal, MER_Q_DEPLOYMENT_UPDATE,
+	                  MER_ARGS(mer_text("01980000-0000-7000-8000-0000000000d2"),
+	                           mer_text(EXAMPLE_SERVER), mer_text("frame"), mer_text("/v"),
+	                           mer_text("[\"b\"]"), mer_text("[\"t\"]"), mer_text("{}"),
+	                           mer_text("{}"), mer_text("{}"), mer_i64(13), mer_i64(14), mer_i64(15),
+	                           mer_i64(16), mer_i64(-1)),
+	                  &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	MUST(mer_dal_exec(dal, MER_Q_MODEL_UPDATE, MER_ARGS(mer_text(MODEL_UID), mer_text("new")),
+	                  &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	struct mer_buf buf;
+	mer_buf_init(&buf, 100000);
+	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m")), on_deployment, &buf, &err));
+	ck_assert_str_eq(buf.ptr, "soon m local local frame /v argv=[\"b\"] train=[\"t\"] env={} params={} "
+	                          "limits={} 13 14 15 16 -1 weights=,\n"
+	                          "late m local local once /w argv=[\"a\"] train= env={\"E\":\"1\"} "
+	                          "params={\"p\":1} limits={\"l\":1} 3 4 5 6 7 weights=,\n");
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* --- runs --------------------------------------------------------------------------------- */
+
+static enum mer_status on_run(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)e;
+	const struct mer_run_row *row = data;
+	struct mer_buf *buf = ctx;
+	mer_buf_printf(buf, "%s %s %s %s %s %s %s %s %" PRId64, row->request_uid, row->model,
+	               row->deployment, row->server, row->weights, row->door, row->who, row->host,
+	               row->pid);
+	mer_buf_printf(buf, " %s [%s] [%s] [%s] exit=%" PRId64 " [%s] [%s] [%s]", row->status,
+	               row->queued_at, row->started_at, row->stopped_at, row->exit_code, row->signal,
+	               row->error, row->stderr_tail);
+	mer_buf_printf(buf, " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64,
+	               row->attempts, row->queue_ms, row->start_ms, row->infer_ms, row->bytes_in,
+	               row->bytes_out);
+	mer_buf_printf(buf, " [%s] [%s] %s\n", row->sha256_in, row->sha256_out, row->owner);
+	return MER_OK;
+}
+
+#define RUN_UID "01980000-0000-7000-8000-0000000000a1"
+
+static void expect_run(struct mer_dal *dal, const char *want)
+{
+	struct mer_buf buf;
+	mer_buf_init(&buf, 1 << 20);
+	MUST(mer_dal_query(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(RUN_UID)), on_run, &buf, &err));
+	ck_assert_str_eq(buf.ptr, want);
+	mer_buf_release(&buf);
+}
+
+#define T0 "2026-01-31T12:00:00.000Z"
+#define T1 "2026-01-31T12:00:00.100Z"
+#define T2 "2026-01-31T12:00:00.200Z"
+
+START_TEST(keeps_a_run_from_start_to_end)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	struct mer_value args[MER_RUN_CLOSE_ARGS > MER_RUN_OPEN_ARGS ? MER_RUN_CLOSE_ARGS
+	                                                             : MER_RUN_OPEN_ARGS];
+	struct mer_run_open open = { RUN_UID, "m", "d", "s", "w", "batch", "ann", "here", 12, "running",
+		                         T0,      -1,  "i", "o" };
+	mer_run_open_args(&open, args);
+	MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
+	expect_run(dal, RUN_UID " m d s w batch ann here 12 running [" T0 "] [" T0 "] [] exit=-1 [] [] [] "
+	                        "0 -1 -1 -1 -1 -1 [i] [] o\n");
+
+	/* It was not sent after all, and nothing more is known of it; then all is. */
+	struct mer_run_close lost = { RUN_UID, "timeout", "", T2, -1, "", "", "", 0, -1, -1, -1, -1, "" };
+	mer_run_close_args(&lost, args);
+	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
+	expect_run(dal, RUN_UID " m d s w batch ann here 12 timeout [" T0 "] [] [" T2 "] exit=-1 [] [] "
+	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o\n");
+
+	int64_t changed;
+	struct mer_run_close close = { RUN_UID, "failed",      T1, T2, 3, "SIGSEGV", "it died", "line\xc3\xa9\n",
+		                           2,       INT64_MAX - 1, 0,  4,  5, "x" };
+	mer_run_close_args(&close, args);
+	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	expect_run(dal, RUN_UID " m d s w batch ann here 12 failed [" T0 "] [" T1 "] [" T2 "] exit=3 "
+	                        "[SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 [i] "
+	                        "[x] o\n");
+
+	close.status = "running"; /* what has stopped does not run */
+	mer_run_close_args(&close, args);
+	MUST_FAIL(MER_EINPUT,
+	          mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
+	close.status = "ok";
+	close.request_uid = MODEL_UID;
+	mer_run_close_args(&close, args);
+	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, &changed, &err));
+	ck_assert_int_eq(changed, 0);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* What mer_run_close_args() says when a run's fields are left out is "", not NULL. */
+START_TEST(keeps_long_text)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	enum { LEN = 200000 };
+	MER_AUTO(mer_text_done) char *tail = malloc(LEN + 1);
+	memset(tail, 'x', LEN);
+	tail[LEN] = '\0';
+	struct mer_value args[MER_RUN_CLOSE_ARGS];
+	MUST(open_run(dal, RUN_UID, "", &err));
+	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1, NULL, NULL, tail, 0, -1, -1, -1,
+		                           -1,      NULL };
+	mer_run_close_args(&close, args);
+	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
+	struct mer_buf buf;
+	mer_buf_init(&buf, 1 << 20);
+	MUST(mer_dal_query(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(RUN_UID)), on_run, &buf, &err));
+	ck_assert(strstr(buf.ptr, tail) != NULL);
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* Ten runs: minute n of an hour, model a or b by turns, each third one closed as ok. */
+static void add_log(struct mer_dal *dal)
+{
+	MUST(mer_dal_begin(dal, &err));
+	for (int i = 0; i < 10; i++) {
+		char uid[37], time[25];
+		/* The time of day is in the uid as well: 12:00 of that day is 0x019c13f7ba00. */
+		(void)snprintf(uid, sizeof uid, "%08x-%04x-7000-8000-00000000000%d",
+		               (unsigned)((INT64_C(0x019c140a4e00) + i * 60000) >> 16),
+		               (unsigned)((INT64_C(0x019c140a4e00) + i * 60000) & 0xffff), i);
+		(void)snprintf(time, sizeof time, "2026-01-31T12:%02d:00.000Z", i);
+		struct mer_run_open open = { uid, i % 2 == 0 ? "a" : "b", "d", "s", "w", "batch", "ann",
+			                         "h", 1, "queued", time, 0, "", "o" };
+		struct mer_value args[MER_RUN_OPEN_ARGS];
+		mer_run_open_args(&open, args);
+		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
+		if (i % 3 == 0)
+			MUST(close_run(dal, uid, &err));
+	}
+	MUST(mer_dal_end(dal, true, &err));
+}
+
+static const struct {
+	const char *model, *status, *since;
+	int64_t limit;
+	const char *want; /* last digits of the uids */
+} log_rows[] = {
+	{ "", "", "", 100, "9876543210" },
+	{ "", "", "", 3, "987" },
+	{ "", "", "", 0, "" },
+	{ "a", "", "", 100, "86420" },
+	{ "b", "", "", 2, "97" },
+	{ "c", "", "", 100, "" },
+	{ "", "ok", "", 100, "9630" },
+	{ "", "queued", "", 100, "875421" },
+	{ "", "lost", "", 100, "" },
+	{ "a", "ok", "", 100, "60" },
+	{ "", "", "2026-01-31T12:05:00.000Z", 100, "98765" },
+	{ "", "", "2026-01-31T12:05:00.001Z", 100, "9876" },
+	{ "b", "ok", "2026-01-31T12:04:00.000Z", 100, "9" },
+	{ "a", "", "2026-01-31T12:04:00.000Z", 2, "86" },
+	{ "", "", "2026-02-28T00:00:00.000Z", 100, "" },
+	{ "", "", "2020-01-01T00:00:00.000Z", 100, "9876543210" },
+	{ "", "", "1970-01-01T00:00:00.000Z", 100, "9876543210" },
+	{ "", "", "0001-01-01T00:00:00.000Z", 100, "9876543210" },
+	{ "", "", "9999-12-31T23:59:59.999Z", 100, "" },
+};
+
+static enum mer_status on_digit(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)e;
+	mer_buf_byte(ctx, ((const struct mer_run_row *)data)->request_uid[35]);
+	return MER_OK;
+}
+
+START_TEST(lists_runs)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	add_log(dal);
+	const int row = _i / N_BACKENDS;
+	struct mer_buf buf;
+	mer_buf_init(&buf, 1000);
+	MUST(mer_dal_query(dal, MER_Q_RUNS,
+	                   MER_ARGS(mer_text(log_rows[row].model), mer_text(log_rows[row].status),
+	                            mer_text(log_rows[row].since), mer_i64(log_rows[row].limit)),
+	                   on_digit, &buf, &err));
+	ck_assert_msg(strcmp(buf.len > 0 ? buf.ptr : "", log_rows[row].want) == 0,
+	              "row %d: %s, not %s", row, buf.len > 0 ? buf.ptr : "", log_rows[row].want);
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static enum mer_status stop_at_two(void *ctx, const void *row, struct mer_error *e)
+{
+	(void)row;
+	if (++*(int64_t *)ctx == 2)
+		return mer_fail(e, MER_ECANCELED, "enough");
+	return MER_OK;
+}
+
+START_TEST(stops_when_told)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	int64_t n = 0;
+	MUST_FAIL(MER_ECANCELED, mer_dal_query(dal, MER_Q_MODELS, NULL, 0, stop_at_two, &n, &err));
+	ck_assert_int_eq(n, 2);
+	ck_assert_str_eq(err.message, "enough");
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* --- transactions ------------------------------------------------------------------------- */
+
+START_TEST(commits_all_or_nothing)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	struct mer_dal *other = must_open(url);
+	MUST(mer_dal_begin(dal, &err));
+	MUST(add_model(dal, MODEL_UID, "m", &err));
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 3); /* and does not wait */
+	MUST(mer_dal_end(dal, false, &err));
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+
+	MUST(mer_dal_begin(dal, &err));
+	MUST(add_model(dal, MODEL_UID, "m", &err));
+	MUST_FAIL(MER_ECONFLICT, add_model(dal, MODEL_UID, "n", &err));
+	MUST(mer_dal_end(dal, true, &err));
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 4);
+
+	/* A connection that is closed has not committed. */
+	MUST(mer_dal_begin(dal, &err));
+	MUST(add_model(dal, DEPLOYMENT_UID, "o", &err));
+	mer_dal_close(dal);
+	MUST(mer_dal_begin(other, &err));
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 4);
+	mer_dal_rollback(other);
+	mer_dal_close(other);
+}
+END_TEST
+
+static const struct {
+	const char *sql;
+	int64_t line, column; /* column 0: any; both 0: found only after the last */
+	const char *message;  /* a part; NULL: it runs */
+} script_rows[] = {
+	{ "", 0, 0, NULL },
+	{ "-- nothing\n", 0, 0, NULL },
+	{ "/* nothing */;;\n", 0, 0, NULL },
+	{ "CREATE TABLE t (a INTEGER); INSERT INTO t (a) VALUES (1); DROP TABLE t", 0, 0, NULL },
+	{ "CREATE TABLE t (a TEXT);\r\nINSERT INTO t (a) VALUES ('-- ; /* \xc3\xa9');\r\n", 0, 0, NULL },
+	{ "SELECT count(*) FROM models; SELECT 1;", 0, 0, NULL },
+	{ "\nCREATE TABLE t (a INTEGER);\n-- x\n  CREATE TABLEX u (a INTEGER);\n", 4, 10, "TABLEX" },
+	{ "CREATE TABLE t (a INTEGER);\r\nINSERT INTO nowhere (a) VALUES (1);\r\n", 2, 0, "nowhere" },
+	{ "/* a\nb */ INSERT INTO models (uid, name)\n\tVALUES ('1', 'iris');", 2, 6, "" },
+	{ "CREATE TABLE t (a INTEGER);\nCREATE TABLE t (a INTEGER);", 2, 0, "already exists" },
+	{ "CREATE TABLE t (a INTEGER);\nCOMMIT;\nCREATE TABLE u (a INTEGER);", 2, 1, "transaction" },
+	{ "BEGIN;", 1, 1, "transaction" },
+	{ "/* x */ rollback;", 1, 9, "transaction" },
+	{ "SAVEPOINT a;", 1, 1, "transaction" },
+	{ "INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, "
+	  "max_workers, idle_ms, timeout_ms, start_timeout_ms) VALUES ('" DEPLOYMENT_UID "', 'x', '"
+	  MODEL_UID "', '" EXAMPLE_SERVER "', 'once', '', '[]', 1, 1, 1, 1);", 0, 0, "models" },
+	{ "DELETE FROM servers;", 0, 0, "deployments" },
+	{ "CREATE TABLE t (a INTEGER", 1, 0, "" },
+	{ "INSERT INTO models (uid, name) VALUES ('" MODEL_UID "', 'a''b", 1, 0, "" },
+};
+
+START_TEST(runs_scripts)
+{
+	if (!begin_test(_i))
+		return;
+	migrate(url, 0);
+	const int row = _i / N_BACKENDS;
+	const char *sql = script_rows[row].sql;
+	struct mer_dal *dal;
+	MUST(mer_dal_open(url, MER_DAL_ANY_SCHEMA, &dal, &err));
+	MUST(mer_dal_begin(dal, &err));
+	struct mer_script_place place = { -1, -1 };
+	enum mer_status st = mer_dal_script(dal, sql, strlen(sql), &place, &err);
+	if (script_rows[row].message == NULL) {
+		ck_assert_msg(st == MER_OK, "row %d [%s]: %s", row, sql, err.message);
+		ck_assert_int_eq(place.line, -1);
+		MUST(mer_dal_end(dal, true, &err));
+	} else {
+		ck_assert_msg(st == MER_EINPUT, "row %d [%s]: %s", row, sql, mer_status_name(st));
+		ck_assert_msg(place.line == script_rows[row].line &&
+		                  (script_rows[row].column == 0 || place.column == script_rows[row].column),
+		              "row %d [%s]: %" PRId64 ":%" PRId64 ": %s", row, sql, place.line, place.column,
+		              err.message);
+		ck_assert_msg(err.message[0] != '\0' && strstr(err.message, script_rows[row].message) != NULL,
+		              "row %d [%s]: %s", row, sql, err.message);
+		MUST(mer_dal_end(dal, false, &err));
+	}
+	/* Whatever it was, the connection goes on, and a script that failed has left nothing. */
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_SERVERS, NULL, 0), 1);
+	MUST(mer_dal_begin(dal, &err));
+	run_text(dal, "CREATE TABLE u (a INTEGER)");
+	MUST(mer_dal_end(dal, true, &err));
+	mer_dal_close(dal);
+	backends[at].check(url);
+}
+END_TEST
+
+START_TEST(refuses_a_nul_in_a_script)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	static const char sql[] = "SELECT 1;\n  \0SELECT 2;";
+	struct mer_script_place place = { 0 };
+	MUST(mer_dal_begin(dal, &err));
+	MUST_FAIL(MER_EINPUT, mer_dal_script(dal, sql, sizeof sql - 1, &place, &err));
+	ck_assert_int_eq(place.line, 2);
+	ck_assert_int_eq(place.column, 3);
+	mer_dal_rollback(dal);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* A table can be built anew without the rows that refer to it going with the old one. */
+START_TEST(rebuilds_a_table_in_a_script)
+{
+	if (!begin_test(_i))
+		return;
+	migrate(url, 0);
+	struct mer_dal *dal;
+	MUST(mer_dal_open(url, MER_DAL_ANY_SCHEMA, &dal, &err));
+	MUST(mer_dal_begin(dal, &err));
+	run_text(dal, "CREATE TABLE copy AS SELECT * FROM feedback; DROP TABLE feedback; "
+	              "CREATE TABLE feedback (uid TEXT PRIMARY KEY, rating INTEGER NOT NULL)");
+	MUST(mer_dal_end(dal, true, &err));
+	mer_dal_close(dal);
+	dal = must_open(url);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), 3);
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* --- locks and owners --------------------------------------------------------------------- */
+
+static bool locked(struct mer_dal *dal, int64_t key, enum mer_lock_op op)
+{
+	bool yes = false;
+	MUST(mer_dal_lock(dal, key, op, &yes, &err));
+	return yes;
+}
+
+static const int64_t lock_rows[] = { MER_LOCK_MIGRATE, 1, 2, INT64_C(1) << 40,
+	                                 (INT64_C(1) << 62) - 1 };
+
+START_TEST(locks_die_with_their_holder)
+{
+	struct mer_dal *a = begin_migrated(_i);
+	if (a == NULL)
+		return;
+	const int64_t key = lock_rows[_i / N_BACKENDS];
+	struct mer_dal *b = must_open(url);
+	ck_assert(!locked(b, key, MER_LOCK_TEST));
+	ck_assert(locked(a, key, MER_LOCK_TAKE));
+	ck_assert(locked(a, key, MER_LOCK_TAKE)); /* it is ours already */
+	ck_assert(!locked(a, key, MER_LOCK_TEST)); /* and no other's */
+	ck_assert(locked(b, key, MER_LOCK_TEST));
+	ck_assert(!locked(b, key, MER_LOCK_TAKE));
+	ck_assert(!locked(b, key + 1, MER_LOCK_TEST));
+	MUST(mer_dal_lock(b, key, MER_LOCK_DROP, NULL, &err)); /* not ours to drop */
+	ck_assert(locked(b, key, MER_LOCK_TEST));
+	MUST(mer_dal_lock(a, key, MER_LOCK_DROP, NULL, &err));
+	MUST(mer_dal_lock(a, key, MER_LOCK_DROP, NULL, &err));
+	ck_assert(locked(b, key, MER_LOCK_TAKE));
+	ck_assert(locked(a, key, MER_LOCK_TEST));
+	mer_dal_close(b);
+	ck_assert(!locked(a, key, MER_LOCK_TEST));
+	mer_dal_close(a);
+}
+END_TEST
+
+static int64_t sweep(struct mer_dal *dal)
+{
+	int64_t lost = -1;
+	MUST(mer_owners_sweep(dal, false, &lost, &err));
+	return lost;
+}
+
+START_TEST(closes_the_runs_of_the_dead)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	ck_assert_int_eq(sweep(dal), 0);
+	struct mer_uid live, dead, idle;
+	mer_uid_new(&live);
+	mer_uid_new(&dead);
+	mer_uid_new(&idle);
+	struct mer_dal *of_live = must_open(url), *of_dead = must_open(url), *of_idle = must_open(url);
+	own_runs(of_live, live.text, 3);
+	own_runs(of_dead, dead.text, 5);
+	own_runs(of_idle, idle.text, 0);
+	MUST(open_run(dal, MODEL_UID, "", &err)); /* nobody's: left alone */
+	MUST(close_run(of_dead, RUN_UID, &err));
+	ck_assert_int_eq(sweep(dal), 0);
+
+	mer_dal_close(of_idle);
+	ck_assert_int_eq(sweep(dal), 0); /* nothing to close, so nothing is written */
+	ck_assert_int_eq(count_rows(dal, MER_Q_OWNERS, NULL, 0), 3);
+	mer_dal_close(of_dead);
+	ck_assert_int_eq(sweep(dal), 5);
+	ck_assert_int_eq(sweep(dal), 0);
+	ck_assert_int_eq(count_runs(dal, "lost"), 5);
+	ck_assert_int_eq(count_runs(dal, "queued"), 4);
+	ck_assert_int_eq(count_rows(dal, MER_Q_OWNERS, NULL, 0), 1);
+
+	/* Within a transaction those without runs are forgotten as well. */
+	mer_dal_close(of_live);
+	struct mer_dal *next = must_open(url);
+	MUST(mer_dal_begin(next, &err));
+	MUST(mer_owner_register(next, idle.text, "here", 1, "check", &err));
+	int64_t lost = -1;
+	MUST(mer_owners_sweep(next, true, &lost, &err));
+	ck_assert_int_eq(lost, 3);
+	MUST(mer_dal_end(next, true, &err));
+	ck_assert_int_eq(count_rows(dal, MER_Q_OWNERS, NULL, 0), 1);
+	ck_assert_int_eq(count_runs(dal, "queued"), 1);
+
+	/* The same uid again is another's. */
+	MUST(mer_dal_begin(dal, &err));
+	MUST_FAIL(MER_ECONFLICT, mer_owner_register(dal, idle.text, "here", 1, "check", &err));
+	mer_dal_rollback(dal);
+	mer_dal_close(next);
+	mer_dal_close(dal);
+	backends[at].check(url);
+}
+END_TEST
+
+static enum mer_status on_lost(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)ctx, (void)e;
+	const struct mer_run_row *row = data;
+	ck_assert_str_ne(row->error, "");
+	ck_assert_uint_eq(strlen(row->stopped_at), strlen(T0));
+	ck_assert_int_eq(row->exit_code, -1);
+	return MER_OK;
+}
+
+START_TEST(says_why_a_run_is_lost)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	struct mer_uid owner;
+	mer_uid_new(&owner);
+	own_runs(dal, owner.text, 1);
+	mer_dal_close(dal);
+	dal = must_open(url);
+	ck_assert_int_eq(sweep(dal), 1);
+	MUST(mer_dal_query(dal, MER_Q_RUNS,
+	                   MER_ARGS(mer_text(""), mer_text("lost"), mer_text(""), mer_i64(9)), on_lost,
+	                   NULL, &err));
+	mer_dal_close(dal);
+}
+END_TEST
+
+/* --- every call failed in turn ------------------------------------------------------------ */
+
+static enum mer_status write_all(struct mer_dal *dal, const char *owner, struct mer_error *e)
+{
+	enum mer_status st = mer_owner_register(dal, owner, "here", 12, "check", e);
+	if (st == MER_OK)
+		st = add_model(dal, MODEL_UID, "m", e);
+	if (st == MER_OK)
+		st = add_deployment(dal, DEPLOYMENT_UID, "d", MODEL_UID, EXAMPLE_SERVER, e);
+	if (st == MER_OK)
+		st = open_run(dal, RUN_UID, owner, e);
+	return st;
+}
+
+/* As a caller does it: what failed is rolled back, and its error is the one that counts. */
+static enum mer_status scenario(struct mer_dal *dal, const char *owner, struct mer_error *e)
+{
+	enum mer_status st = mer_dal_begin(dal, e);
+	if (st != MER_OK)
+		return st;
+	st = write_all(dal, owner, e);
+	if (st != MER_OK) {
+		mer_dal_rollback(dal);
+		return st;
+	}
+	st = mer_dal_end(dal, true, e);
+	if (st == MER_OK)
+		st = close_run(dal, RUN_UID, e);
+	int64_t n = 0;
+	if (st == MER_OK)
+		st = mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m")), count_row, &n, e);
+	if (st == MER_OK)
+		st = mer_owners_sweep(dal, false, NULL, e);
+	return st;
+}
+
+static void check_after_fault(int64_t fail_at, bool failed)
+{
+	backends[at].check(url);
+	struct mer_dal *dal = must_open(url);
+	int64_t models = count_rows(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("m")));
+	int64_t runs = count_rows(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(RUN_UID)));
+	ck_assert_msg(models == count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"))) && models == runs,
+	              "call %" PRId64 ": half a transaction", fail_at);
+	ck_assert(failed || models == 1);
+	(void)sweep(dal);
+	ck_assert_int_eq(count_runs(dal, "queued"), 0);
+	ck_assert_int_ge(count_runs(dal, "lost"), 2); /* of the one that was dead before */
+	mer_dal_close(dal);
+}
+
+START_TEST(survives_the_failure_of_each_call)
+{
+	bool failed = true;
+	int64_t calls = 0;
+	for (int64_t fail_at = 1; failed; fail_at++) {
+		if (!begin_test(_i))
+			return;
+		migrate(url, 0);
+		struct mer_uid dead, owner;
+		mer_uid_new(&dead);
+		mer_uid_new(&owner);
+		struct mer_dal *dal = must_open(url);
+		own_runs(dal, dead.text, 2);
+		mer_dal_close(dal);
+
+		MUST(mer_dal_open_fault(url, 0, fail_at, &calls, &dal, &err));
+		ck_assert_str_eq(mer_dal_dialect(dal), backends[at].name);
+		err = (struct mer_error){ 0 };
+		enum mer_status st = scenario(dal, owner.text, &err);
+		failed = calls >= fail_at;
+		ck_assert_msg(failed == (st != MER_OK), "call %" PRId64 " of %" PRId64 ": %s", fail_at, calls,
+		              mer_status_name(st));
+		ck_assert_msg(!failed || (err.status == st && err.message[0] != '\0'),
+		              "call %" PRId64 ": no message", fail_at);
+		mer_dal_close(dal);
+		check_after_fault(fail_at, failed);
+	}
+	ck_assert_int_gt(calls, 12);
+}
+END_TEST
+
+Suite *suite(void)
+{
+	Suite *s = suite_create("dal");
+	TCase *tc = tcase_create("contract");
+	tcase_add_checked_fixture(tc, setup_folder, teardown_folder);
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, knows_urls, 0, N_ROWS(url_rows));
+	tcase_add_loop_test(tc, checks_schema, 0, N_BACKENDS * N_ROWS(schema_rows));
+	tcase_add_loop_test(tc, refuses_without_ledger, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, has_each_script, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, asks_each_query, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, binds_arguments_by_number, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, refuses_what_the_schema_forbids, 0,
+	                    N_BACKENDS * N_ROWS(bad_server_rows));
+	tcase_add_loop_test(tc, keeps_references_whole, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, knows_example_models, 0, N_BACKENDS * N_ROWS(example_rows));
+	tcase_add_loop_test(tc, has_the_example_weights, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, updates_a_deployment, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, keeps_a_run_from_start_to_end, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, keeps_long_text, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, lists_runs, 0, N_BACKENDS * N_ROWS(log_rows));
+	tcase_add_loop_test(tc, stops_when_told, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, commits_all_or_nothing, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, runs_scripts, 0, N_BACKENDS * N_ROWS(script_rows));
+	tcase_add_loop_test(tc, refuses_a_nul_in_a_script, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, rebuilds_a_table_in_a_script, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, locks_die_with_their_holder, 0, N_BACKENDS * N_ROWS(lock_rows));
+	tcase_add_loop_test(tc, closes_the_runs_of_the_dead, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, says_why_a_run_is_lost, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, survives_the_failure_of_each_call, 0, N_BACKENDS);
+	suite_add_tcase(s, tc);
+	return s;
+}
