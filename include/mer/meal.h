@@ -1,0 +1,166 @@
+/*
+ * The model execution abstraction layer: a worker is a live process (or remote process) of a
+ * deployment that answers runs. What carries its bytes and what the bytes mean is hidden here.
+ *
+ * A worker belongs to one loop and its thread. Its life:
+ *
+ *     start  → the program is prepared, not running yet
+ *     go     → it runs; on_ready when it takes a run (once: as soon as it is prepared)
+ *     run    → on_output..., one on_done; token: then the next run. At most one run is open
+ *     end    → asks it to leave, then makes it leave; on_gone is the last call and comes once,
+ *              also when it left by itself or never started
+ *
+ * Callbacks never come from inside these functions. After on_gone has returned the worker is freed.
+ */
+#ifndef MER_MEAL_H
+#define MER_MEAL_H
+
+#include <mer/buf.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct uv_loop_s;
+struct mer_worker;
+
+enum mer_protocol { MER_PROTOCOL_UNSET, MER_PROTOCOL_ONCE, MER_PROTOCOL_TOKEN, MER_PROTOCOL_FRAME,
+	            MER_PROTOCOL_COUNT };
+
+/** MER_PROTOCOL_UNSET where the name is none of once, token, frame. */
+MER_API enum mer_protocol mer_protocol_by_name(const char *name);
+MER_API const char *mer_protocol_name(enum mer_protocol protocol);
+
+#define MER_TOKEN_READY "@!#READY#!@"
+#define MER_TOKEN_START "@!#START#!@"
+#define MER_TOKEN_STOP "@!#STOP#!@"
+#define MER_TOKEN_EXIT "@!#EXIT#!@"
+
+/* How a worker is started. Everything is borrowed until mer_worker_start() returns. */
+struct mer_worker_spec {
+	enum mer_protocol protocol;
+	const char *guard;         /* path of the supervisor program */
+	const char *const *argv;   /* ended by NULL; all but {input} and {output} is expanded */
+	const char *const *env;    /* NAME=VALUE, ended by NULL: the worker's whole environment */
+	const char *workdir;       /* absolute */
+	const char *temp;          /* folder for {input} and {output}; NULL: $TMPDIR or /tmp */
+	int64_t max_output;        /* bytes a run; more fails the run and ends the worker */
+
+	/* token only; NULL: the defaults above */
+	const char *ready_token, *start_token, *stop_token, *exit_token;
+	bool answer_line;               /* the answer is one bare line */
+	const char *const *error_lines; /* globs over stderr lines, ended by NULL; NULL: none */
+};
+
+/* How a run or a worker ended. */
+struct mer_outcome {
+	enum mer_status status; /* MER_OK
+	                         * MER_EMODEL       it failed: exit status, signal, error line, or it
+	                         *                  left before it had answered
+	                         * MER_ELIMIT       its output is over max_output
+	                         * MER_EUNREACHABLE it could not be started, or left before it was ready
+	                         * MER_ECANCELED    mer_worker_end() came before the answer */
+	char message[512];      /* one line, "" for MER_OK */
+	int exit_code;          /* of the process where it ended by exit, else -1 */
+	int signal;             /* that ended the process, else 0 */
+	int64_t cpu_us, max_rss_kib; /* of the process where it ended, else 0 */
+};
+
+struct mer_worker_events {
+	void (*on_ready)(void *ctx);
+	/* A piece of the open run's output; borrowed. */
+	void (*on_output)(void *ctx, const char *bytes, size_t n);
+	/* A piece of what the model says beside its answer: stderr, and stdout outside an answer. */
+	void (*on_log)(void *ctx, const char *bytes, size_t n);
+	/* The open run has ended. The worker may be given the next run from here, or ended. */
+	void (*on_done)(void *ctx, const struct mer_outcome *outcome);
+	/* Nothing of it is left: no process, no descriptor, no file. An open run was done before. */
+	void (*on_gone)(void *ctx, const struct mer_outcome *outcome);
+};
+
+/**
+ * Prepares a worker on this machine: its supervisor is started and waits.
+ *
+ * @param events  borrowed until on_gone
+ * @param out     gives the worker, which frees itself after on_gone
+ * @return MER_EINPUT        the spec is wrong: no argv, tokens that are equal or hold a newline
+ *         MER_EUNREACHABLE  the supervisor cannot be started (EMFILE, EAGAIN, ENOENT, ...)
+ *         MER_ENOMEM
+ */
+MER_API MER_MUST enum mer_status mer_worker_start(struct uv_loop_s *loop,
+                                                  const struct mer_worker_spec *spec,
+                                                  const struct mer_worker_events *events,
+                                                  void *ctx, struct mer_worker **out,
+                                                  struct mer_error *err);
+
+/** Lets the program run. Before that nothing of argv has run. Twice is once. */
+MER_API void mer_worker_go(struct mer_worker *worker);
+
+/**
+ * Gives it a run: after on_ready, and none is open. Once: at most one, before mer_worker_go() too.
+ *
+ * @param input  borrowed until on_done
+ * @return MER_EINPUT the protocol cannot carry this input; nothing was sent, no run is open
+ */
+MER_API MER_MUST enum mer_status mer_worker_run(struct mer_worker *worker, const char *input,
+                                                size_t len, struct mer_error *err);
+
+/** Whether mer_worker_run() would take that input of a worker of that spec; pure. */
+MER_API MER_MUST enum mer_status mer_worker_check(const struct mer_worker_spec *spec,
+                                                  const char *input, size_t len,
+                                                  struct mer_error *err);
+
+/**
+ * Whether the program of a spec is there and could be started: found along the PATH of spec's
+ * environment, executable, with its interpreter; nothing is run.
+ * @return MER_EUNREACHABLE says what is missing, as a start would
+ */
+MER_API MER_MUST enum mer_status mer_worker_probe(const struct mer_worker_spec *spec,
+                                                  struct mer_error *err);
+
+/** Back-pressure: while paused no on_output comes, and the model is held by its full pipe. */
+MER_API void mer_worker_pause(struct mer_worker *worker, bool pause);
+
+enum mer_end {
+	MER_END_DRAIN, /* exit token or end of input; after grace_ms as MER_END_TERM */
+	MER_END_TERM,  /* SIGTERM to its group; after grace_ms as MER_END_KILL */
+	MER_END_KILL,  /* SIGKILL to it and all its descendants */
+};
+
+/** Makes it leave. A harder way may follow a softer one. on_gone tells when it is done. */
+MER_API void mer_worker_end(struct mer_worker *worker, enum mer_end how, int64_t grace_ms);
+
+/** The process id of the worker on this machine; 0 before it runs. */
+MER_API int64_t mer_worker_pid(const struct mer_worker *worker);
+
+/* --- what a deployment says of its workers' command and environment ------------------------- */
+
+struct mer_pair {
+	const char *name, *value;
+};
+
+/**
+ * Replaces each {name} of pairs inside a word; other braces stay as they are.
+ * @param out  gives the new word
+ */
+MER_API MER_MUST enum mer_status mer_expand(const char *word, const struct mer_pair pairs[],
+                                            size_t n_pairs, char **out, struct mer_error *err);
+
+/** Whether a word holds {name}. */
+MER_API bool mer_expand_uses(const char *word, const char *name);
+
+/**
+ * The environment of a worker (CLI.md, Placeholders): mer's own without MER_*, PG* and whatever a
+ * reference names, or with clean only the few that a login has; then the deployment's.
+ *
+ * @param base    mer's own environment, NAME=VALUE, ended by NULL
+ * @param added   the deployment's: values may be references (mer/ref.h) or text:VALUE
+ * @param hidden  further names to leave out (those that references elsewhere name); ended by NULL;
+ *                NULL allowed
+ * @param out     gives a vector; free with mer_words_done()
+ * @return MER_EINPUT a reference that cannot be resolved
+ */
+MER_API MER_MUST enum mer_status mer_worker_env(const char *const base[],
+                                                const struct mer_pair added[], size_t n_added,
+                                                bool clean, const char *const hidden[],
+                                                char ***out, struct mer_error *err);
+
+#endif

@@ -1,0 +1,182 @@
+/*
+ * Inside meal: a worker is a carrier, which moves bytes and knows about processes, and a protocol,
+ * a pure state machine that knows what the bytes mean. meal.c puts the two together.
+ */
+#ifndef MEAL_INTERNAL_H
+#define MEAL_INTERNAL_H
+
+#include <mer/meal.h>
+#include <sys/types.h>
+
+enum meal_stream {
+	MEAL_STDOUT,
+	MEAL_STDERR,
+	MEAL_FILE, /* the file that stands for {output} */
+};
+
+/* How a worker's process ended. */
+struct meal_exit {
+	bool started;  /* its program ran */
+	int exit_code; /* -1: it did not exit */
+	int signal;    /* 0: none ended it */
+	int64_t cpu_us, max_rss_kib;
+	char problem[400];   /* why it could not be started or watched; "": it ended by itself */
+	char no_output[256]; /* why the file that stands for {output} cannot be read, or "" */
+};
+
+/* --- protocols ------------------------------------------------------------------------------ */
+
+enum meal_event_kind {
+	MEAL_NOTHING,
+	MEAL_READY,  /* takes its first run */
+	MEAL_OUTPUT, /* bytes of the open run's output */
+	MEAL_LOG,    /* bytes beside it */
+	MEAL_DONE,   /* the open run is answered, or failed with bytes as its message */
+};
+
+struct meal_event {
+	enum meal_event_kind kind;
+	struct mer_str
+		bytes; /* OUTPUT, LOG, and DONE unless it is MER_OK; borrowed until the next call */
+	enum mer_status status; /* DONE */
+};
+
+#define MEAL_PIECES_MAX 3
+
+/* What a run's input becomes on the worker's stdin. */
+struct meal_pieces {
+	struct mer_str piece[MEAL_PIECES_MAX]; /* borrowed from the protocol and the input */
+	size_t count;
+	bool last; /* stdin ends behind them */
+};
+
+struct meal_protocol_ops;
+
+/* First member of each protocol's own struct; zeroed before init. */
+struct meal_protocol {
+	const struct meal_protocol_ops *ops;
+	bool open;         /* a run is: set by begin, cleared by meal.c when it has told the caller */
+	bool syncing;      /* of the open run only the first piece may be sent until synced */
+	bool stays;        /* one worker takes many runs */
+	bool hears_stderr; /* what stderr says can fail a run */
+	struct mer_str farewell; /* makes an idle worker leave; empty: the end of its input does */
+};
+
+/* They never block, allocate only what they say, and call nobody. */
+struct meal_protocol_ops {
+	const char *name;
+	size_t size; /* of the protocol's own struct */
+
+	/* MER_EINPUT where the spec is wrong. release follows it either way. */
+	enum mer_status (*init)(struct meal_protocol *protocol, const struct mer_worker_spec *spec,
+	                        struct mer_error *err);
+	void (*release)(struct meal_protocol *protocol);
+
+	/* Whether a worker of that spec could be given that input; MER_EINPUT says why not. */
+	enum mer_status (*check)(const struct mer_worker_spec *spec, const char *input, size_t len,
+	                         struct mer_error *err);
+
+	/* Opens a run. Failures as of check; then nothing has changed. */
+	enum mer_status (*begin)(struct meal_protocol *protocol, const char *input, size_t len,
+	                         struct meal_pieces *out, struct mer_error *err);
+
+	/* After a run that failed while its worker lives on, nobody knows whether the worker still
+	 * speaks of it. So of the next run the worker first gets one piece (base.syncing). Once it has
+	 * read that, all that it printed before belongs to nobody: with surely, it has, and what it
+	 * printed has been fed; without, the carrier cannot tell. */
+	void (*synced)(struct meal_protocol *protocol, bool surely);
+
+	/* Takes some of the bytes, gives at most one event, and returns how many it took. To be called
+	 * again with the rest until there is none and the event is MEAL_NOTHING. */
+	size_t (*feed)(struct meal_protocol *protocol, enum meal_stream stream, const char *bytes,
+	               size_t n, struct meal_event *event);
+
+	/* The stream is at its end. At most one event; DONE of a run may come here. */
+	void (*eof)(struct meal_protocol *protocol, enum meal_stream stream, struct meal_event *event);
+
+	/* What it means that the process has ended by itself, after the ends of its streams: the status
+	 * of the open run, or else of the worker; *when completes "the model ended". */
+	enum mer_status (*ended)(const struct meal_protocol *protocol, const struct meal_exit *how,
+	                         const char **when);
+};
+
+extern const struct meal_protocol_ops meal_once, meal_token;
+
+/* --- carriers ------------------------------------------------------------------------------- */
+
+struct meal_carrier;
+
+/* What a carrier tells; never from inside a call of meal_carrier_ops, except data from settle.
+ * Order: prepared, data and eof in any order, ended once, closed once. */
+struct meal_carrier_events {
+	void (*prepared)(void *ctx); /* the program may be let run */
+	void (*data)(void *ctx, enum meal_stream stream, const char *bytes, size_t n);
+	void (*eof)(void *ctx, enum meal_stream stream);
+	/* The process is gone and its streams are at their ends; also where it never started. */
+	void (*ended)(void *ctx, const struct meal_exit *how);
+	/* Nothing is left. The carrier frees itself after the return. Only after close. */
+	void (*closed)(void *ctx);
+};
+
+struct meal_carrier_ops;
+
+/* First member of each carrier's own struct. */
+struct meal_carrier {
+	const struct meal_carrier_ops *ops;
+	const struct meal_carrier_events *events; /* set before start; borrowed */
+	void *ctx;
+	int64_t pid; /* of the worker; 0: it does not run yet */
+};
+
+enum meal_signal { MEAL_TERM, MEAL_KILL };
+
+/* None of them blocks. After close only closed comes. */
+struct meal_carrier_ops {
+	const char *name;
+
+	/* Prepares the worker. After a failure the carrier frees itself. */
+	enum mer_status (*start)(struct meal_carrier *carrier, struct uv_loop_s *loop,
+	                         const struct mer_worker_spec *spec, struct mer_error *err);
+
+	/* Lets the program run. Kept until what it needs is there. Twice is once. */
+	void (*go)(struct meal_carrier *carrier);
+
+	/* Queues bytes for the worker's stdin, behind earlier ones; last closes it behind them. The
+	 * pieces are borrowed until settle or a MEAL_KILL. What a worker does not read is dropped. */
+	void (*write)(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last);
+
+	/* While paused no data and no eof of MEAL_STDOUT and MEAL_FILE come. */
+	void (*pause)(struct meal_carrier *carrier, bool pause);
+
+	/* MEAL_TERM: to the worker's group; MEAL_KILL: it and all its descendants, and what is queued is
+	 * dropped. */
+	void (*signal)(struct meal_carrier *carrier, enum meal_signal signal);
+
+	/* A run is over: copies what is still queued and, with hear, gives what stderr holds by now.
+	 * MER_ENOMEM: the queue is dropped, which leaves the worker with half an input. */
+	enum mer_status (*settle)(struct meal_carrier *carrier, bool hear);
+
+	/* Whether bytes are on their way: not yet read by the worker, or printed by it and not given.
+	 * -1: cannot be told. */
+	int (*in_flight)(struct meal_carrier *carrier);
+
+	/* Ends it if it still lives, and frees the carrier after closed; one that was never started at
+	 * once and silently. */
+	void (*close)(struct meal_carrier *carrier);
+};
+
+extern const struct meal_carrier_ops meal_local;
+
+/* A worker on this machine. NULL: out of memory. */
+struct meal_carrier *meal_local_new(void);
+
+/* As mer_worker_start(), over a carrier that was not started; takes it, on failure too. */
+MER_MUST enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
+                                           const struct mer_worker_spec *spec,
+                                           const struct mer_worker_events *events, void *ctx,
+                                           struct mer_worker **out, struct mer_error *err);
+
+/* The name of a signal as kill -l has it with SIG in front; text has room for 24. */
+const char *meal_signal_name(int signal, char text[24]);
+
+#endif

@@ -1,0 +1,611 @@
+/* The front of meal: a worker is a carrier and a protocol. It checks what callers may do, traces each
+ * call once, holds runs to their limit, ends workers in three degrees and reports each end once. */
+#define LOG_AREA "meal"
+#include "internal.h"
+
+#include <assert.h>
+#include <mer/log.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define SYNC_MS 1 /* between two looks at whether a worker has read what it was sent */
+#define KEPT_MAX ((size_t)4 << 20) /* a carrier that is paused has far less left to give */
+#define CLOSED_GRACE_MS 1000       /* of each degree, for a worker that closed its stdout */
+
+enum life { STARTING, READY, ENDED };
+enum degree { STAYS, DRAINS, TERMINATED, KILLED };
+
+/* The last line that was not blank of what came, cut, for messages. */
+struct last_line {
+	char text[200];
+	size_t len;
+	bool whole; /* its newline has come: the next line replaces it */
+};
+
+/* Owns carrier and protocol. Freed when the carrier and its own handles are closed. */
+struct mer_worker {
+	struct meal_carrier *carrier;
+	struct meal_protocol *protocol;
+	const struct mer_worker_events *events; /* borrowed */
+	void *ctx;
+	uv_timer_t grace; /* until a harder end */
+	uv_timer_t sync;  /* looks at what the worker has read */
+	uv_idle_t resume; /* feeds what was kept while paused */
+	int open;         /* of these three handles and the carrier */
+
+	enum life life;
+	enum degree ending;
+	bool asked;       /* mer_worker_end() came */
+	bool let_go;      /* mer_worker_go() came */
+	bool given;       /* mer_worker_run() came */
+	bool paused;      /* by the caller */
+	bool held;        /* what the carrier was told last */
+	bool deaf;        /* what stdout says is dropped from now on */
+	bool finished;    /* result holds how the open run ended, on_done is due */
+	bool drain_due;   /* the farewell is to follow the open run's input */
+	int64_t grace_ms; /* of each degree */
+
+	int64_t max_output, output; /* bytes; of the open run */
+	struct meal_pieces pieces;  /* of the open run */
+	struct mer_buf kept;        /* of stdout or the file, that came while paused */
+	size_t kept_at;             /* bytes of it that were fed */
+	enum meal_stream kept_from;
+	struct last_line said;     /* on stderr */
+	struct mer_outcome result; /* of the open run, where finished */
+	struct mer_outcome last;   /* of the worker; not MER_OK before its end: why it was given up */
+};
+
+static const char *const protocol_names[] = {
+	[MER_PROTOCOL_UNSET] = "unset",
+	[MER_PROTOCOL_ONCE] = "once",
+	[MER_PROTOCOL_TOKEN] = "token",
+	[MER_PROTOCOL_FRAME] = "frame",
+};
+static_assert(sizeof protocol_names / sizeof *protocol_names == MER_PROTOCOL_COUNT,
+              "a name for each protocol");
+
+static const struct meal_protocol_ops *const protocols[MER_PROTOCOL_COUNT] = {
+	[MER_PROTOCOL_ONCE] = &meal_once,
+	[MER_PROTOCOL_TOKEN] = &meal_token,
+};
+
+enum mer_protocol mer_protocol_by_name(const char *name)
+{
+	for (size_t i = MER_PROTOCOL_ONCE; i < MER_PROTOCOL_COUNT; i++)
+		if (strcmp(name, protocol_names[i]) == 0)
+			return (enum mer_protocol)i;
+	return MER_PROTOCOL_UNSET;
+}
+
+const char *mer_protocol_name(enum mer_protocol protocol)
+{
+	size_t at = (size_t)protocol;
+	return protocol_names[at < MER_PROTOCOL_COUNT ? at : MER_PROTOCOL_UNSET];
+}
+
+const char *meal_signal_name(int signal, char text[24])
+{
+	const char *name = sigabbrev_np(signal);
+	if (name != NULL)
+		(void)snprintf(text, 24, "SIG%s", name);
+	else
+		(void)snprintf(text, 24, "signal %d", signal);
+	return text;
+}
+
+/* --- what is said about an end -------------------------------------------------------------- */
+
+static void remember(struct last_line *line, const char *bytes, size_t n)
+{
+	size_t end = n;
+	while (end > 0 && strchr(" \t\r\n", bytes[end - 1]) != NULL && bytes[end - 1] != '\0')
+		end--;
+	const char *newline = end == 0 ? NULL : memrchr(bytes, '\n', end);
+	size_t start = newline == NULL ? 0 : (size_t)(newline - bytes) + 1;
+	if (end > 0 && (line->whole || start > 0)) {
+		line->len = 0;
+		line->whole = false;
+	}
+	size_t room = sizeof line->text - line->len, len = end - start < room ? end - start : room;
+	memcpy(line->text + line->len, bytes + start, len);
+	line->len += len;
+	line->whole |= end < n && memchr(bytes + end, '\n', n - end) != NULL;
+}
+
+static MER_PRINTF(3, 4) void say(struct mer_outcome *outcome, enum mer_status status,
+                                 const char *fmt, ...)
+{
+	char text[sizeof outcome->message];
+	va_list args;
+	va_start(args, fmt);
+	if (vsnprintf(text, sizeof text, fmt, args) < 0)
+		text[0] = '\0';
+	va_end(args);
+	struct mer_error err;
+	outcome->status = mer_fail(&err, status, "%s", text); /* makes it one line */
+	static_assert(sizeof err.message == sizeof outcome->message,
+	              "what fits the one fits the other");
+	memcpy(outcome->message, err.message, sizeof err.message);
+}
+
+static void describe(char text[64], const struct meal_exit *how)
+{
+	char name[24];
+	if (how->signal != 0)
+		(void)snprintf(text, 64, "was killed by %s", meal_signal_name(how->signal, name));
+	else
+		(void)snprintf(text, 64, "ended with exit code %d", how->exit_code);
+}
+
+/* Whether the caller made it leave, not waiting for answers. */
+static bool is_canceled(const struct mer_worker *w)
+{
+	return w->asked && w->ending >= TERMINATED;
+}
+
+/* How the open run, or else the worker, ended as its process did. */
+static void judge(const struct mer_worker *w, const struct meal_exit *how, struct mer_outcome *out)
+{
+	const char *when = "";
+	char end[64];
+	describe(end, how);
+	enum mer_status status = w->protocol->ops->ended(w->protocol, how, &when);
+	bool left = w->asked && !w->protocol->open && w->life == READY; /* as it was told */
+	if (how->problem[0] != '\0')
+		say(out, how->started ? MER_EMODEL : MER_EUNREACHABLE, "%s", how->problem);
+	else if (!how->started)
+		say(out, MER_ECANCELED, "canceled before the model was started");
+	else if (left)
+		out->status = MER_OK;
+	else if (is_canceled(w))
+		say(out, MER_ECANCELED, "canceled: the model %s", end);
+	else if (status == MER_OK && how->no_output[0] != '\0')
+		say(out, MER_EMODEL, "%s", how->no_output);
+	else if (status != MER_OK && w->said.len > 0)
+		say(out, status, "the model %s%s: %.*s", end, when, (int)w->said.len, w->said.text);
+	else if (status != MER_OK)
+		say(out, status, "the model %s%s", end, when);
+	else
+		out->status = MER_OK;
+}
+
+/* --- leaving -------------------------------------------------------------------------------- */
+
+/* Tells the carrier whether to hold back stdout: for the caller, for what was kept, and of a process
+ * that runs before its run was given. */
+static void hold(struct mer_worker *w)
+{
+	bool early = !w->protocol->stays && !w->given;
+	bool want = w->ending < TERMINATED && !w->deaf && (w->paused || w->kept.len > 0 || early);
+	if (want == w->held || w->life == ENDED)
+		return;
+	w->held = want;
+	w->carrier->ops->pause(w->carrier, want);
+}
+
+static void leave(struct mer_worker *w, enum degree degree); /* calls itself by its timer */
+
+static void on_grace(uv_timer_t *grace)
+{
+	struct mer_worker *w = grace->data;
+	leave(w, w->ending + 1);
+}
+
+static void bid_farewell(struct mer_worker *w)
+{
+	w->carrier->ops->write(w->carrier, &w->protocol->farewell, w->protocol->farewell.len > 0, true);
+}
+
+static void leave(struct mer_worker *w, enum degree degree)
+{
+	if (!w->let_go)
+		degree = KILLED; /* nothing of it runs that could be asked */
+	w->ending = degree;
+	MER_DEBUG("end worker=%p pid=%lld degree=%d", (void *)w, (long long)w->carrier->pid,
+	          (int)degree);
+	if (degree == DRAINS && w->protocol->syncing)
+		w->drain_due = true;
+	else if (degree == DRAINS)
+		bid_farewell(w);
+	else
+		w->carrier->ops->signal(w->carrier, degree == KILLED ? MEAL_KILL : MEAL_TERM);
+	/* The run is canceled; its process is not to be held by a full pipe. */
+	w->deaf |= degree >= TERMINATED && (w->paused || w->kept.len > 0);
+	hold(w);
+	if (degree == KILLED)
+		(void)uv_timer_stop(&w->grace);
+	else
+		(void)uv_timer_start(&w->grace, on_grace, (uint64_t)w->grace_ms, 0);
+}
+
+/* Nothing that it says can be held or trusted any more. */
+static void give_up(struct mer_worker *w, enum mer_status status, const char *why)
+{
+	if (w->last.status == MER_OK)
+		say(&w->last, status, "%s", why);
+	w->deaf = true;
+	if (w->life != ENDED && w->ending < KILLED)
+		leave(w, KILLED);
+}
+
+/* --- runs ----------------------------------------------------------------------------------- */
+
+/* Ends the open run as result says. */
+static void finish(struct mer_worker *w)
+{
+	MER_ASSERT(w->protocol->open);
+	if (w->life != ENDED) {
+		bool hear = w->protocol->hears_stderr && w->result.status == MER_OK;
+		if (w->carrier->ops->settle(w->carrier, hear) != MER_OK)
+			give_up(w, MER_ENOMEM, "out of memory for input that the model has not read");
+	}
+	w->finished = false;
+	w->protocol->open = w->protocol->syncing = false;
+	(void)uv_timer_stop(&w->sync);
+	if (w->result.status == MER_OK && is_canceled(w))
+		say(&w->result, MER_ECANCELED, "canceled");
+	MER_DEBUG("done worker=%p pid=%lld status=%s output=%lld", (void *)w,
+	          (long long)w->carrier->pid, mer_status_name(w->result.status), (long long)w->output);
+	struct mer_outcome result = w->result; /* the next run may be given from the callback */
+	w->events->on_done(w->ctx, &result);
+}
+
+static void set_done(struct mer_worker *w, const struct meal_event *event)
+{
+	if (event->status != MER_OK && event->bytes.len == 0)
+		say(&w->result, event->status, "the model said so by an empty line on stderr");
+	else if (event->status != MER_OK)
+		say(&w->result, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
+	w->finished = true;
+}
+
+static void deliver(struct mer_worker *w, struct mer_str bytes)
+{
+	size_t n = bytes.len;
+	bool over = w->max_output > 0 && n > (uint64_t)(w->max_output - w->output);
+	if (over)
+		n = (size_t)(w->max_output - w->output);
+	w->output += (int64_t)n;
+	if (n > 0)
+		w->events->on_output(w->ctx, bytes.ptr, n);
+	if (!over)
+		return;
+	say(&w->result, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
+	w->finished = true;
+	give_up(w, MER_ELIMIT, w->result.message);
+}
+
+static void dispatch(struct mer_worker *w, const struct meal_event *event)
+{
+	switch (event->kind) {
+	case MEAL_NOTHING: break;
+	case MEAL_READY:
+		w->life = READY;
+		MER_DEBUG("ready worker=%p pid=%lld", (void *)w, (long long)w->carrier->pid);
+		if (w->ending == STAYS)
+			w->events->on_ready(w->ctx);
+		break;
+	case MEAL_OUTPUT: deliver(w, event->bytes); break;
+	case MEAL_LOG: w->events->on_log(w->ctx, event->bytes.ptr, event->bytes.len); break;
+	case MEAL_DONE: set_done(w, event); break;
+	}
+}
+
+/* Feeds until all is taken, or the caller pauses. Returns how much was taken. A run that is answered
+ * is reported behind the last byte: what came along with its answer is not of the next one. */
+static size_t feed(struct mer_worker *w, enum meal_stream stream, const char *bytes, size_t n)
+{
+	size_t at = 0;
+	struct meal_event event;
+	do {
+		bool is_output = stream != MEAL_STDERR && at < n;
+		if (w->deaf && stream != MEAL_STDERR)
+			return n;
+		if (is_output && w->paused)
+			break;
+		size_t taken = w->protocol->ops->feed(w->protocol, stream, bytes + at, n - at, &event);
+		MER_ASSERT(taken <= n - at && (taken > 0 || at == n || event.kind != MEAL_NOTHING));
+		at += taken;
+		dispatch(w, &event);
+	} while (at < n || event.kind != MEAL_NOTHING);
+	return at;
+}
+
+static void on_prepared(void *ctx)
+{
+	struct mer_worker *w = ctx;
+	if (!w->protocol->stays)
+		dispatch(w, &(struct meal_event){ .kind = MEAL_READY });
+}
+
+static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
+{
+	struct mer_worker *w = ctx;
+	if (stream == MEAL_STDERR)
+		remember(&w->said, bytes, n);
+	bool settling = w->finished;
+	size_t taken = feed(w, stream, bytes, n);
+	if (taken < n) {
+		w->kept_from = stream;
+		mer_buf_add(&w->kept, bytes + taken, n - taken);
+		hold(w);
+	}
+	if (mer_buf_check(&w->kept, NULL) != MER_OK) {
+		give_up(w, MER_ENOMEM, "out of memory for output that nobody takes yet");
+	}
+	if (w->finished && !settling)
+		finish(w);
+}
+
+static void on_eof(void *ctx, enum meal_stream stream)
+{
+	struct mer_worker *w = ctx;
+	struct meal_event event = { .kind = MEAL_NOTHING };
+	if (stream == MEAL_STDERR || !w->deaf)
+		w->protocol->ops->eof(w->protocol, stream, &event);
+	dispatch(w, &event);
+	if (w->finished)
+		finish(w);
+	if (w->protocol->stays && stream == MEAL_STDOUT && w->ending == STAYS) {
+		w->grace_ms = CLOSED_GRACE_MS; /* usually it is about to end; it cannot answer any more */
+		leave(w, DRAINS);
+	}
+}
+
+static void on_ended(void *ctx, const struct meal_exit *how)
+{
+	struct mer_worker *w = ctx;
+	struct mer_outcome *last = &w->last;
+	(void)uv_timer_stop(&w->grace);
+	(void)uv_timer_stop(&w->sync);
+	(void)uv_idle_stop(&w->resume);
+	if (last->status == MER_OK)
+		judge(w, how, last);
+	w->life = ENDED;
+	last->exit_code = how->exit_code;
+	last->signal = how->signal;
+	last->cpu_us = how->cpu_us;
+	last->max_rss_kib = how->max_rss_kib;
+	MER_DEBUG("ended worker=%p pid=%lld exit=%d signal=%d", (void *)w, (long long)w->carrier->pid,
+	          how->exit_code, how->signal);
+	if (w->protocol->open) {
+		w->result = *last;
+		finish(w);
+	}
+	w->carrier->ops->close(w->carrier);
+}
+
+static void free_worker(struct mer_worker *w)
+{
+	if (w->protocol != NULL) {
+		w->protocol->ops->release(w->protocol);
+		free(w->protocol);
+	}
+	mer_buf_release(&w->kept);
+	free(w);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct mer_worker *w = handle->data;
+	if (--w->open > 0)
+		return;
+	MER_DEBUG("gone worker=%p status=%s", (void *)w, mer_status_name(w->last.status));
+	w->events->on_gone(w->ctx, &w->last);
+	free_worker(w);
+}
+
+static void on_closed(void *ctx)
+{
+	struct mer_worker *w = ctx;
+	if (w->protocol->open) { /* given after the end: nothing of it was read */
+		say(&w->result, MER_EUNREACHABLE, "the model had ended before this run%s%s",
+		    w->last.message[0] != '\0' ? ": " : "", w->last.message);
+		finish(w);
+	}
+	w->open--;
+	uv_close((uv_handle_t *)&w->grace, on_handle_closed);
+	uv_close((uv_handle_t *)&w->sync, on_handle_closed);
+	uv_close((uv_handle_t *)&w->resume, on_handle_closed);
+}
+
+static const struct meal_carrier_events carrier_events = {
+	.prepared = on_prepared,
+	.data = on_data,
+	.eof = on_eof,
+	.ended = on_ended,
+	.closed = on_closed,
+};
+
+/* Sends the rest of a run once the worker has read the beginning. */
+static void on_sync(uv_timer_t *sync)
+{
+	struct mer_worker *w = sync->data;
+	int left = w->carrier->ops->in_flight(w->carrier);
+	if (left > 0 || w->kept.len > 0)
+		return;
+	(void)uv_timer_stop(sync);
+	w->protocol->ops->synced(w->protocol, left == 0);
+	w->carrier->ops->write(w->carrier, w->pieces.piece + 1, w->pieces.count - 1, w->pieces.last);
+	if (w->drain_due)
+		bid_farewell(w);
+}
+
+static void on_resume(uv_idle_t *resume)
+{
+	struct mer_worker *w = resume->data;
+	(void)uv_idle_stop(resume);
+	if (w->paused || w->deaf)
+		return;
+	w->kept_at += feed(w, w->kept_from, w->kept.ptr + w->kept_at, w->kept.len - w->kept_at);
+	if (w->kept_at >= w->kept.len) {
+		mer_buf_clear(&w->kept);
+		w->kept_at = 0;
+	}
+	hold(w);
+	if (w->finished)
+		finish(w);
+}
+
+/* --- what callers may do -------------------------------------------------------------------- */
+
+static enum mer_status make_protocol(const struct mer_worker_spec *spec, struct meal_protocol **out,
+                                     struct mer_error *err)
+{
+	size_t which = (size_t)spec->protocol;
+	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
+		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
+	if (spec->argv == NULL || spec->argv[0] == NULL || spec->argv[0][0] == '\0')
+		return mer_fail(err, MER_EINPUT, "the command has no words");
+	if (spec->guard == NULL || spec->env == NULL)
+		return mer_fail(err, MER_EINPUT, "a worker needs a supervisor and an environment");
+	struct meal_protocol *protocol = calloc(1, protocols[which]->size);
+	if (protocol == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	protocol->ops = protocols[which];
+	enum mer_status st = protocol->ops->init(protocol, spec, err);
+	if (st != MER_OK) {
+		protocol->ops->release(protocol);
+		free(protocol);
+		return st;
+	}
+	*out = protocol;
+	return MER_OK;
+}
+
+enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
+                                  const struct mer_worker_spec *spec,
+                                  const struct mer_worker_events *events, void *ctx,
+                                  struct mer_worker **out, struct mer_error *err)
+{
+	struct mer_worker *w = calloc(1, sizeof *w);
+	if (w == NULL) {
+		carrier->ops->close(carrier);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	*w = (struct mer_worker){
+		.carrier = carrier,
+		.events = events,
+		.ctx = ctx,
+		.open = 4,
+		.max_output = spec->max_output,
+		.last = { .exit_code = -1 },
+	};
+	mer_buf_init(&w->kept, KEPT_MAX);
+	carrier->events = &carrier_events;
+	carrier->ctx = w;
+	enum mer_status st = make_protocol(spec, &w->protocol, err);
+	if (st == MER_OK)
+		st = carrier->ops->start(carrier, loop, spec, err);
+	else
+		carrier->ops->close(carrier);
+	if (st != MER_OK) {
+		free_worker(w);
+		return st;
+	}
+	MER_DEBUG("start worker=%p program=%s protocol=%s", (void *)w, spec->argv[0],
+	          w->protocol->ops->name);
+	(void)uv_timer_init(loop, &w->grace);
+	(void)uv_timer_init(loop, &w->sync);
+	(void)uv_idle_init(loop, &w->resume);
+	w->grace.data = w->sync.data = w->resume.data = w;
+	hold(w);
+	*out = w;
+	return MER_OK;
+}
+
+enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
+                                 const struct mer_worker_events *events, void *ctx,
+                                 struct mer_worker **out, struct mer_error *err)
+{
+	struct meal_carrier *carrier = meal_local_new();
+	if (carrier == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return meal_worker_start(loop, carrier, spec, events, ctx, out, err);
+}
+
+void mer_worker_go(struct mer_worker *w)
+{
+	if (w->let_go || w->ending != STAYS)
+		return;
+	MER_DEBUG("go worker=%p", (void *)w);
+	w->let_go = true;
+	w->carrier->ops->go(w->carrier);
+}
+
+enum mer_status mer_worker_run(struct mer_worker *w, const char *input, size_t len,
+                               struct mer_error *err)
+{
+	MER_ASSERT(!w->asked && !w->protocol->open);
+	MER_ASSERT(w->protocol->stays ? w->life != STARTING : !w->given);
+	MER_DEBUG("run worker=%p pid=%lld input=%zu", (void *)w, (long long)w->carrier->pid, len);
+	if (w->life == ENDED || w->deaf) {
+		w->protocol->open = true; /* its end is about to be reported, and this run's with it */
+		w->given = true;
+		return MER_OK;
+	}
+	enum mer_status st = w->protocol->ops->begin(w->protocol, input, len, &w->pieces, err);
+	if (st != MER_OK)
+		return st;
+	w->given = true;
+	w->output = 0;
+	w->result.status = MER_OK;
+	w->result.message[0] = '\0';
+	w->result.exit_code = -1;
+	w->result.signal = 0;
+	w->result.cpu_us = w->result.max_rss_kib = 0;
+	bool whole = !w->protocol->syncing;
+	w->carrier->ops->write(w->carrier, w->pieces.piece, whole ? w->pieces.count : 1,
+	                       whole && w->pieces.last);
+	if (!whole)
+		(void)uv_timer_start(&w->sync, on_sync, SYNC_MS, SYNC_MS);
+	hold(w);
+	return MER_OK;
+}
+
+enum mer_status mer_worker_check(const struct mer_worker_spec *spec, const char *input, size_t len,
+                                 struct mer_error *err)
+{
+	size_t which = (size_t)spec->protocol;
+	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
+		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
+	return protocols[which]->check(spec, input, len, err);
+}
+
+void mer_worker_pause(struct mer_worker *w, bool pause)
+{
+	if (pause == w->paused)
+		return;
+	MER_DEBUG("pause worker=%p pause=%d", (void *)w, (int)pause);
+	w->paused = pause;
+	w->deaf |= pause && w->ending >= TERMINATED;
+	if (!pause && w->kept.len > 0)
+		(void)uv_idle_start(&w->resume, on_resume);
+	else
+		hold(w);
+}
+
+void mer_worker_end(struct mer_worker *w, enum mer_end how, int64_t grace_ms)
+{
+	static const enum degree degrees[] = {
+		[MER_END_DRAIN] = DRAINS,
+		[MER_END_TERM] = TERMINATED,
+		[MER_END_KILL] = KILLED,
+	};
+	MER_ASSERT((size_t)how < sizeof degrees / sizeof *degrees && grace_ms >= 0);
+	if (w->life == ENDED)
+		return;
+	w->asked = true;
+	if (degrees[how] <= w->ending)
+		return;
+	w->grace_ms = grace_ms;
+	leave(w, degrees[how]);
+}
+
+int64_t mer_worker_pid(const struct mer_worker *w)
+{
+	return w->carrier->pid;
+}
