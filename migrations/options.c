@@ -1,0 +1,321 @@
+/* Options may stand anywhere until "--", as --name value or --name=value. */
+#include "options.h"
+
+#include <assert.h>
+#include <mer/text.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IN(command) (1u << (command))
+#define EVERYWHERE (~0u)
+
+static const struct row {
+	const char *name, *summary;
+	bool built; /* its work; what is not is refused */
+} commands[] = {
+	[COMMAND_NONE] = { "", "", false },
+	[COMMAND_UP] = { "up", "apply what is pending, in order; nothing to do is success", true },
+	[COMMAND_STATUS] = { "status",
+	                     "each script: applied (when, by whom, how long), pending, edited, "
+	                     "missing, late",
+	                     true },
+	[COMMAND_PLAN] = { "plan", "what 'up' would do, and whether it can", true },
+	[COMMAND_VERIFY] = { "verify", "compare the history with the files; change nothing", true },
+	[COMMAND_BASELINE] = { "baseline", "record scripts as applied without running them", false },
+	[COMMAND_REPAIR] = { "repair", "settle named disagreements", false },
+	[COMMAND_NEW] = { "new", "write the next script", false },
+};
+static_assert(sizeof commands / sizeof *commands == COMMAND_COUNT, "a row for each command");
+
+enum type { FLAG, TEXT, TEXTS, DURATION, NUMBER };
+
+#define FIELD(member) offsetof(struct options, member)
+
+static const struct option {
+	const char *name, *value; /* value: what to call it; NULL for flags */
+	enum type type;
+	size_t field;
+	unsigned commands; /* that have it, a bit each */
+	const char *summary;
+} options[] = {
+	{ "to", "N", NUMBER, FIELD(to), IN(COMMAND_UP), "the highest number to apply" },
+	{ "dry-run", NULL, FLAG, FIELD(dry_run), IN(COMMAND_UP), "say what would be done, like plan" },
+	{ "check", NULL, FLAG, FIELD(check), IN(COMMAND_STATUS),
+	  "exit 6 when any is pending, 3 when the history disagrees" },
+	{ "database", "URL", TEXT, FIELD(database), EVERYWHERE,
+	  "sqlite:PATH; default MER_DATABASE_URL, then sqlite:$XDG_STATE_HOME/mer/mer.db" },
+	{ "dir", "DIR", TEXTS, FIELD(dirs), EVERYWHERE,
+	  "a folder of scripts, again for more; default: the installed ones" },
+	{ "wait", "D", DURATION, FIELD(wait_ms), EVERYWHERE,
+	  "how long to wait for another mer-migrate; default 30s" },
+	{ "strict", NULL, FLAG, FIELD(strict), EVERYWHERE,
+	  "refuse edits of comments and white space too" },
+	{ "json", NULL, FLAG, FIELD(json), EVERYWHERE, "write one JSON document" },
+	{ "quiet", NULL, FLAG, FIELD(quiet), EVERYWHERE, "say nothing unless something fails" },
+	{ "env-file", "FILE", TEXT, FIELD(env_file), EVERYWHERE,
+	  "read settings from FILE first; default MER_ENV_FILE" },
+	{ "version", NULL, FLAG, FIELD(version), EVERYWHERE, "print the version" },
+	{ "help", NULL, FLAG, FIELD(help), EVERYWHERE, "print this, or the help of a command" },
+};
+enum { N_OPTIONS = sizeof options / sizeof *options };
+
+/* --- names -------------------------------------------------------------------------------- */
+
+/* Remembers the name that is nearest to a word: one that it begins, or few edits away. */
+struct guess {
+	const char *word, *name;
+	size_t distance;
+};
+
+static void consider(struct guess *guess, const char *name)
+{
+	size_t len = strlen(guess->word);
+	size_t distance =
+		len > 0 && strncmp(name, guess->word, len) == 0 ? 0 : mer_edit_distance(guess->word, name);
+	if (distance <= 2 && distance < strlen(name) &&
+	    (guess->name == NULL || distance < guess->distance)) {
+		guess->name = name;
+		guess->distance = distance;
+	}
+}
+
+static enum mer_status unknown_option(const char *name, struct mer_error *err)
+{
+	struct guess guess = { .word = name };
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		consider(&guess, options[i].name);
+	(void)mer_fail(err, MER_EINPUT, "unknown option '--%s'", name);
+	if (guess.name != NULL)
+		mer_hint(err, "did you mean --%s?", guess.name);
+	else
+		mer_hint(err, "mer-migrate --help lists them");
+	return MER_EINPUT;
+}
+
+static enum mer_status unknown_command(const char *name, struct mer_error *err)
+{
+	struct guess guess = { .word = name };
+	for (size_t i = 1; i < COMMAND_COUNT; i++) {
+		if (commands[i].built)
+			consider(&guess, commands[i].name);
+	}
+	(void)mer_fail(err, MER_EINPUT, "unknown command '%s'", name);
+	if (guess.name != NULL)
+		mer_hint(err, "did you mean '%s'?", guess.name);
+	else
+		mer_hint(err, "mer-migrate --help lists them");
+	return MER_EINPUT;
+}
+
+/* --- parsing ------------------------------------------------------------------------------ */
+
+static enum mer_status set_number(const char *value, int64_t *to, struct mer_error *err)
+{
+	int64_t number;
+	enum mer_status st = mer_parse_i64(value, &number, err);
+	if (st != MER_OK)
+		return st;
+	if (number < 1)
+		return mer_fail(err, MER_EINPUT, "scripts have numbers from 1");
+	*to = number;
+	return MER_OK;
+}
+
+static enum mer_status set_value(struct options *out, const struct option *option,
+                                 const char *value, struct mer_error *err)
+{
+	char *field = (char *)out + option->field;
+	enum mer_status st = MER_OK;
+	switch (option->type) {
+	case FLAG: *(bool *)(void *)field = true; break;
+	case TEXT: *(const char **)(void *)field = value; break;
+	case TEXTS: out->dirs[out->n_dirs++] = value; break;
+	case DURATION: st = mer_parse_ms(value, (int64_t *)(void *)field, err); break;
+	case NUMBER: st = set_number(value, (int64_t *)(void *)field, err); break;
+	}
+	return st == MER_OK ? st : mer_wrap(err, MER_EINPUT, "option '--%s'", option->name);
+}
+
+/* The words as they are read. */
+struct words {
+	char *const *at;
+	char *const *end;
+	unsigned used; /* options that were given, a bit each */
+};
+
+static enum mer_status parse_option(struct words *words, struct options *out, struct mer_error *err)
+{
+	const char *name = *words->at + 2, *equals = strchr(name, '=');
+	size_t len = equals != NULL ? (size_t)(equals - name) : strlen(name), i = 0;
+	while (i < N_OPTIONS &&
+	       (strlen(options[i].name) != len || strncmp(options[i].name, name, len) != 0))
+		i++;
+	if (i == N_OPTIONS) {
+		char unknown[64];
+		(void)snprintf(unknown, sizeof unknown, "%.*s", (int)(len < 63 ? len : 63), name);
+		return unknown_option(unknown, err);
+	}
+	const struct option *option = &options[i];
+	const char *value = equals != NULL ? equals + 1 : NULL;
+	if (option->type == FLAG && value != NULL)
+		return mer_fail(err, MER_EINPUT, "option '--%s' takes no value", option->name);
+	if (option->type != FLAG && value == NULL) {
+		/* Another option is hardly meant as a value; --name=--value is. */
+		if (words->at + 1 == words->end || strncmp(words->at[1], "--", 2) == 0)
+			return mer_fail(err, MER_EINPUT, "option '--%s' needs a value", option->name);
+		value = *++words->at;
+	}
+	if (value != NULL && *value == '\0')
+		return mer_fail(err, MER_EINPUT, "the value of option '--%s' is empty", option->name);
+	words->used |= 1u << i;
+	return set_value(out, option, value, err);
+}
+
+static enum mer_status parse_word(const char *word, struct options *out, struct mer_error *err)
+{
+	if (out->command != COMMAND_NONE)
+		return mer_fail(err, MER_EINPUT, "'%s' takes no argument '%s'", commands[out->command].name,
+		                word);
+	for (size_t i = 1; i < COMMAND_COUNT; i++) {
+		if (strcmp(word, commands[i].name) != 0)
+			continue;
+		if (!commands[i].built)
+			return mer_fail(err, MER_EINPUT, "'%s' is not supported yet", word);
+		out->command = (enum command)i;
+		return MER_OK;
+	}
+	return unknown_command(word, err);
+}
+
+/* Each option must be one that the command has. */
+static enum mer_status check_used(const struct options *out, unsigned used, struct mer_error *err)
+{
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if ((used & 1u << i) != 0 && (options[i].commands & IN(out->command)) == 0)
+			return mer_fail(err, MER_EINPUT, "'%s' has no option '--%s'",
+			                commands[out->command].name, options[i].name);
+	}
+	return MER_OK;
+}
+
+static enum mer_status parse_words(struct words *words, struct options *out, struct mer_error *err)
+{
+	bool literal = false;
+	for (; words->at < words->end; words->at++) {
+		const char *word = *words->at;
+		enum mer_status st;
+		if (literal || word[0] != '-' || word[1] == '\0') {
+			st = parse_word(word, out, err);
+		} else if (word[1] != '-') {
+			(void)mer_fail(err, MER_EINPUT, "unknown option '%s'", word);
+			mer_hint(err, "mer-migrate --help lists them");
+			st = MER_EINPUT;
+		} else if (word[2] == '\0') {
+			literal = true;
+			continue;
+		} else {
+			st = parse_option(words, out, err);
+		}
+		if (st != MER_OK)
+			return st;
+	}
+	return MER_OK;
+}
+
+enum mer_status options_parse(int argc, char *const argv[], struct options *out,
+                              struct mer_error *err)
+{
+	*out = (struct options){ .wait_ms = 30000 };
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		out->json = out->json || strcmp(argv[i], "--json") == 0;
+	out->dirs = calloc((size_t)argc + 1, sizeof *out->dirs);
+	if (out->dirs == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	struct words words = { .at = argv + (argc > 0), .end = argv + argc };
+	enum mer_status st = parse_words(&words, out, err);
+	if (st != MER_OK || out->help || out->version)
+		return st;
+	if (out->command == COMMAND_NONE) {
+		(void)mer_fail(err, MER_EINPUT, "no command");
+		mer_hint(err, "mer-migrate up, or see mer-migrate --help");
+		return MER_EINPUT;
+	}
+	return check_used(out, words.used, err);
+}
+
+void options_release(struct options *options_)
+{
+	if (options_ == NULL)
+		return;
+	free(options_->dirs);
+	*options_ = (struct options){ 0 };
+}
+
+/* --- help --------------------------------------------------------------------------------- */
+
+/* "--name VALUE"; returns its length. */
+static int option_text(const struct option *option, char *out, size_t size)
+{
+	return snprintf(out, size, "--%s%s%s", option->name, option->value != NULL ? " " : "",
+	                option->value != NULL ? option->value : "");
+}
+
+/* A command with the options that only some have: "up [--to N] [--dry-run]". */
+static void command_text(enum command command, struct mer_buf *out)
+{
+	char text[64];
+	mer_buf_text(out, commands[command].name);
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (options[i].commands == EVERYWHERE || (options[i].commands & IN(command)) == 0)
+			continue;
+		(void)option_text(&options[i], text, sizeof text);
+		mer_buf_printf(out, " [%s]", text);
+	}
+}
+
+static void help_options(unsigned commands_, bool everywhere, struct mer_buf *out)
+{
+	char text[64];
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if ((options[i].commands & commands_) == 0 ||
+		    (options[i].commands == EVERYWHERE) != everywhere)
+			continue;
+		(void)option_text(&options[i], text, sizeof text);
+		mer_buf_printf(out, "  %-18s%s\n", text, options[i].summary);
+	}
+}
+
+static void help_commands(struct mer_buf *out)
+{
+	for (size_t i = 1; i < COMMAND_COUNT; i++) {
+		if (!commands[i].built)
+			continue;
+		struct mer_buf text;
+		mer_buf_init(&text, 256);
+		command_text((enum command)i, &text);
+		mer_buf_printf(out, "  %-26s%s\n", text.ptr != NULL ? text.ptr : "", commands[i].summary);
+		mer_buf_release(&text);
+	}
+}
+
+void options_help(enum command command, struct mer_buf *out)
+{
+	mer_buf_text(out, "usage: mer-migrate [OPTIONS] ");
+	if (command == COMMAND_NONE) {
+		mer_buf_text(out,
+		             "COMMAND\n\nBrings mer's database up to date with numbered SQL scripts.\n\n"
+		             "Commands:\n");
+		help_commands(out);
+	} else {
+		command_text(command, out);
+		mer_buf_printf(out, "\n\n%s.\n\nOptions of %s:\n", commands[command].summary,
+		               commands[command].name);
+		size_t before = out->len;
+		help_options(IN(command), false, out);
+		if (out->len == before)
+			mer_buf_text(out, "  none\n");
+	}
+	mer_buf_text(out, "\nOptions:\n");
+	help_options(EVERYWHERE, true, out);
+}
