@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+"""What MER costs, as ratios to what the machine allows, measured in one run.
+
+    bench/bench.py [--runs N] [--lines N] [--only NAME,...]
+
+Builds build/release, then compares, each pair in turn (A B A B ...), so that a drifting machine
+drifts for both:
+
+  oneshot   `mer run` of a C program, recorded, against posix_spawn and two pipes
+  start     `mer version` and `mer model list` against `sqlite3 DB 'select ...'`
+  warm      `mer run --lines` over a token worker against a C program that drives the same worker
+            over raw pipes and records nothing; that one unplaced and on one core
+  memory    peak memory of mer over 100,000 lines
+
+Prints medians with [min max]. A ratio is taken pair by pair. Nothing is judged by absolute time.
+"""
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+BUILD = os.path.join(ROOT, "build", "release")
+MER = os.path.join(ROOT, "build", "mer", "bin", "mer")
+BARE = os.path.join(BUILD, "bench", "bare")
+UPPER = os.path.join(BUILD, "bench", "upper")
+MOMENTS = os.path.join(ROOT, "build", "mer", "lib", "mer", "models", "moments", "moments")
+SQLITE = "/usr/bin/sqlite3"
+
+
+def build():
+    subprocess.run([os.path.join(ROOT, "scripts", "startMER.sh"), "version"], check=True,
+                   stdout=subprocess.DEVNULL)
+    subprocess.run(["meson", "compile", "-C", BUILD, "bare", "upper"], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def once(argv, env, stdin=os.devnull):
+    """Runs argv to its end; seconds it took and its peak memory in KiB."""
+    files = [(os.POSIX_SPAWN_OPEN, 0, stdin, os.O_RDONLY, 0),
+             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    begin = time.perf_counter()
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=files)
+    _, status, usage = os.wait4(pid, 0)
+    took = time.perf_counter() - begin
+    if status != 0:
+        sys.exit(f"bench: {' '.join(argv)} ended with {os.waitstatus_to_exitcode(status)}")
+    return took, usage.ru_maxrss
+
+
+def spread(values, digits=2):
+    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f} {max(values):.{digits}f}]"
+
+
+def pairs(a, b, runs):
+    """Seconds of a and b in turn, after one warm-up each."""
+    a(), b()
+    times = [(a(), b()) for _ in range(runs)]
+    return [t[0] for t in times], [t[1] for t in times]
+
+
+def ms(values):
+    return [v * 1e3 for v in values]
+
+
+def ratio(a, b):
+    return [x / y for x, y in zip(a, b)]
+
+
+def bench_oneshot(env, args, work):
+    text = os.path.join(work, "text")
+    with open(text, "w", encoding="ascii") as f:
+        f.write("some text to shout\n")
+    runs = args.runs * 10
+    mer, bare = pairs(lambda: once([MER, "run", "upper", "@" + text], env)[0],
+                      lambda: once([BARE, "once", UPPER], env, text)[0], runs)
+    print(f"oneshot  mer run {spread(ms(mer))} ms, bare {spread(ms(bare))} ms, "
+          f"more by {statistics.median(ms(mer)) - statistics.median(ms(bare)):.2f} ms "
+          f"(wanted: at most 2)  n={runs}")
+
+
+def bench_start(env, args, _work):
+    database = os.path.join(env["XDG_STATE_HOME"], "mer", "mer.db")
+    for words in (["version"], ["model", "list"]):
+        mer, sql = pairs(lambda: once([MER, *words], env)[0],
+                         lambda: once([SQLITE, database, "select name from models"], env)[0],
+                         args.runs * 10)
+        print(f"start    mer {' '.join(words)} {spread(ms(mer))} ms, sqlite3 {spread(ms(sql))} ms, "
+              f"ratio {spread(ratio(mer, sql))} (wanted: at most 1.5)")
+
+
+def bench_warm(env, args, work):
+    text = os.path.join(work, "lines")
+    with open(text, "w", encoding="ascii") as f:
+        for i in range(args.lines):
+            f.write(f"{i % 97} {i % 89} {i % 83}\n")
+    one_core = ["/usr/bin/taskset", "-c", "0"]
+    mer_argv = [MER, "run", "--lines", "moments", "@" + text]
+    bare_argv = [BARE, "token", MOMENTS]
+    mer, bare, pinned = [], [], []
+    for i in range(args.runs + 1):
+        row = (once(mer_argv, env)[0], once(bare_argv, env, text)[0],
+               once(one_core + bare_argv, env, text)[0])
+        if i > 0:
+            mer.append(row[0]), bare.append(row[1]), pinned.append(row[2])
+    us = [[v / args.lines * 1e6 for v in values] for values in (mer, bare, pinned)]
+    print(f"warm     mer {spread(us[0], 1)} us a line, bare {spread(us[1], 1)}, bare on one core "
+          f"{spread(us[2], 1)}")
+    print(f"warm     ratio to bare {spread(ratio(mer, bare))} (wanted: at most 0.5), to bare on one "
+          f"core {spread(ratio(mer, pinned))} (wanted: at most 1.8)  n={args.runs}")
+
+
+def bench_memory(env, _args, work):
+    peaks = []
+    for count in (1000, 100000):
+        text = os.path.join(work, f"lines{count}")
+        with open(text, "w", encoding="ascii") as f:
+            f.writelines(f"{i} {i + 1}\n" for i in range(count))
+        peaks.append(once([MER, "run", "--lines", "moments", "@" + text], env)[1] / 1024)
+    print(f"memory   peak {peaks[0]:.1f} MiB for 1,000 lines, {peaks[1]:.1f} MiB for 100,000 "
+          f"(wanted: under 32, no growth)")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--lines", type=int, default=20000)
+    parser.add_argument("--only", default="oneshot,start,warm,memory")
+    args = parser.parse_args()
+    build()
+    work = tempfile.mkdtemp(prefix="mer-bench-")
+    try:
+        env = {"PATH": os.environ["PATH"], "HOME": work, "XDG_STATE_HOME": work,
+               "XDG_DATA_HOME": work, "LANG": "C.UTF-8", "USER": "bench"}
+        subprocess.run([MER + "-migrate", "up", "--quiet"], env=env, check=True)
+        subprocess.run([MER, "--allow-changes", "model", "add", "upper", "--", UPPER], env=env,
+                       check=True)
+        for name in args.only.split(","):
+            globals()["bench_" + name](env, args, work)
+    finally:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()

@@ -1,0 +1,116 @@
+/*
+ * The scheduler: runs, their workers and their rows. The only layer that knows dal and meal.
+ *
+ * A run is submitted; then come on_started, on_output... and one on_done. Its row exists in the
+ * database before its model sees a byte of input, and is closed after on_done, off the loop, in
+ * groups. Workers that stay (token) are kept warm for the deployment's idle time.
+ *
+ *     mer_sched_open(loop, &options, &sched, err)
+ *     mer_sched_submit(sched, &request, &events, ctx, &run, err)     as often as one likes
+ *     uv_run(loop, ...)
+ *     mer_sched_close(sched, on_closed, ctx)                        drains; then uv_run again
+ *
+ * Everything belongs to the loop's thread. Callbacks never come from inside these functions.
+ */
+#ifndef MER_SCHED_H
+#define MER_SCHED_H
+
+#include <mer/buf.h>
+#include <mer/hash.h>
+#include <mer/uid.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct uv_loop_s;
+struct mer_sched;
+struct mer_run;
+
+struct mer_sched_options {
+	const char *database; /* URL; copied. Opened by the scheduler's own thread at the first need */
+	const char *door;     /* repl or batch: which entrance the runs came through; static */
+	const char *models;   /* what {models} stands for; copied */
+	const char *guard;    /* the supervisor program; copied */
+	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
+	bool place; /* may put itself and a quick worker on one core while runs come one after another */
+};
+
+MER_API MER_MUST enum mer_status mer_sched_open(struct uv_loop_s *loop,
+                                                const struct mer_sched_options *options,
+                                                struct mer_sched **out, struct mer_error *err);
+
+/**
+ * Cancels what is open, ends all workers, writes all rows, then calls on_closed and frees itself.
+ * @param on_closed  err: the first record that could not be written (MER_EDATABASE), or NULL
+ */
+typedef void mer_sched_closed_fn(void *ctx, const struct mer_error *err);
+MER_API void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, void *ctx);
+
+/* What to run. Texts are copied; the input is borrowed until on_done. */
+struct mer_run_request {
+	const char *model;
+	const char *deployment; /* uid or name; NULL or "": any */
+	const char *server;     /* name; NULL or "": any */
+	const char *input;
+	size_t input_len;
+	int64_t timeout_ms; /* queue, start and answer; 0: the deployment's */
+	bool no_record;     /* no row is written */
+	bool stream;        /* one of many that follow one another: rows are written ahead in groups */
+};
+
+/* How a run ended. Borrowed for the callback. */
+struct mer_run_result {
+	struct mer_error error; /* status MER_OK: it succeeded. MER_EINPUT with rejected, MER_EMODEL,
+	                         * MER_ETIMEOUT, MER_ECANCELED, MER_EUNREACHABLE, MER_EBUSY, MER_ELIMIT
+	                         * (output), or before a row: MER_ENOTFOUND, MER_EDATABASE */
+	const char *status;     /* of its row: ok failed timeout cancelled rejected; NULL: no row */
+	const char *model, *deployment, *server, *weights; /* "" where it did not come to that */
+	struct mer_uid request_uid;
+	int exit_code;          /* -1: none */
+	const char *signal;     /* a name (SIGSEGV), "" */
+	const char *stderr_tail; /* the last 4 KiB of what the model said on stderr and beside answers */
+	int64_t attempts;
+	int64_t queue_ms, start_ms, infer_ms; /* -1: did not come to that */
+	int64_t bytes_in, bytes_out;
+};
+
+struct mer_run_events {
+	/* The model gets its input from now on; its row is written. */
+	void (*on_started)(void *ctx, const struct mer_run *run);
+	void (*on_output)(void *ctx, const char *bytes, size_t n);
+	/* What the model says beside its answer. */
+	void (*on_log)(void *ctx, const char *bytes, size_t n);
+	/* The last call; the run is gone after it. */
+	void (*on_done)(void *ctx, const struct mer_run_result *result);
+};
+
+/**
+ * Submits a run.
+ *
+ * @param events  borrowed until on_done; all slots set
+ * @param out     the run, for the functions below, until on_done; NULL allowed
+ * @return MER_ENOMEM; everything else comes by on_done
+ */
+MER_API MER_MUST enum mer_status mer_sched_submit(struct mer_sched *sched,
+                                                  const struct mer_run_request *request,
+                                                  const struct mer_run_events *events, void *ctx,
+                                                  struct mer_run **out, struct mer_error *err);
+
+/** Cancels: SIGTERM, after 2 s SIGKILL; with kill at once. One that is not sent yet just ends. */
+MER_API void mer_run_cancel(struct mer_run *run, bool kill);
+
+/** Back-pressure: while paused no on_output comes and the model is held by its full pipe. */
+MER_API void mer_run_pause(struct mer_run *run, bool pause);
+
+MER_API const char *mer_run_uid(const struct mer_run *run);
+
+/**
+ * Starts a worker (token), or prepares a start (once: the program is there and could be started),
+ * and tells when it is ready. No row is written.
+ * @param on_ready  err NULL: ready after ms milliseconds; called once
+ */
+typedef void mer_ping_fn(void *ctx, const struct mer_error *err, int64_t ms, const char *server);
+MER_API MER_MUST enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model,
+                                                int64_t timeout_ms, mer_ping_fn *on_ready,
+                                                void *ctx, struct mer_error *err);
+
+#endif

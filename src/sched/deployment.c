@@ -1,0 +1,243 @@
+/* A deployment's row, made ready for starting workers: JSON parsed, placeholders filled in, the
+ * environment resolved. Runs in the database thread, since a reference may run a command. */
+#include "internal.h"
+
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char **no_words(void)
+{
+	return calloc(1, sizeof(char *));
+}
+
+/* Placeholders of one word. {models} counts in the first word only (CLI.md). */
+static enum mer_status expand_argv(struct deployment *deployment, char **words, const char *models,
+                                   const char *weights_path, struct mer_error *err)
+{
+	const struct mer_pair pairs[] = {
+		{ "weights", weights_path },
+		{ "weights_version", deployment->weights },
+		{ "workdir", deployment->workdir },
+		{ "models", models },
+	};
+	size_t n = sizeof pairs / sizeof *pairs;
+	for (size_t i = 0; words[i] != NULL; i++) {
+		bool wants = mer_expand_uses(words[i], "weights") ||
+		             mer_expand_uses(words[i], "weights_version");
+		if (wants && weights_path[0] == '\0')
+			return mer_fail(err, MER_ENOTFOUND, "model '%s' has no active weights",
+			                deployment->model);
+		char *expanded;
+		enum mer_status st = mer_expand(words[i], pairs, i == 0 ? n : n - 1, &expanded, err);
+		if (st != MER_OK)
+			return st;
+		free(words[i]);
+		words[i] = expanded;
+	}
+	return MER_OK;
+}
+
+static enum mer_status shell_argv(char ***words, struct mer_error *err)
+{
+	struct mer_buf line;
+	mer_buf_init(&line, 1 << 20);
+	for (char **word = *words; *word != NULL; word++)
+		mer_buf_printf(&line, "%s%s", word == *words ? "" : " ", *word);
+	char *text;
+	enum mer_status st = mer_buf_take(&line, &text, NULL, err);
+	if (st != MER_OK)
+		return st;
+	char **shell = calloc(4, sizeof *shell);
+	if (shell == NULL || (shell[0] = strdup("/bin/sh")) == NULL ||
+	    (shell[1] = strdup("-c")) == NULL) {
+		mer_words_done(&shell);
+		free(text);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	shell[2] = text;
+	mer_words_done(words);
+	*words = shell;
+	return MER_OK;
+}
+
+static enum mer_status read_argv(struct deployment *deployment,
+                                 const struct mer_deployment_row *row, const json_t *params,
+                                 const char *models, struct mer_error *err)
+{
+	const struct mer_pair models_pair = { "models", models };
+	MER_AUTO(mer_text_done) char *weights_path = NULL;
+	enum mer_status st = mer_expand(row->weights_path, &models_pair, 1, &weights_path, err);
+	if (st == MER_OK)
+		st = mer_expand(row->workdir, &models_pair, 1, &deployment->workdir, err);
+	if (st != MER_OK)
+		return st;
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	st = mer_json_parse("argv", row->argv, strlen(row->argv), &json, err);
+	if (st == MER_OK)
+		st = mer_json_to_words("argv", json, &deployment->argv, NULL, err);
+	if (st == MER_OK)
+		st = expand_argv(deployment, deployment->argv, models, weights_path, err);
+	if (st == MER_OK && mer_json_get_bool(params, "shell", false))
+		st = shell_argv(&deployment->argv, err);
+	return st;
+}
+
+static enum mer_status read_env(struct deployment *deployment, const char *text, bool clean,
+                                const char *const environment[], struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	enum mer_status st = mer_json_parse("env", text, strlen(text), &json, err);
+	if (st != MER_OK)
+		return st;
+	size_t n = json_object_size(json), i = 0;
+	struct mer_pair *added = calloc(n + 1, sizeof *added);
+	if (added == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	const char *name;
+	json_t *value;
+	json_object_foreach (json, name, value) {
+		if (json_is_string(value))
+			added[i++] = (struct mer_pair){ name, json_string_value(value) };
+	}
+	st = mer_worker_env(environment, added, i, clean, NULL, &deployment->env, err);
+	free(added);
+	return st;
+}
+
+static char *copy_or_null(const char *text)
+{
+	return text == NULL || text[0] == '\0' ? NULL : strdup(text);
+}
+
+static enum mer_status read_params(struct deployment *deployment, const json_t *params,
+                                   struct mer_error *err)
+{
+	deployment->ready_token = copy_or_null(mer_json_get_text(params, "ready_token", ""));
+	deployment->start_token = copy_or_null(mer_json_get_text(params, "start_token", ""));
+	deployment->stop_token = copy_or_null(mer_json_get_text(params, "stop_token", ""));
+	deployment->exit_token = copy_or_null(mer_json_get_text(params, "exit_token", ""));
+	const json_t *globs = json_object_get(params, "error_lines");
+	if (globs == NULL) {
+		deployment->error_lines = no_words();
+		return deployment->error_lines != NULL ? MER_OK
+		                                       : mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	return mer_json_to_words("error_lines", globs, &deployment->error_lines, NULL, err);
+}
+
+static enum mer_status read_limits(struct deployment *deployment, const char *text,
+                                   struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *limits = NULL;
+	enum mer_status st = mer_json_parse("limits", text, strlen(text), &limits, err);
+	if (st == MER_OK)
+		deployment->spec.max_output =
+			mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
+	return st;
+}
+
+static void fill_spec(struct deployment *deployment, const char *guard, const json_t *params)
+{
+	struct mer_worker_spec *spec = &deployment->spec;
+	spec->guard = guard;
+	spec->argv = (const char *const *)deployment->argv;
+	spec->env = (const char *const *)deployment->env;
+	spec->workdir = deployment->workdir;
+	spec->ready_token = deployment->ready_token;
+	spec->start_token = deployment->start_token;
+	spec->stop_token = deployment->stop_token;
+	spec->exit_token = deployment->exit_token;
+	spec->answer_line = strcmp(mer_json_get_text(params, "answer", "framed"), "line") == 0;
+	spec->error_lines = (const char *const *)deployment->error_lines;
+}
+
+static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
+                            const char *models, const char *guard,
+                            const char *const environment[], struct mer_error *err)
+{
+	deployment->uid = strdup(row->uid);
+	deployment->model = strdup(row->model);
+	deployment->server = strdup(row->server);
+	deployment->weights = strdup(row->weights_version);
+	if (deployment->uid == NULL || deployment->model == NULL || deployment->server == NULL ||
+	    deployment->weights == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	deployment->idle_ms = row->idle_ms;
+	deployment->timeout_ms = row->timeout_ms;
+	deployment->start_timeout_ms = row->start_timeout_ms;
+	deployment->max_workers = row->max_workers;
+	deployment->spec.protocol = mer_protocol_by_name(row->protocol);
+	if (deployment->spec.protocol == MER_PROTOCOL_UNSET)
+		return mer_fail(err, MER_EUNREACHABLE, "this mer does not speak the protocol '%s'",
+		                row->protocol);
+	if (strcmp(row->server_kind, "local") != 0)
+		return mer_fail(err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'",
+		                row->server_kind);
+	MER_AUTO(mer_json_done) json_t *params = NULL;
+	enum mer_status st = mer_json_parse("params", row->params, strlen(row->params), &params, err);
+	if (st == MER_OK)
+		st = read_params(deployment, params, err);
+	if (st == MER_OK)
+		st = read_argv(deployment, row, params, models, err);
+	if (st == MER_OK)
+		st = read_env(deployment, row->env, mer_json_get_bool(params, "clean_env", false),
+		              environment, err);
+	if (st == MER_OK)
+		st = read_limits(deployment, row->limits, err);
+	if (st == MER_OK)
+		fill_spec(deployment, guard, params);
+	return st;
+}
+
+enum mer_status deployment_make(const struct mer_deployment_row *row, const char *models,
+                                const char *guard, const char *const environment[],
+                                struct deployment **out, struct mer_error *err)
+{
+	struct deployment *deployment = calloc(1, sizeof *deployment);
+	if (deployment == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	deployment->refs = 1;
+	enum mer_status st = fill(deployment, row, models, guard, environment, err);
+	if (st != MER_OK) {
+		deployment_free(deployment);
+		return st == MER_ENOTFOUND ? st : mer_wrap(err, st, "model '%s'", row->model);
+	}
+	*out = deployment;
+	return MER_OK;
+}
+
+/* The environment may hold secrets that a reference named. */
+static void wipe_words(char **words)
+{
+	for (char **word = words; word != NULL && *word != NULL; word++)
+		explicit_bzero(*word, strlen(*word));
+	mer_words_done(&words);
+}
+
+void deployment_free(struct deployment *deployment)
+{
+	if (deployment == NULL)
+		return;
+	mer_words_done(&deployment->argv);
+	mer_words_done(&deployment->error_lines);
+	wipe_words(deployment->env);
+	free(deployment->workdir);
+	free(deployment->ready_token);
+	free(deployment->start_token);
+	free(deployment->stop_token);
+	free(deployment->exit_token);
+	free(deployment->uid);
+	free(deployment->model);
+	free(deployment->server);
+	free(deployment->weights);
+	free(deployment);
+}
+
+void deployment_unref(struct deployment *deployment)
+{
+	if (deployment != NULL && --deployment->refs == 0)
+		deployment_free(deployment);
+}

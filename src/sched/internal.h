@@ -1,0 +1,240 @@
+/*
+ * Between the files of the scheduler.
+ *
+ *   sched.c       the front: open, submit, cancel, deadlines, close
+ *   record.c      what the database thread does: resolve routes, write rows in groups
+ *   deployment.c  a deployment's row made ready for starting workers
+ *   pool.c        workers of a route: start, dispatch, idle, gone
+ *   run.c         a run from its submission to its closed row
+ *   place.c       which processor a quick conversation takes place on
+ *
+ * Objects belong to the loop's thread; what the database thread may touch is said where it is
+ * declared. A job owns what it points to while it is under way.
+ */
+#ifndef SCHED_INTERNAL_H
+#define SCHED_INTERNAL_H
+
+#include <mer/dal.h>
+#include <mer/hash.h>
+#include <mer/meal.h>
+#include <mer/sched.h>
+#include <mer/text.h>
+#include <mer/work.h>
+#include <sched.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+#define GRACE_MS 2000       /* from SIGTERM to SIGKILL, and from the exit token to SIGTERM */
+#define GROUP_ROWS 256      /* rows a transaction; measured: more gains nothing */
+#define READY_LOW 64        /* with fewer recorded runs waiting the next group is written */
+#define CLOSE_DELAY_MS 50   /* how long an ended run's row may stay open while others go on */
+#define STDERR_TAIL 4096    /* bytes kept of what a model says beside its answers */
+
+struct run_list;
+TAILQ_HEAD(run_list, mer_run);
+
+/* A deployment as it was when its rows were read; counted, since workers outlive a change. */
+struct deployment {
+	int refs;
+	char *uid, *model, *server, *weights;
+	struct mer_worker_spec spec; /* its texts are the owned ones below */
+	char **argv, **env, **error_lines;
+	char *workdir, *ready_token, *start_token, *stop_token, *exit_token;
+	int64_t idle_ms, timeout_ms, start_timeout_ms;
+	int64_t max_workers;
+};
+
+enum slot_state { SLOT_PREPARED, SLOT_STARTING, SLOT_IDLE, SLOT_BUSY, SLOT_ENDING };
+
+/* A worker and what the scheduler knows of it. Owned by its route until it is gone. */
+struct slot {
+	TAILQ_ENTRY(slot) link;
+	struct route *route;
+	struct deployment *deployment;
+	struct mer_worker *worker;
+	enum slot_state state;
+	struct mer_run *run;    /* the run it answers, or that waits for it to be ready */
+	int64_t ready_by;       /* loop time in ms; 0: it is ready or not started */
+	int64_t idle_until;     /* loop time in ms; 0: not idle */
+	uint64_t started_ns;    /* when it was let go */
+	bool too_slow;          /* it missed ready_by */
+};
+TAILQ_HEAD(slot_list, slot);
+
+/* A way to a model: its name with the caller's choice of server and deployment. */
+struct route {
+	TAILQ_ENTRY(route) link;
+	struct mer_sched *sched;
+	char *model, *server, *deployment; /* "" any; never change */
+
+	/* the database thread's alone */
+	char *seen; /* what current was made of; NULL: nothing */
+	char *seen_uid, *seen_server, *seen_weights;
+
+	/* the loop's */
+	struct deployment *current;
+	struct run_list ready; /* recorded, not sent */
+	size_t n_ready;
+	struct slot_list slots;
+	struct ping *ping;
+};
+TAILQ_HEAD(route_list, route);
+
+struct ping {
+	mer_ping_fn *on_ready;
+	void *ctx;
+	uint64_t begun_ns;
+	int64_t timeout_ms;
+};
+
+enum run_state {
+	RUN_NEW,    /* its row is not written */
+	RUN_READY,  /* in its route's ready list */
+	RUN_TAKEN,  /* a slot has it, the worker is not ready */
+	RUN_OPEN,   /* its input is sent */
+	RUN_ENDED,  /* done was called; the row is to be closed */
+};
+
+enum run_ending { ENDING_NO, ENDING_TIMEOUT, ENDING_CANCEL, ENDING_KILL };
+
+struct mer_run {
+	TAILQ_ENTRY(mer_run) link;  /* in one of: pending, a job's, ready, closing */
+	TAILQ_ENTRY(mer_run) timed; /* in the scheduler's timed list while deadline is set */
+	struct mer_sched *sched;
+	struct route *route;
+	struct slot *slot;
+	enum run_state state;
+	enum run_ending ending;
+	const struct mer_run_events *events;
+	void *ctx;
+
+	struct mer_uid uid;
+	const char *input; /* borrowed until done */
+	size_t input_len;
+	int64_t timeout_ms, deadline; /* loop time in ms; 0: none */
+	bool no_record, stream, paused;
+	bool refused;  /* written by the database thread: its route has no deployment */
+	bool recorded; /* its row is in the database */
+
+	uint64_t queued_ns, taken_ns, sent_ns, done_ns;
+	int64_t started_at, stopped_at; /* wall clock in ms */
+	struct mer_sha256 hash;
+	int64_t bytes_out;
+	char sha256_out[MER_SHA256_SIZE];
+	struct mer_buf tail;
+
+	enum mer_status ended; /* what the row closes with: */
+	const char *status;
+	int exit_code;
+	int signal;
+	char *error;
+};
+
+/* Why a route has no deployment, or the new one that it has. */
+struct resolved {
+	SLIST_ENTRY(resolved) link;
+	struct route *route;
+	struct deployment *fresh; /* NULL: as before, or error */
+	struct mer_error error;
+};
+SLIST_HEAD(resolved_list, resolved);
+
+struct mer_sched {
+	uv_loop_t *loop;
+	struct mer_work *work;
+	const char *door;
+	char *database, *models, *guard;
+	const char *const *environment;
+	bool may_place;
+
+	/* the database thread's alone */
+	struct mer_dal *dal;
+	bool registered; /* our owner row is written and its lock is held */
+	struct mer_uid owner;
+	char who[64], host[256];
+
+	/* the loop's */
+	struct route_list routes;
+	struct run_list pending; /* to be written */
+	struct run_list closing; /* to be closed in the database */
+	struct run_list all_timed;
+	size_t n_pending, n_closing, n_open, n_ready;
+	bool recording;          /* a record job is under way */
+	size_t jobs;             /* of any kind under way */
+	size_t slots;            /* workers that are not gone */
+	uv_timer_t clock;        /* earliest deadline */
+	int64_t clock_at;        /* loop time; 0: not armed */
+	uv_timer_t close_delay;
+	uv_idle_t kick;          /* does what must not happen inside a caller's call */
+	struct mer_error record_error;
+	struct place *place;
+
+	struct mer_job close_job;
+	bool closing_dal, closed_dal;
+	int open_handles;
+	mer_sched_closed_fn *on_closed;
+	void *closed_ctx;
+};
+
+/* --- deployment.c --- */
+enum mer_status deployment_make(const struct mer_deployment_row *row, const char *models,
+                                const char *guard, const char *const environment[],
+                                struct deployment **out, struct mer_error *err);
+void deployment_free(struct deployment *deployment);
+static inline struct deployment *deployment_ref(struct deployment *deployment)
+{
+	deployment->refs++;
+	return deployment;
+}
+void deployment_unref(struct deployment *deployment);
+
+/* --- record.c --- */
+/* Reads a route's deployment ahead, so that its worker is prepared while rows are written. */
+void record_resolve(struct route *route);
+/* Writes what is pending when it is time to; now: in any case. */
+void record_flush(struct mer_sched *sched, bool now);
+void record_close_dal(struct mer_sched *sched);
+
+/* --- pool.c --- */
+/* Gives ready runs to workers, and starts workers. */
+void pool_dispatch(struct route *route);
+/* Starts a worker that waits to be let go. */
+void pool_prepare(struct route *route);
+void pool_ping(struct route *route);
+/* Ends a run that a slot has. */
+void pool_end_run(struct mer_run *run, bool kill);
+/* A new deployment is in force: workers of the old one leave when they are idle. */
+void pool_changed(struct route *route, struct deployment *fresh);
+void pool_drain(struct route *route);
+/* Earliest time at which something of the route's workers is due; 0: nothing. */
+int64_t pool_due(const struct route *route);
+void pool_tick(struct route *route, int64_t now);
+
+/* --- run.c --- */
+void run_sent(struct mer_run *run);
+void run_output(struct mer_run *run, const char *bytes, size_t n);
+void run_log(struct mer_run *run, const char *bytes, size_t n);
+/* Ends the run: its caller is told, its row goes to be closed. */
+void run_end(struct mer_run *run, const struct mer_outcome *outcome);
+void run_fail(struct mer_run *run, enum mer_status status, const char *row_status,
+              const struct mer_error *error);
+void run_free(struct mer_run *run);
+void run_close_row(struct mer_run *run, struct mer_run_close *row, char started[], char stopped[]);
+
+/* --- sched.c --- */
+/* Something with an earlier deadline has come. */
+void sched_due(struct mer_sched *sched, int64_t at);
+void sched_run_timed(struct mer_run *run);
+void sched_run_untimed(struct mer_run *run);
+/* Something has ended; if it was the last, close. */
+void sched_maybe_closed(struct mer_sched *sched);
+
+/* --- place.c --- */
+struct place *place_new(struct mer_work *work);
+void place_free(struct place *place);
+/* A call of one that follow one another took this long. */
+void place_call(struct place *place, int64_t pid, uint64_t call_ns);
+/* Everybody runs wherever they like again: before a start, at the end of a stream. */
+void place_leave(struct place *place);
+
+#endif

@@ -1,0 +1,533 @@
+/*
+ * What the database thread does: it resolves routes to deployments and writes the rows of runs, many
+ * in one transaction. A row is in the database before its model sees input; closing it is never on
+ * the path of an answer. One record job is under way at a time, so groups grow while one is written.
+ */
+#include "internal.h"
+
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- in the thread ------------------------------------------------------------------------ */
+
+static enum mer_status dal_ready(struct mer_sched *sched, struct mer_error *err)
+{
+	if (sched->dal != NULL)
+		return MER_OK;
+	return mer_dal_open(sched->database, 0, &sched->dal, err);
+}
+
+/* The rows of a model that a route may use; the first is taken. */
+struct choice {
+	struct route *route;
+	char *key; /* identifies what the deployment was made of */
+	struct deployment *made;
+	bool found_model, same;
+	char *uid, *server, *weights;
+};
+
+static bool route_allows(const struct route *route, const struct mer_deployment_row *row)
+{
+	if (route->server[0] != '\0' && strcmp(route->server, row->server) != 0)
+		return false;
+	return route->deployment[0] == '\0' || strcmp(route->deployment, row->uid) == 0 ||
+	       strcmp(route->deployment, row->name) == 0;
+}
+
+static enum mer_status on_deployment(void *ctx, const void *data, struct mer_error *err)
+{
+	struct choice *choice = ctx;
+	const struct mer_deployment_row *row = data;
+	choice->found_model = true;
+	if (choice->key != NULL || !route_allows(choice->route, row))
+		return MER_OK;
+	choice->key = mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid,
+	                           row->server_uid);
+	if (choice->key == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	if (choice->route->seen != NULL && strcmp(choice->route->seen, choice->key) == 0) {
+		choice->same = true;
+		return MER_OK;
+	}
+	const struct mer_sched *sched = choice->route->sched;
+	enum mer_status st = deployment_make(row, sched->models, sched->guard, sched->environment,
+	                                     &choice->made, err);
+	if (st != MER_OK)
+		return st;
+	choice->uid = strdup(row->uid);
+	choice->server = strdup(row->server);
+	choice->weights = strdup(row->weights_version);
+	if (choice->uid == NULL || choice->server == NULL || choice->weights == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return MER_OK;
+}
+
+static enum mer_status on_model(void *ctx, const void *row, struct mer_error *err)
+{
+	(void)row;
+	(void)err;
+	*(bool *)ctx = true;
+	return MER_OK;
+}
+
+/* No deployment fits: says which part of the caller's words is wrong. */
+static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *route,
+                                    bool has_deployments, struct mer_error *err)
+{
+	bool known = has_deployments;
+	enum mer_status st = MER_OK;
+	if (!known)
+		st = mer_dal_query(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(route->model)), on_model,
+		                   &known, err);
+	if (st != MER_OK)
+		return st;
+	if (!known) {
+		mer_fail(err, MER_ENOTFOUND, "there is no model '%s'", route->model);
+		mer_hint(err, "'model list' shows those that there are");
+	} else if (!has_deployments) {
+		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment", route->model);
+	} else if (route->deployment[0] != '\0') {
+		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment '%s'%s%s", route->model,
+		         route->deployment, route->server[0] != '\0' ? " on server " : "",
+		         route->server);
+	} else {
+		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment on server '%s'",
+		         route->model, route->server);
+	}
+	return MER_ENOTFOUND;
+}
+
+static void route_saw(struct route *route, struct choice *choice)
+{
+	free(route->seen);
+	free(route->seen_uid);
+	free(route->seen_server);
+	free(route->seen_weights);
+	route->seen = choice->key;
+	route->seen_uid = choice->uid;
+	route->seen_server = choice->server;
+	route->seen_weights = choice->weights;
+	choice->key = choice->uid = choice->server = choice->weights = NULL;
+}
+
+/* Reads what the route leads to. *fresh stays NULL where nothing has changed. */
+static enum mer_status resolve(struct mer_sched *sched, struct route *route,
+                               struct deployment **fresh, struct mer_error *err)
+{
+	struct choice choice = { .route = route };
+	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE,
+	                                   MER_ARGS(mer_text(route->model)), on_deployment, &choice,
+	                                   err);
+	if (st == MER_OK && choice.key == NULL)
+		st = nothing_fits(sched->dal, route, choice.found_model, err);
+	if (st == MER_OK && !choice.same) {
+		route_saw(route, &choice);
+		*fresh = choice.made;
+		choice.made = NULL;
+	}
+	deployment_free(choice.made);
+	free(choice.key);
+	free(choice.uid);
+	free(choice.server);
+	free(choice.weights);
+	return st;
+}
+
+/* Whose runs these are. A user's name is asked of the environment, since a name service may be slow
+ * and costs a library; the numeric id stands in. */
+static void identify(struct mer_sched *sched)
+{
+	mer_uid_new(&sched->owner);
+	const char *user = getenv("USER");
+	if (user == NULL || user[0] == '\0')
+		user = getenv("LOGNAME");
+	if (user != NULL && user[0] != '\0')
+		(void)snprintf(sched->who, sizeof sched->who, "%s", user);
+	else
+		(void)snprintf(sched->who, sizeof sched->who, "uid:%ld", (long)geteuid());
+	if (gethostname(sched->host, sizeof sched->host) != 0)
+		sched->host[0] = '\0';
+	sched->host[sizeof sched->host - 1] = '\0';
+}
+
+static enum mer_status own(struct mer_sched *sched, struct mer_error *err)
+{
+	if (sched->registered)
+		return MER_OK;
+	identify(sched);
+	enum mer_status st = mer_owners_sweep(sched->dal, true, NULL, err);
+	if (st == MER_OK)
+		st = mer_owner_register(sched->dal, sched->owner.text, sched->host, getpid(), "mer", err);
+	return st;
+}
+
+static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
+                                  struct mer_error *err)
+{
+	char queued_at[MER_TIME_SIZE], sha256[MER_SHA256_SIZE];
+	mer_time_text(mer_time_now_ms(), queued_at);
+	mer_sha256(run->input, run->input_len, sha256);
+	struct mer_run_open row = {
+		.request_uid = run->uid.text,
+		.model = run->route->model,
+		.deployment = run->route->seen_uid,
+		.server = run->route->seen_server,
+		.weights = run->route->seen_weights,
+		.door = sched->door,
+		.who = sched->who,
+		.host = sched->host,
+		.pid = getpid(),
+		.status = run->stream ? "queued" : "running",
+		.queued_at = queued_at,
+		.bytes_in = (int64_t)run->input_len,
+		.sha256_in = sha256,
+		.owner = sched->owner.text,
+	};
+	struct mer_value args[MER_RUN_OPEN_ARGS];
+	mer_run_open_args(&row, args);
+	return mer_dal_exec(sched->dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, err);
+}
+
+static enum mer_status close_run(struct mer_sched *sched, struct mer_run *run,
+                                 struct mer_error *err)
+{
+	char started[MER_TIME_SIZE], stopped[MER_TIME_SIZE];
+	struct mer_run_close row;
+	run_close_row(run, &row, started, stopped);
+	struct mer_value args[MER_RUN_CLOSE_ARGS];
+	mer_run_close_args(&row, args);
+	return mer_dal_exec(sched->dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, err);
+}
+
+/* --- a group ------------------------------------------------------------------------------ */
+
+struct record_job {
+	struct mer_job job;
+	struct mer_sched *sched;
+	struct run_list inserts, closes; /* the job's while it is under way */
+	struct resolved_list resolved;
+	struct mer_error insert_error, close_error; /* MER_OK: written */
+};
+
+static struct resolved *resolved_of(struct record_job *job, const struct route *route)
+{
+	struct resolved *one;
+	SLIST_FOREACH(one, &job->resolved, link)
+		if (one->route == route)
+			return one;
+	return NULL;
+}
+
+static enum mer_status resolve_group(struct record_job *job, struct mer_error *err)
+{
+	struct mer_run *run;
+	TAILQ_FOREACH(run, &job->inserts, link) {
+		struct resolved *one = resolved_of(job, run->route);
+		if (one == NULL) {
+			one = calloc(1, sizeof *one);
+			if (one == NULL)
+				return mer_fail(err, MER_ENOMEM, "out of memory");
+			one->route = run->route;
+			SLIST_INSERT_HEAD(&job->resolved, one, link);
+			enum mer_status st = resolve(job->sched, one->route, &one->fresh, &one->error);
+			if (st == MER_EDATABASE) {
+				*err = one->error;
+				return st;
+			}
+			one->error.status = st;
+		}
+		run->refused = one->error.status != MER_OK;
+	}
+	return MER_OK;
+}
+
+static enum mer_status write_closes(struct record_job *job, struct mer_error *err)
+{
+	struct mer_run *run;
+	enum mer_status st = MER_OK;
+	TAILQ_FOREACH(run, &job->closes, link) {
+		st = close_run(job->sched, run, err);
+		if (st != MER_OK)
+			break;
+	}
+	return st;
+}
+
+static enum mer_status write_inserts(struct record_job *job, struct mer_error *err)
+{
+	struct mer_run *run;
+	enum mer_status st = resolve_group(job, err);
+	if (st != MER_OK)
+		return st;
+	st = own(job->sched, err);
+	if (st != MER_OK)
+		return st;
+	TAILQ_FOREACH(run, &job->inserts, link) {
+		if (run->no_record || run->refused)
+			continue;
+		st = insert_run(job->sched, run, err);
+		if (st != MER_OK)
+			return st;
+	}
+	return MER_OK;
+}
+
+static enum mer_status transact(struct record_job *job, bool inserts, struct mer_error *err)
+{
+	struct mer_dal *dal = job->sched->dal;
+	enum mer_status st = mer_dal_begin(dal, err);
+	if (st != MER_OK)
+		return st;
+	st = write_closes(job, err);
+	if (st == MER_OK && inserts)
+		st = write_inserts(job, err);
+	if (st != MER_OK) {
+		mer_dal_rollback(dal);
+		return st;
+	}
+	st = mer_dal_end(dal, true, err);
+	if (st == MER_OK && inserts)
+		job->sched->registered = true;
+	return st;
+}
+
+static bool any_recorded(const struct record_job *job)
+{
+	const struct mer_run *run;
+	TAILQ_FOREACH(run, &job->inserts, link)
+		if (!run->no_record)
+			return true;
+	return false;
+}
+
+static void record_in_thread(struct mer_job *base)
+{
+	struct record_job *job = (struct record_job *)base;
+	struct mer_error err = { .status = MER_OK };
+	bool inserts = any_recorded(job), closes = !TAILQ_EMPTY(&job->closes);
+	enum mer_status st = dal_ready(job->sched, &err);
+	if (st == MER_OK && (inserts || closes))
+		st = transact(job, inserts, &err);
+	if (st == MER_OK && !inserts)
+		st = resolve_group(job, &err);
+	if (st == MER_OK)
+		return;
+	job->insert_error = err;
+	job->insert_error.status = st;
+	if (!closes)
+		return;
+	/* What could not be begun does not keep what has ended from being written. */
+	if (inserts && job->sched->dal != NULL && transact(job, false, &err) == MER_OK)
+		return;
+	job->close_error = err;
+	job->close_error.status = st;
+}
+
+static void take_resolved(struct record_job *job)
+{
+	struct resolved *one;
+	SLIST_FOREACH(one, &job->resolved, link) {
+		if (one->fresh != NULL)
+			pool_changed(one->route, one->fresh);
+		one->fresh = NULL;
+	}
+}
+
+static void free_resolved(struct record_job *job)
+{
+	struct resolved *one;
+	while ((one = SLIST_FIRST(&job->resolved)) != NULL) {
+		SLIST_REMOVE_HEAD(&job->resolved, link);
+		free(one);
+	}
+}
+
+/* The rows are there: the runs may be sent. */
+static void take_inserted(struct record_job *job)
+{
+	struct mer_run *run;
+	while ((run = TAILQ_FIRST(&job->inserts)) != NULL) {
+		TAILQ_REMOVE(&job->inserts, run, link);
+		if (job->insert_error.status != MER_OK) {
+			run_fail(run, job->insert_error.status, NULL, &job->insert_error);
+			continue;
+		}
+		if (run->refused) {
+			const struct resolved *one = resolved_of(job, run->route);
+			run_fail(run, one->error.status, NULL, &one->error);
+			continue;
+		}
+		run->recorded = !run->no_record;
+		run->state = RUN_READY;
+		if (job->sched->on_closed != NULL && run->ending == ENDING_NO)
+			run->ending = ENDING_CANCEL;
+		TAILQ_INSERT_TAIL(&run->route->ready, run, link);
+		run->route->n_ready++;
+		job->sched->n_ready++;
+		if (run->timeout_ms == 0)
+			run->timeout_ms = run->route->current->timeout_ms;
+		if (!run->stream)
+			sched_run_timed(run);
+	}
+}
+
+static void take_closed(struct record_job *job)
+{
+	struct mer_run *run;
+	if (job->close_error.status != MER_OK && job->sched->record_error.status == MER_OK)
+		job->sched->record_error = job->close_error;
+	while ((run = TAILQ_FIRST(&job->closes)) != NULL) {
+		TAILQ_REMOVE(&job->closes, run, link);
+		run_free(run);
+	}
+}
+
+static void record_done(struct mer_job *base)
+{
+	struct record_job *job = (struct record_job *)base;
+	struct mer_sched *sched = job->sched;
+	struct route *route;
+	sched->recording = false;
+	sched->jobs--;
+	take_resolved(job);
+	take_inserted(job);
+	take_closed(job);
+	free_resolved(job);
+	free(job);
+	TAILQ_FOREACH(route, &sched->routes, link)
+		pool_dispatch(route);
+	record_flush(sched, false);
+	sched_maybe_closed(sched);
+}
+
+static bool due(const struct mer_sched *sched, bool now)
+{
+	if (sched->n_pending == 0 && sched->n_closing == 0)
+		return false;
+	if (now || sched->n_pending >= GROUP_ROWS || sched->n_closing >= GROUP_ROWS)
+		return true;
+	if (sched->n_pending > 0)
+		return sched->n_ready < READY_LOW;
+	return sched->n_open == 0 && sched->n_ready == 0;
+}
+
+static void on_close_delay(uv_timer_t *timer)
+{
+	record_flush(timer->data, true);
+}
+
+void record_flush(struct mer_sched *sched, bool now)
+{
+	if (sched->recording)
+		return;
+	if (!due(sched, now)) {
+		if (sched->n_closing > 0 && !uv_is_active((uv_handle_t *)&sched->close_delay))
+			uv_timer_start(&sched->close_delay, on_close_delay, CLOSE_DELAY_MS, 0);
+		return;
+	}
+	struct record_job *job = calloc(1, sizeof *job);
+	if (job == NULL) {
+		/* Nothing is lost: the next end or submission tries again. */
+		uv_timer_start(&sched->close_delay, on_close_delay, CLOSE_DELAY_MS, 0);
+		return;
+	}
+	uv_timer_stop(&sched->close_delay);
+	job->job = (struct mer_job){ .run = record_in_thread, .done = record_done };
+	job->sched = sched;
+	TAILQ_INIT(&job->inserts);
+	TAILQ_INIT(&job->closes);
+	SLIST_INIT(&job->resolved);
+	TAILQ_CONCAT(&job->closes, &sched->closing, link);
+	sched->n_closing = 0;
+	for (int n = 0; n < GROUP_ROWS && sched->n_pending > 0; n++) {
+		struct mer_run *run = TAILQ_FIRST(&sched->pending);
+		TAILQ_REMOVE(&sched->pending, run, link);
+		TAILQ_INSERT_TAIL(&job->inserts, run, link);
+		sched->n_pending--;
+	}
+	sched->recording = true;
+	sched->jobs++;
+	mer_work_push(sched->work, &job->job);
+}
+
+/* --- reading ahead ------------------------------------------------------------------------ */
+
+struct resolve_job {
+	struct mer_job job;
+	struct route *route;
+	struct deployment *fresh;
+	struct mer_error error;
+};
+
+static void resolve_in_thread(struct mer_job *base)
+{
+	struct resolve_job *job = (struct resolve_job *)base;
+	enum mer_status st = dal_ready(job->route->sched, &job->error);
+	if (st == MER_OK)
+		st = resolve(job->route->sched, job->route, &job->fresh, &job->error);
+	job->error.status = st;
+}
+
+static void resolve_done(struct mer_job *base)
+{
+	struct resolve_job *job = (struct resolve_job *)base;
+	struct route *route = job->route;
+	struct mer_sched *sched = route->sched;
+	sched->jobs--;
+	if (job->fresh != NULL)
+		pool_changed(route, job->fresh);
+	if (route->ping != NULL && job->error.status != MER_OK) {
+		struct ping *ping = route->ping;
+		route->ping = NULL;
+		ping->on_ready(ping->ctx, &job->error, 0, "");
+		free(ping);
+	} else if (route->ping != NULL) {
+		pool_ping(route);
+	} else if (job->error.status == MER_OK) {
+		pool_prepare(route);
+	}
+	free(job);
+	sched_maybe_closed(sched);
+}
+
+void record_resolve(struct route *route)
+{
+	struct resolve_job *job = calloc(1, sizeof *job);
+	if (job == NULL)
+		return; /* the record job resolves as well */
+	job->job = (struct mer_job){ .run = resolve_in_thread, .done = resolve_done };
+	job->route = route;
+	route->sched->jobs++;
+	mer_work_push(route->sched->work, &job->job);
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+static struct mer_sched *sched_of(struct mer_job *job)
+{
+	return (struct mer_sched *)((char *)job - offsetof(struct mer_sched, close_job));
+}
+
+static void close_in_thread(struct mer_job *job)
+{
+	struct mer_sched *sched = sched_of(job);
+	mer_dal_close(sched->dal);
+	sched->dal = NULL;
+}
+
+static void close_done(struct mer_job *job)
+{
+	struct mer_sched *sched = sched_of(job);
+	sched->jobs--;
+	sched->closed_dal = true;
+	sched_maybe_closed(sched);
+}
+
+void record_close_dal(struct mer_sched *sched)
+{
+	sched->close_job = (struct mer_job){ .run = close_in_thread, .done = close_done };
+	sched->jobs++;
+	mer_work_push(sched->work, &sched->close_job);
+}

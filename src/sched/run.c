@@ -1,0 +1,219 @@
+/* A run from its first byte of output to what its row closes with. */
+#include "internal.h"
+
+#include <mer/file.h>
+#include <mer/text.h>
+#include <stdlib.h>
+#include <string.h>
+
+void run_sent(struct mer_run *run)
+{
+	run->state = RUN_OPEN;
+	run->sent_ns = uv_hrtime();
+	run->started_at = mer_time_now_ms();
+	mer_sha256_init(&run->hash);
+	run->events->on_started(run->ctx, run);
+}
+
+void run_output(struct mer_run *run, const char *bytes, size_t n)
+{
+	mer_sha256_add(&run->hash, bytes, n);
+	run->bytes_out += (int64_t)n;
+	run->events->on_output(run->ctx, bytes, n);
+}
+
+void run_log(struct mer_run *run, const char *bytes, size_t n)
+{
+	if (run->tail.limit == 0)
+		mer_buf_init(&run->tail, 4 * STDERR_TAIL);
+	size_t keep = n < STDERR_TAIL ? n : STDERR_TAIL;
+	mer_buf_add(&run->tail, bytes + (n - keep), keep);
+	if (run->tail.len > 2 * STDERR_TAIL)
+		mer_buf_drop(&run->tail, run->tail.len - STDERR_TAIL);
+	run->events->on_log(run->ctx, bytes, n);
+}
+
+/* The kept end of the log as text: no NUL, and no character that the cut has halved. */
+static const char *tail_text(struct mer_run *run)
+{
+	struct mer_buf *tail = &run->tail;
+	if (tail->len == 0 || tail->status != MER_OK)
+		return "";
+	if (tail->len > STDERR_TAIL)
+		mer_buf_drop(tail, tail->len - STDERR_TAIL);
+	for (size_t i = 0; i < tail->len; i++)
+		if (tail->ptr[i] == '\0')
+			tail->ptr[i] = '?';
+	const char *text = tail->ptr;
+	while (((unsigned char)*text & 0xc0) == 0x80)
+		text++;
+	return text;
+}
+
+static struct mer_str last_line(const char *text)
+{
+	size_t end = strlen(text);
+	while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
+		end--;
+	size_t begin = end;
+	while (begin > 0 && text[begin - 1] != '\n')
+		begin--;
+	return (struct mer_str){ text + begin, end - begin };
+}
+
+static int64_t span_ms(uint64_t from, uint64_t to)
+{
+	return from == 0 || to < from ? -1 : (int64_t)((to - from) / 1000000);
+}
+
+/* A moment that did not come is 0; what did not begin lasts until the end of what came before. */
+static void fill_times(const struct mer_run *run, int64_t *queue, int64_t *start, int64_t *infer)
+{
+	uint64_t taken = run->taken_ns, sent = run->sent_ns, done = run->done_ns;
+	*queue = span_ms(run->queued_ns, taken != 0 ? taken : done);
+	*start = taken == 0 ? -1 : span_ms(taken, sent != 0 ? sent : done);
+	*infer = sent == 0 ? -1 : span_ms(sent, done);
+}
+
+static const char *signal_text(int number)
+{
+	static __thread char text[16];
+	if (number == 0)
+		return "";
+	const char *name = sigabbrev_np(number);
+	(void)snprintf(text, sizeof text, name != NULL ? "SIG%s" : "%s%d", name != NULL ? name : "",
+	               number);
+	return text;
+}
+
+static void finish(struct mer_run *run, const char *row_status, const struct mer_error *error)
+{
+	run->done_ns = uv_hrtime();
+	run->stopped_at = mer_time_now_ms();
+	run->state = RUN_ENDED;
+	run->ended = error->status;
+	run->status = row_status;
+	if (run->sent_ns != 0)
+		mer_sha256_end(&run->hash, run->sha256_out);
+	if (error->status != MER_OK)
+		run->error = strdup(error->message);
+	sched_run_untimed(run);
+	struct mer_run_result result = {
+		.status = run->recorded ? row_status : NULL,
+		.model = run->route->model,
+		.deployment = "",
+		.server = "",
+		.weights = "",
+		.request_uid = run->uid,
+		.exit_code = run->exit_code,
+		.signal = signal_text(run->signal),
+		.stderr_tail = tail_text(run),
+		.attempts = run->taken_ns != 0,
+		.bytes_in = (int64_t)run->input_len,
+		.bytes_out = run->bytes_out,
+	};
+	result.error.status = error->status;
+	memcpy(result.error.message, error->message, strlen(error->message) + 1);
+	memcpy(result.error.hint, error->hint, strlen(error->hint) + 1);
+	fill_times(run, &result.queue_ms, &result.start_ms, &result.infer_ms);
+	const struct deployment *deployment = run->route->current;
+	if (deployment != NULL) {
+		result.deployment = deployment->uid;
+		result.server = deployment->server;
+		result.weights = deployment->weights;
+	}
+	run->input = NULL;
+	run->events->on_done(run->ctx, &result);
+	struct mer_sched *sched = run->sched;
+	if (!run->recorded) {
+		run_free(run);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&sched->closing, run, link);
+	sched->n_closing++;
+}
+
+static const char *row_status_of(enum mer_status status)
+{
+	if (status == MER_OK)
+		return "ok";
+	if (status == MER_ETIMEOUT)
+		return "timeout";
+	if (status == MER_ECANCELED)
+		return "cancelled";
+	return "failed";
+}
+
+void run_fail(struct mer_run *run, enum mer_status status, const char *row_status,
+              const struct mer_error *error)
+{
+	struct mer_error copy = *error;
+	copy.status = status;
+	finish(run, row_status != NULL ? row_status : row_status_of(status), &copy);
+}
+
+/* The model's own last words say more than its exit status. */
+static void explain(struct mer_run *run, const struct mer_outcome *outcome, struct mer_error *error)
+{
+	struct mer_str said = last_line(tail_text(run));
+	bool told = said.len == 0 || (said.len < sizeof outcome->message &&
+	                              memmem(outcome->message, strlen(outcome->message), said.ptr,
+	                                     said.len) != NULL);
+	if (told)
+		mer_fail(error, outcome->status, "model '%s' failed: %s", run->route->model,
+		         outcome->message);
+	else
+		mer_fail(error, outcome->status, "model '%s' failed: %s: %.*s", run->route->model,
+		         outcome->message, (int)(said.len < 300 ? said.len : 300), said.ptr);
+}
+
+void run_end(struct mer_run *run, const struct mer_outcome *outcome)
+{
+	struct mer_error error = { .status = MER_OK };
+	run->exit_code = outcome->exit_code;
+	run->signal = outcome->signal;
+	if (outcome->status == MER_OK) {
+		run->exit_code = run->exit_code < 0 ? -1 : run->exit_code;
+	} else if (run->ending == ENDING_TIMEOUT) {
+		char limit[24];
+		mer_ms_text(run->timeout_ms, limit);
+		mer_fail(&error, MER_ETIMEOUT, "model '%s' gave no answer within %s", run->route->model,
+		         limit);
+	} else if (run->ending != ENDING_NO || outcome->status == MER_ECANCELED) {
+		mer_fail(&error, MER_ECANCELED, "the run of model '%s' was cancelled", run->route->model);
+	} else if (outcome->status == MER_EUNREACHABLE) {
+		mer_fail(&error, outcome->status, "model '%s': %s", run->route->model, outcome->message);
+	} else {
+		explain(run, outcome, &error);
+	}
+	finish(run, row_status_of(error.status), &error);
+}
+
+void run_close_row(struct mer_run *run, struct mer_run_close *row, char started[], char stopped[])
+{
+	started[0] = '\0';
+	if (run->started_at != 0)
+		mer_time_text(run->started_at, started);
+	mer_time_text(run->stopped_at, stopped);
+	*row = (struct mer_run_close){
+		.request_uid = run->uid.text,
+		.status = run->status,
+		.started_at = started,
+		.stopped_at = stopped,
+		.exit_code = run->exit_code,
+		.signal = signal_text(run->signal),
+		.error = run->error != NULL ? run->error : "",
+		.stderr_tail = tail_text(run),
+		.attempts = run->taken_ns != 0,
+		.bytes_out = run->bytes_out,
+		.sha256_out = run->sha256_out,
+	};
+	fill_times(run, &row->queue_ms, &row->start_ms, &row->infer_ms);
+}
+
+void run_free(struct mer_run *run)
+{
+	mer_buf_release(&run->tail);
+	free(run->error);
+	free(run);
+}

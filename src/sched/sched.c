@@ -1,0 +1,352 @@
+/* The scheduler's front: it takes runs in, keeps their deadlines, and lets everything end well. */
+#define LOG_AREA "sched"
+#include "internal.h"
+
+#include <mer/log.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- time --------------------------------------------------------------------------------- */
+
+static void expire(struct mer_run *run)
+{
+	static const struct mer_outcome late = { .status = MER_ETIMEOUT, .exit_code = -1 };
+	sched_run_untimed(run);
+	if (run->ending == ENDING_NO)
+		run->ending = ENDING_TIMEOUT;
+	if (run->state == RUN_READY) {
+		TAILQ_REMOVE(&run->route->ready, run, link);
+		run->route->n_ready--;
+		run->sched->n_ready--;
+		run_end(run, &late);
+	} else if (run->state == RUN_TAKEN || run->state == RUN_OPEN) {
+		pool_end_run(run, false);
+	}
+}
+
+static void arm(struct mer_sched *sched);
+
+static void on_clock(uv_timer_t *timer)
+{
+	struct mer_sched *sched = timer->data;
+	int64_t now = (int64_t)uv_now(sched->loop);
+	struct mer_run *run, *next;
+	struct route *route;
+	sched->clock_at = 0;
+	for (run = TAILQ_FIRST(&sched->all_timed); run != NULL; run = next) {
+		next = TAILQ_NEXT(run, timed);
+		if (run->deadline <= now)
+			expire(run);
+	}
+	TAILQ_FOREACH(route, &sched->routes, link) {
+		pool_tick(route, now);
+		pool_dispatch(route);
+	}
+	record_flush(sched, false);
+	arm(sched);
+}
+
+static void arm(struct mer_sched *sched)
+{
+	const struct mer_run *run;
+	const struct route *route;
+	TAILQ_FOREACH(run, &sched->all_timed, timed)
+		sched_due(sched, run->deadline);
+	TAILQ_FOREACH(route, &sched->routes, link)
+		if (pool_due(route) != 0)
+			sched_due(sched, pool_due(route));
+}
+
+void sched_due(struct mer_sched *sched, int64_t at)
+{
+	if (sched->clock_at != 0 && sched->clock_at <= at)
+		return;
+	int64_t wait = at - (int64_t)uv_now(sched->loop);
+	sched->clock_at = at;
+	uv_timer_start(&sched->clock, on_clock, wait > 0 ? (uint64_t)wait : 0, 0);
+}
+
+void sched_run_timed(struct mer_run *run)
+{
+	int64_t now = (int64_t)uv_now(run->sched->loop);
+	run->deadline = run->timeout_ms > INT64_MAX - now ? INT64_MAX : now + run->timeout_ms;
+	TAILQ_INSERT_TAIL(&run->sched->all_timed, run, timed);
+	sched_due(run->sched, run->deadline);
+}
+
+void sched_run_untimed(struct mer_run *run)
+{
+	if (run->deadline != 0)
+		TAILQ_REMOVE(&run->sched->all_timed, run, timed);
+	run->deadline = 0;
+}
+
+/* --- routes ------------------------------------------------------------------------------- */
+
+static void route_free(struct route *route)
+{
+	deployment_unref(route->current);
+	free(route->model);
+	free(route->server);
+	free(route->deployment);
+	free(route->seen);
+	free(route->seen_uid);
+	free(route->seen_server);
+	free(route->seen_weights);
+	free(route);
+}
+
+static struct route *route_find(struct mer_sched *sched, const char *model, const char *server,
+                                const char *deployment)
+{
+	struct route *route;
+	TAILQ_FOREACH(route, &sched->routes, link)
+		if (strcmp(route->model, model) == 0 && strcmp(route->server, server) == 0 &&
+		    strcmp(route->deployment, deployment) == 0)
+			return route;
+	route = calloc(1, sizeof *route);
+	if (route == NULL)
+		return NULL;
+	route->sched = sched;
+	TAILQ_INIT(&route->ready);
+	TAILQ_INIT(&route->slots);
+	route->model = strdup(model);
+	route->server = strdup(server);
+	route->deployment = strdup(deployment);
+	if (route->model == NULL || route->server == NULL || route->deployment == NULL) {
+		route_free(route);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&sched->routes, route, link);
+	return route;
+}
+
+/* --- runs --------------------------------------------------------------------------------- */
+
+enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_request *request,
+                                 const struct mer_run_events *events, void *ctx,
+                                 struct mer_run **out, struct mer_error *err)
+{
+	MER_ASSERT(sched->on_closed == NULL);
+	struct route *route = route_find(sched, request->model,
+	                                 request->server != NULL ? request->server : "",
+	                                 request->deployment != NULL ? request->deployment : "");
+	struct mer_run *run = calloc(1, sizeof *run);
+	if (route == NULL || run == NULL) {
+		free(run);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	run->sched = sched;
+	run->route = route;
+	run->events = events;
+	run->ctx = ctx;
+	run->input = request->input;
+	run->input_len = request->input_len;
+	run->timeout_ms = request->timeout_ms;
+	run->no_record = request->no_record;
+	run->stream = request->stream;
+	run->exit_code = -1;
+	run->queued_ns = uv_hrtime();
+	mer_uid_new(&run->uid);
+	if (route->current == NULL && !sched->recording)
+		record_resolve(route);
+	TAILQ_INSERT_TAIL(&sched->pending, run, link);
+	sched->n_pending++;
+	record_flush(sched, false);
+	if (out != NULL)
+		*out = run;
+	return MER_OK;
+}
+
+/* Runs that were cancelled from outside a callback end here. */
+static void on_kick(uv_idle_t *kick)
+{
+	static const struct mer_outcome cancelled = { .status = MER_ECANCELED, .exit_code = -1 };
+	struct mer_sched *sched = kick->data;
+	struct mer_run *run, *next;
+	struct route *route;
+	uv_idle_stop(kick);
+	for (run = TAILQ_FIRST(&sched->pending); run != NULL; run = next) {
+		next = TAILQ_NEXT(run, link);
+		if (run->ending == ENDING_NO)
+			continue;
+		TAILQ_REMOVE(&sched->pending, run, link);
+		sched->n_pending--;
+		run_end(run, &cancelled);
+	}
+	TAILQ_FOREACH(route, &sched->routes, link) {
+		struct slot *slot;
+		TAILQ_FOREACH(slot, &route->slots, link)
+			if (slot->run != NULL && slot->run->ending > ENDING_TIMEOUT)
+				pool_end_run(slot->run, slot->run->ending == ENDING_KILL);
+		for (run = TAILQ_FIRST(&route->ready); run != NULL; run = next) {
+			next = TAILQ_NEXT(run, link);
+			if (run->ending == ENDING_NO)
+				continue;
+			TAILQ_REMOVE(&route->ready, run, link);
+			route->n_ready--;
+			sched->n_ready--;
+			run_end(run, &cancelled);
+		}
+		pool_dispatch(route);
+	}
+	record_flush(sched, sched->on_closed != NULL);
+	sched_maybe_closed(sched);
+}
+
+void mer_run_cancel(struct mer_run *run, bool kill)
+{
+	if (run->ending != ENDING_TIMEOUT || kill)
+		run->ending = kill ? ENDING_KILL : ENDING_CANCEL;
+	uv_idle_start(&run->sched->kick, on_kick);
+}
+
+void mer_run_pause(struct mer_run *run, bool pause)
+{
+	run->paused = pause;
+	if (run->state == RUN_OPEN && run->slot != NULL)
+		mer_worker_pause(run->slot->worker, pause);
+}
+
+const char *mer_run_uid(const struct mer_run *run)
+{
+	return run->uid.text;
+}
+
+enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model, int64_t timeout_ms,
+                               mer_ping_fn *on_ready, void *ctx, struct mer_error *err)
+{
+	struct route *route = route_find(sched, model, "", "");
+	struct ping *ping = calloc(1, sizeof *ping);
+	if (route == NULL || ping == NULL) {
+		free(ping);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	if (route->ping != NULL) {
+		free(ping);
+		return mer_fail(err, MER_EBUSY, "model '%s' is being pinged already", model);
+	}
+	*ping = (struct ping){ on_ready, ctx, uv_hrtime(), timeout_ms };
+	route->ping = ping;
+	record_resolve(route);
+	return MER_OK;
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+static void sched_free(struct mer_sched *sched)
+{
+	struct route *route;
+	while ((route = TAILQ_FIRST(&sched->routes)) != NULL) {
+		TAILQ_REMOVE(&sched->routes, route, link);
+		route_free(route);
+	}
+	free(sched->database);
+	free(sched->models);
+	free(sched->guard);
+	free(sched);
+}
+
+static void last_closed(struct mer_sched *sched)
+{
+	if (--sched->open_handles > 0)
+		return;
+	sched->on_closed(sched->closed_ctx,
+	                 sched->record_error.status != MER_OK ? &sched->record_error : NULL);
+	sched_free(sched);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	last_closed(handle->data);
+}
+
+static void on_work_closed(void *ctx)
+{
+	last_closed(ctx);
+}
+
+void sched_maybe_closed(struct mer_sched *sched)
+{
+	if (sched->on_closed == NULL || sched->jobs > 0 || sched->slots > 0 || sched->n_open > 0 ||
+	    sched->n_ready > 0 || sched->open_handles > 0)
+		return;
+	if (sched->n_pending > 0 || sched->n_closing > 0) {
+		record_flush(sched, true);
+		return;
+	}
+	if (!sched->closing_dal) {
+		sched->closing_dal = true;
+		record_close_dal(sched);
+		return;
+	}
+	if (!sched->closed_dal)
+		return;
+	place_free(sched->place);
+	sched->place = NULL;
+	sched->open_handles = 4;
+	mer_work_close(sched->work, on_work_closed, sched);
+	uv_close((uv_handle_t *)&sched->clock, on_handle_closed);
+	uv_close((uv_handle_t *)&sched->close_delay, on_handle_closed);
+	uv_close((uv_handle_t *)&sched->kick, on_handle_closed);
+}
+
+static void cancel_all(struct run_list *runs)
+{
+	struct mer_run *run;
+	TAILQ_FOREACH(run, runs, link)
+		if (run->ending == ENDING_NO)
+			run->ending = ENDING_CANCEL;
+}
+
+void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, void *ctx)
+{
+	struct route *route;
+	sched->on_closed = on_closed;
+	sched->closed_ctx = ctx;
+	cancel_all(&sched->pending);
+	TAILQ_FOREACH(route, &sched->routes, link) {
+		struct slot *slot;
+		cancel_all(&route->ready);
+		TAILQ_FOREACH(slot, &route->slots, link)
+			if (slot->run != NULL && slot->run->ending == ENDING_NO)
+				slot->run->ending = ENDING_CANCEL;
+		pool_drain(route);
+	}
+	uv_idle_start(&sched->kick, on_kick);
+}
+
+enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_options *options,
+                               struct mer_sched **out, struct mer_error *err)
+{
+	struct mer_sched *sched = calloc(1, sizeof *sched);
+	if (sched == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	sched->loop = loop;
+	sched->door = options->door;
+	sched->environment = options->environment;
+	sched->database = strdup(options->database);
+	sched->models = strdup(options->models);
+	sched->guard = strdup(options->guard);
+	TAILQ_INIT(&sched->routes);
+	TAILQ_INIT(&sched->pending);
+	TAILQ_INIT(&sched->closing);
+	TAILQ_INIT(&sched->all_timed);
+	enum mer_status st = MER_OK;
+	if (sched->database == NULL || sched->models == NULL || sched->guard == NULL)
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
+	if (st == MER_OK)
+		st = mer_work_open(loop, &sched->work, err);
+	if (st != MER_OK) {
+		sched_free(sched);
+		return st;
+	}
+	(void)uv_timer_init(loop, &sched->clock);
+	(void)uv_timer_init(loop, &sched->close_delay);
+	(void)uv_idle_init(loop, &sched->kick);
+	sched->clock.data = sched->close_delay.data = sched->kick.data = sched;
+	if (options->place)
+		sched->place = place_new(sched->work);
+	*out = sched;
+	return MER_OK;
+}
