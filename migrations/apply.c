@@ -1,4 +1,5 @@
-/* Takes the lock and runs scripts. A second connection is opened only after a script that touched its own. */
+/* Takes the lock and runs scripts. A second connection is opened only after a script that touched
+ * its own. */
 #include "apply.h"
 
 #include "stop.h"
@@ -12,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NAP_MIN_MS = 10, NAP_MAX_MS = 100 };
+enum { NAP_FIRST_MS = 20, NAP_MAX_MS = 100 }; /* the least is half of it */
 
 static int64_t now_ms(void)
 {
@@ -58,7 +59,7 @@ static int64_t nap_ms(int64_t longest)
 
 enum mer_status apply_lock(struct apply *apply, int64_t wait_ms, struct mer_error *err)
 {
-	int64_t begin = now_ms(), longest = 2 * NAP_MIN_MS;
+	int64_t begin = now_ms(), longest = NAP_FIRST_MS;
 	for (;;) {
 		bool ours;
 		enum mer_status st = mer_dal_lock(apply->lock, MER_LOCK_MIGRATE, MER_LOCK_TAKE, &ours, err);
@@ -138,14 +139,12 @@ enum exit_code apply_script(struct apply *apply, const struct script *script,
 	}
 	enum exit_code code = run_with_row(apply, script, result, err);
 	stop_hold();
-	if (code != EXIT_DONE) {
-		/* The script's failure is the news; closing the connection rolls back as well. */
-		struct mer_error ignored;
-		if (mer_dal_end(apply->work, false, &ignored) != MER_OK)
-			return code;
+	/* A script's failure is the news, not that of its rollback: closing the connection is one
+	 * too. */
+	struct mer_error ignored;
+	st = mer_dal_end(apply->work, code == EXIT_DONE, code == EXIT_DONE ? err : &ignored);
+	if (code != EXIT_DONE)
 		return code;
-	}
-	st = mer_dal_end(apply->work, true, err);
 	if (st != MER_OK)
 		return exit_code_of(st);
 	apply->ledger = true;

@@ -1,4 +1,5 @@
-/* Changing the database: the lock that lets one process do it at a time, and a script with its row. */
+/* Changing the database: the lock that lets one process do it at a time, and a script with its
+ * row. */
 #ifndef MIGRATIONS_APPLY_H
 #define MIGRATIONS_APPLY_H
 
@@ -33,8 +34,8 @@ struct apply_result {
 };
 
 /**
- * Runs a script that may run, and writes its row, in one transaction; on failure nothing of it is left.
- * It ends with stop_hold(), before the commit: what was committed is also said.
+ * Runs a script that may run, and writes its row, in one transaction; on failure nothing of it is
+ * left. It ends with stop_hold(), before the commit: what was committed is also said.
  * @return EXIT_DONE, EXIT_SCRIPT the script is wrong, EXIT_DATABASE, EXIT_DEFECT
  */
 MER_MUST enum exit_code apply_script(struct apply *apply, const struct script *script,

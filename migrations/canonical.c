@@ -1,6 +1,7 @@
 /*
- * The canonical form and the look ahead, both over the tokens of lex.h. Statements are told apart as
- * sqlite3_complete() documents it: at semicolons, save in CREATE TRIGGER, which ends at "; END ;".
+ * The canonical form and the look ahead, both over the tokens of lex.h. Statements are told apart
+ * as sqlite3_complete() documents it: at semicolons, save in CREATE TRIGGER, which ends at "; END
+ * ;".
  */
 #include "canonical.h"
 
@@ -48,7 +49,8 @@ static struct edge edge_of(const struct sql_lex *lex, const struct sql_token *to
 	return edge;
 }
 
-/* Whether two signs could be one, or begin a comment. In Postgres any could: operators are made there. */
+/* Whether two signs could be one, or begin a comment. In Postgres any could: operators are made
+ * there. */
 static bool signs_join(enum sql_dialect dialect, char left, char right)
 {
 	static const char pairs[][2] = { "--", "->", "/*", "==", "<=", "<>",

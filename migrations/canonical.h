@@ -1,6 +1,7 @@
 /*
- * What a script says, apart from how it is written: its canonical form, whose checksum tells an edit of
- * comments and white space from an edit of the script; and what can be known of it before it runs.
+ * What a script says, apart from how it is written: its canonical form, whose checksum tells an
+ * edit of comments and white space from an edit of the script; and what can be known of it before
+ * it runs.
  */
 #ifndef MIGRATIONS_CANONICAL_H
 #define MIGRATIONS_CANONICAL_H
@@ -11,9 +12,9 @@
 #include <mer/hash.h>
 
 /**
- * Appends the canonical form: comments and white space are left out, save for one space (or newline)
- * where leaving them out could join two tokens into another one. Quoted text stays as it is. Its own
- * canonical form is itself, and it is never longer than the text.
+ * Appends the canonical form: comments and white space are left out, save for one space (or
+ * newline) where leaving them out could join two tokens into another one. Quoted text stays as it
+ * is. Its own canonical form is itself, and it is never longer than the text.
  *
  * The form is frozen: its checksum is in the ledgers, and with another one each comment that was
  * edited would count as an edit of its script.

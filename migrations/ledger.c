@@ -1,4 +1,5 @@
-/* Reads the ledger in one query into two blocks of memory: ten thousand rows are nothing special. */
+/* Reads the ledger in one query into two blocks of memory: ten thousand rows are nothing
+ * special. */
 #include "ledger.h"
 
 #include <stdlib.h>

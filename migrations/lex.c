@@ -1,6 +1,6 @@
 /*
- * The tokens of SQL. Sources: SQLite's "SQL As Understood By SQLite" (comments, keywords in quotes) as
- * 3.40 behaves; PostgreSQL 15 manual, 4.1 "Lexical Structure".
+ * The tokens of SQL. Sources: SQLite's "SQL As Understood By SQLite" (comments, keywords in quotes)
+ * as 3.40 behaves; PostgreSQL 15 manual, 4.1 "Lexical Structure".
  */
 #include "lex.h"
 

@@ -1,6 +1,6 @@
 /*
- * SQL as tokens, as far as a migration tool needs it: what is white space, a comment, a word, quoted,
- * or anything else, by the rules of one database. Nothing is allocated; no input is wrong.
+ * SQL as tokens, as far as a migration tool needs it: what is white space, a comment, a word,
+ * quoted, or anything else, by the rules of one database. Nothing is allocated; no input is wrong.
  */
 #ifndef MIGRATIONS_LEX_H
 #define MIGRATIONS_LEX_H
@@ -40,7 +40,10 @@ struct sql_lex {
 /** Begins over text of len bytes, which needs no NUL. */
 void sql_lex_init(struct sql_lex *lex, enum sql_dialect dialect, const char *text, size_t len);
 
-/** The next token; the tokens' bytes together are the text. SQL_END, of no bytes, again and again. */
+/**
+ * The next token; the tokens' bytes together are the text. SQL_END, of no bytes, again and
+ * again.
+ */
 struct sql_token sql_lex_next(struct sql_lex *lex);
 
 /** Whether a token is this word, in any case; upper is in capitals. */

@@ -1,6 +1,6 @@
 /*
- * mer-migrate: brings the metadata database up to date. Each command first compares the ledger with the
- * folders of scripts, then shows the plan or follows it.
+ * mer-migrate: brings the metadata database up to date. Each command first compares the ledger with
+ * the folders of scripts, then shows the plan or follows it.
  */
 #include "apply.h"
 #include "ledger.h"
@@ -102,18 +102,27 @@ static enum mer_status choose_url(struct work *work)
 
 /* --- before a command --------------------------------------------------------------------- */
 
+static enum mer_status connect_to(struct work *work, unsigned flags)
+{
+	struct mer_dal *dal;
+	enum mer_status st = mer_dal_open(work->url, MER_DAL_ANY_SCHEMA | flags, &dal, &work->err);
+	if (st == MER_OK)
+		apply_init(&work->apply, work->url, dal);
+	return st;
+}
+
+/* A server is asked at once: without one there is no need for scripts. A file is not made before
+ * they are found to be fine. */
 static enum mer_status choose_dialect(struct work *work)
 {
 	const char *name = mer_dal_dialect_of(work->url);
-	if (name != NULL && sql_dialect_by_name(name, &work->dialect))
+	bool known = name != NULL && sql_dialect_by_name(name, &work->dialect);
+	if (known && work->dialect == SQL_SQLITE)
 		return MER_OK;
-	/* It says what is wrong with such a URL, without a password that may be in it. */
-	struct mer_dal *dal;
-	enum mer_status st = mer_dal_open(work->url, MER_DAL_ANY_SCHEMA, &dal, &work->err);
-	if (st != MER_OK)
-		return st;
-	mer_dal_close(dal);
-	return mer_fail(&work->err, MER_EINPUT, "no scripts are known for this kind of database");
+	enum mer_status st = connect_to(work, 0); /* it also says what is wrong with a URL */
+	if (st == MER_OK && !known)
+		st = mer_fail(&work->err, MER_EINPUT, "no scripts are known for this kind of database");
+	return st;
 }
 
 static enum mer_status list_scripts(struct work *work)
@@ -165,10 +174,12 @@ static enum mer_status check_folder(struct work *work, const char *file, bool ch
 	return MER_EDATABASE;
 }
 
-/* Opens the database, unless there is none yet and none is to be made: that is to look at like an empty
- * one. */
+/* Opens the database, unless there is none yet and none is to be made: that is to look at like an
+ * empty one. */
 static enum mer_status open_database(struct work *work, bool change)
 {
+	if (work->apply.work != NULL)
+		return MER_OK;
 	const char *file = database_file(work);
 	struct stat info;
 	if (file != NULL && stat(file, &info) < 0 && errno == ENOENT) {
@@ -179,16 +190,11 @@ static enum mer_status open_database(struct work *work, bool change)
 	}
 	if (work->no_database)
 		return MER_OK;
-	struct mer_dal *dal;
-	unsigned flags = MER_DAL_ANY_SCHEMA | (change ? MER_DAL_CREATE : 0u);
-	enum mer_status st = mer_dal_open(work->url, flags, &dal, &work->err);
-	if (st == MER_OK)
-		apply_init(&work->apply, work->url, dal);
-	return st;
+	return connect_to(work, change ? MER_DAL_CREATE : 0);
 }
 
-/* Everything up to the plan. What changes the database holds the lock from here on, and what it reads
- * is what stands under the lock. */
+/* Everything up to the plan. What changes the database holds the lock from here on, and what it
+ * reads is what stands under the lock. */
 static enum mer_status prepare(struct work *work, bool change)
 {
 	struct mer_error *err = &work->err;

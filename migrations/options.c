@@ -34,29 +34,29 @@ enum type { FLAG, TEXT, TEXTS, DURATION, NUMBER };
 
 static const struct option {
 	const char *name, *value; /* value: what to call it; NULL for flags */
-	enum type type;
 	size_t field;
+	enum type type;
 	unsigned commands; /* that have it, a bit each */
 	const char *summary;
 } options[] = {
-	{ "to", "N", NUMBER, FIELD(to), IN(COMMAND_UP), "the highest number to apply" },
-	{ "dry-run", NULL, FLAG, FIELD(dry_run), IN(COMMAND_UP), "say what would be done, like plan" },
-	{ "check", NULL, FLAG, FIELD(check), IN(COMMAND_STATUS),
+	{ "to", "N", FIELD(to), NUMBER, IN(COMMAND_UP), "the highest number to apply" },
+	{ "dry-run", NULL, FIELD(dry_run), FLAG, IN(COMMAND_UP), "say what would be done, like plan" },
+	{ "check", NULL, FIELD(check), FLAG, IN(COMMAND_STATUS),
 	  "exit 6 when any is pending, 3 when the history disagrees" },
-	{ "database", "URL", TEXT, FIELD(database), EVERYWHERE,
+	{ "database", "URL", FIELD(database), TEXT, EVERYWHERE,
 	  "sqlite:PATH; default MER_DATABASE_URL, then sqlite:$XDG_STATE_HOME/mer/mer.db" },
-	{ "dir", "DIR", TEXTS, FIELD(dirs), EVERYWHERE,
+	{ "dir", "DIR", FIELD(dirs), TEXTS, EVERYWHERE,
 	  "a folder of scripts, again for more; default: the installed ones" },
-	{ "wait", "D", DURATION, FIELD(wait_ms), EVERYWHERE,
+	{ "wait", "D", FIELD(wait_ms), DURATION, EVERYWHERE,
 	  "how long to wait for another mer-migrate; default 30s" },
-	{ "strict", NULL, FLAG, FIELD(strict), EVERYWHERE,
+	{ "strict", NULL, FIELD(strict), FLAG, EVERYWHERE,
 	  "refuse edits of comments and white space too" },
-	{ "json", NULL, FLAG, FIELD(json), EVERYWHERE, "write one JSON document" },
-	{ "quiet", NULL, FLAG, FIELD(quiet), EVERYWHERE, "say nothing unless something fails" },
-	{ "env-file", "FILE", TEXT, FIELD(env_file), EVERYWHERE,
+	{ "json", NULL, FIELD(json), FLAG, EVERYWHERE, "write one JSON document" },
+	{ "quiet", NULL, FIELD(quiet), FLAG, EVERYWHERE, "say nothing unless something fails" },
+	{ "env-file", "FILE", FIELD(env_file), TEXT, EVERYWHERE,
 	  "read settings from FILE first; default MER_ENV_FILE" },
-	{ "version", NULL, FLAG, FIELD(version), EVERYWHERE, "print the version" },
-	{ "help", NULL, FLAG, FIELD(help), EVERYWHERE, "print this, or the help of a command" },
+	{ "version", NULL, FIELD(version), FLAG, EVERYWHERE, "print the version" },
+	{ "help", NULL, FIELD(help), FLAG, EVERYWHERE, "print this, or the help of a command" },
 };
 enum { N_OPTIONS = sizeof options / sizeof *options };
 

@@ -1,4 +1,5 @@
-/* The command line of mer-migrate: one row a command, one row an option. Help comes from the same rows. */
+/* The command line of mer-migrate: one row a command, one row an option. Help comes from the same
+ * rows. */
 #ifndef MIGRATIONS_OPTIONS_H
 #define MIGRATIONS_OPTIONS_H
 

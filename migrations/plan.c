@@ -145,16 +145,21 @@ static void walk(struct pass *pass)
 	}
 }
 
+/* A new script, to be found by its text. */
+struct new_script {
+	const struct script *script;
+};
+
 static int by_sha256(const void *a, const void *b)
 {
-	const struct script *const *one = a, *const *two = b;
-	return strcmp((*one)->sha256, (*two)->sha256);
+	const struct new_script *one = a, *two = b;
+	return strcmp(one->script->sha256, two->script->sha256);
 }
 
 static int find_sha256(const void *key, const void *at)
 {
-	const struct script *const *script = at;
-	return strcmp(key, (*script)->sha256);
+	const struct new_script *new_script = at;
+	return strcmp(key, new_script->script->sha256);
 }
 
 /* Whether it is a new script, which a missing one may have become by another number. */
@@ -168,22 +173,22 @@ static enum mer_status find_moved(struct plan *plan, struct mer_error *err)
 {
 	if (plan->states[ENTRY_MISSING] == 0)
 		return MER_OK;
-	const struct script **news = calloc(plan->n, sizeof *news);
+	struct new_script *news = calloc(plan->n, sizeof *news);
 	if (news == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	size_t n = 0;
 	for (size_t i = 0; i < plan->n; i++) {
 		if (is_new(&plan->entries[i]))
-			news[n++] = plan->entries[i].script;
+			news[n++].script = plan->entries[i].script;
 	}
 	qsort(news, n, sizeof *news, by_sha256);
 	for (size_t i = 0; i < plan->n; i++) {
 		struct entry *entry = &plan->entries[i];
 		if (entry->state != ENTRY_MISSING)
 			continue;
-		const struct script **found =
+		const struct new_script *found =
 			bsearch(entry->row->sha256, news, n, sizeof *news, find_sha256);
-		entry->other = found != NULL ? *found : NULL;
+		entry->other = found != NULL ? found->script : NULL;
 	}
 	free(news);
 	return MER_OK;
@@ -361,10 +366,10 @@ const struct entry *plan_explain(const struct plan *plan, struct mer_error *out)
 			first = entry;
 	}
 	size_t n = plan->actions[ACTION_REFUSE];
-	if (n == 1 || (n == 2 && first->state == ENTRY_DUPLICATE)) {
+	if (first != NULL && (n == 1 || (n == 2 && first->state == ENTRY_DUPLICATE))) {
 		entry_explain(first, out);
 	} else if (n > 1) {
-		(void)mer_fail(out, MER_ECONFLICT, "%zu scripts hinder: %s%s", n,
+		(void)mer_fail(out, MER_ECONFLICT, "%zu scripts are in the way: %s%s", n,
 		               list.ptr != NULL ? list.ptr : "", list.status == MER_OK ? "" : ", ...");
 		mer_hint(out, "'mer-migrate plan' says what is wrong with each");
 	}

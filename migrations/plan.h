@@ -1,6 +1,6 @@
 /*
- * What the ledger says has run, next to what the folders hold: the state of each script, what `up` would
- * do about it, and whether it may. Pure: no files, no database, no clock.
+ * What the ledger says has run, next to what the folders hold: the state of each script, what `up`
+ * would do about it, and whether it may. Pure: no files, no database, no clock.
  */
 #ifndef MIGRATIONS_PLAN_H
 #define MIGRATIONS_PLAN_H
@@ -23,10 +23,11 @@ struct script {
 	const char *folder;                     /* as it was given */
 	char sha256[MER_SHA256_SIZE];           /* of its bytes; "" where it could not be read */
 	char canonical_sha256[MER_SHA256_SIZE]; /* "" where it is not text, or sha256 was enough */
-	struct mer_error *problem;              /* why it may not run, or NULL */
+	const struct mer_error *problem;        /* why it may not run, or NULL */
 	int64_t line, column;                   /* in text, where the problem is; or 0 */
 
-	/* What has not run is kept from when it was checked until it runs, so that it runs as it was. */
+	/* What has not run is kept from when it was checked until it runs, so that it runs as it
+	 * was. */
 	char *text; /* without a byte order mark, ended by a NUL; NULL: has run, or is no text */
 	size_t len;
 	struct script_facts facts;

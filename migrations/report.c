@@ -232,7 +232,7 @@ static void table_row(struct report *report, const struct mer_cell cells[], size
 static void table_head(struct report *report, const struct list *list, const size_t widths[])
 {
 	char names[N_COLUMNS][16];
-	struct mer_cell cells[N_COLUMNS];
+	struct mer_cell cells[N_COLUMNS] = { 0 };
 	for (size_t i = 0; i < list->n; i++) {
 		const char *name = columns[list->at[i]].name;
 		size_t len = strlen(name);
@@ -265,7 +265,7 @@ static void measure(enum view view, const struct list *list, const struct plan *
                     size_t widths[])
 {
 	struct shown shown;
-	struct mer_cell cells[N_COLUMNS];
+	struct mer_cell cells[N_COLUMNS] = { 0 };
 	char room[CELL_ROOM];
 	for (size_t i = 0; i < list->n; i++)
 		widths[i] = strlen(columns[list->at[i]].name);
@@ -302,7 +302,7 @@ void report_view(struct report *report, enum view view, const struct plan *plan)
 	if (!json && (report->quiet || count_shown(view, plan) == 0))
 		return;
 	const struct list *list = json ? &views[view].json : &views[view].people;
-	size_t widths[N_COLUMNS];
+	size_t widths[N_COLUMNS] = { 0 };
 	open_document(report, view == VIEW_STATUS ? NULL : "scripts");
 	if (table) {
 		(void)setlocale(LC_CTYPE, ""); /* for the widths of characters */
@@ -315,7 +315,7 @@ void report_view(struct report *report, enum view view, const struct plan *plan)
 		if (!is_shown(view, &plan->entries[i]))
 			continue;
 		struct shown shown;
-		struct mer_cell cells[N_COLUMNS];
+		struct mer_cell cells[N_COLUMNS] = { 0 };
 		show(&shown, &plan->entries[i]);
 		fill_cells(list, &shown, cells);
 		if (table)
@@ -347,7 +347,7 @@ void report_applied(struct report *report, const struct script *script, int64_t 
 	if (report->format == MER_FORMAT_JSON) {
 		struct entry entry = { .num = script->num, .script = script };
 		struct shown shown;
-		struct mer_cell cells[N_COLUMNS];
+		struct mer_cell cells[N_COLUMNS] = { 0 };
 		show(&shown, &entry);
 		shown.duration_ms = duration_ms;
 		fill_cells(&applied_list, &shown, cells);

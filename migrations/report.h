@@ -1,8 +1,8 @@
 /*
  * What mer-migrate says: data to stdout as a table, plain or JSON, everything else to stderr.
  *
- * JSON is one document: of `status` an array, of other commands an object that begins with their list and
- * ends with the exit code; an object of the error alone where it did not come to a list.
+ * JSON is one document: of `status` an array, of other commands an object that begins with their
+ * list and ends with the exit code; an object of the error alone where it did not come to a list.
  */
 #ifndef MIGRATIONS_REPORT_H
 #define MIGRATIONS_REPORT_H
@@ -43,12 +43,14 @@ MER_PRINTF(2, 3) void report_line(struct report *report, const char *fmt, ...);
 void report_warning(const struct report *report, const struct mer_error *warning);
 
 /**
- * Lets SIGINT and SIGTERM end the process from here on, with a message that ends with what. They are
- * held back again by stop_hold().
+ * Lets SIGINT and SIGTERM end the process from here on, with a message that ends with what. They
+ * are held back again by stop_hold().
  */
 void report_allow_stop(struct report *report, const char *what);
 
-/** An error that is not the end of the document: one line on stderr, and where it is in a script. */
+/**
+ * An error that is not the end of the document: one line on stderr, and where it is in a script.
+ */
 void report_error(const struct mer_error *err, const struct script *script, int64_t line,
                   int64_t column);
 

@@ -1,6 +1,7 @@
 /*
- * Lists and reads folders of scripts. Reading is what `up` does when there is nothing to do, so it is one
- * open, read, hash and close a file; only what the ledger does not know is looked at more closely.
+ * Lists and reads folders of scripts. Reading is what `up` does when there is nothing to do, so it
+ * is one open, read, hash and close a file; only what the ledger does not know is looked at more
+ * closely.
  */
 #include "scan.h"
 
@@ -39,10 +40,10 @@ void scan_release(struct scan *scan)
 	for (size_t i = 0; i < scan->n; i++) {
 		free(scan->scripts[i].file);
 		free(scan->scripts[i].text);
-		free(scan->scripts[i].problem);
 	}
 	free(scan->folders);
 	free(scan->scripts);
+	free(scan->problems);
 	scan_init(scan);
 }
 
@@ -85,8 +86,10 @@ enum mer_status scan_name(const char *file, int64_t *num, struct mer_str *name,
 		mer_hint(err, "%s", hint);
 		return MER_EINPUT;
 	}
-	if (!fits || number == 0)
-		return mer_fail(err, MER_EINPUT, "'%s' has no number from 1 to %" PRId64, file, INT64_MAX);
+	if (!fits || number == 0) {
+		(void)mer_fail(err, MER_EINPUT, "'%s' has no number from 1 to %" PRId64, file, INT64_MAX);
+		return MER_EINPUT;
+	}
 	*num = number;
 	*name = (struct mer_str){ .ptr = file + at, .len = len - at };
 	return MER_OK;
@@ -109,8 +112,8 @@ static enum mer_status grow(struct scan *scan, struct mer_error *err)
 static enum mer_status add_file(struct scan *scan, const char *folder, const char *file,
                                 struct mer_error *err)
 {
-	int64_t num;
-	struct mer_str name;
+	int64_t num = 0;
+	struct mer_str name = { 0 };
 	enum mer_status st = scan_name(file, &num, &name, err);
 	if (st == MER_OK)
 		st = grow(scan, err);
@@ -218,6 +221,7 @@ static int by_number(const void *a, const void *b)
 enum mer_status scan_list(struct scan *scan, const char *const dirs[], size_t n,
                           struct mer_error *err)
 {
+	MER_ASSERT(scan->n_folders == 0 && scan->n == 0 && n > 0);
 	scan->folders = calloc(n, sizeof *scan->folders);
 	if (scan->folders == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
@@ -239,7 +243,10 @@ enum mer_status scan_list(struct scan *scan, const char *const dirs[], size_t n,
 
 /* --- texts -------------------------------------------------------------------------------- */
 
-/* One file as it is read. */
+/*
+ * One file as it is read. What looks at it returns MER_OK or fills *problem: MER_ENOMEM ends all
+ * reading, anything else is the script's problem.
+ */
 struct reading {
 	enum sql_dialect dialect;
 	struct script *script;
@@ -247,17 +254,6 @@ struct reading {
 	char *bytes;                      /* owned */
 	size_t len;
 };
-
-/* Keeps the error as the script's problem; MER_OK unless that has no room. */
-static enum mer_status keep_problem(struct script *script, const struct mer_error *problem,
-                                    struct mer_error *err)
-{
-	script->problem = malloc(sizeof *problem);
-	if (script->problem == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	*script->problem = *problem;
-	return MER_OK;
-}
 
 /* Puts the place of a byte in front of the problem. */
 static enum mer_status fail_at(struct reading *at, size_t byte, struct mer_error *problem)
@@ -315,25 +311,20 @@ static void drop_mark(struct reading *at)
 	memmove(at->bytes, at->bytes + 3, at->len + 1);
 }
 
-/* Looks at what is not as the ledger has it: at one that may run, all there is to know of it; at one
- * that has run, whether it still says the same. */
-static enum mer_status look_closer(struct reading *at, struct mer_error *err)
+/* Looks at what is not as the ledger has it: at one that may run, all there is to know of it; at
+ * one that has run, whether it still says the same. */
+static enum mer_status look_closer(struct reading *at, struct mer_error *problem)
 {
 	struct script *script = at->script;
-	struct mer_error problem;
 	drop_mark(at);
-	enum mer_status st = check_text(at, &problem);
-	if (st == MER_OK)
-		st = canonical_sha256(at->dialect, at->bytes, at->len, script->canonical_sha256, err);
-	else if (at->row == NULL)
-		return keep_problem(script, &problem, err);
-	else
-		return MER_OK;
+	enum mer_status st = check_text(at, problem);
+	if (st != MER_OK)
+		return at->row == NULL ? st : MER_OK; /* what ran was text, so it was edited */
+	st = canonical_sha256(at->dialect, at->bytes, at->len, script->canonical_sha256, problem);
 	if (st != MER_OK || at->row != NULL)
 		return st;
 	script_look(at->dialect, at->bytes, at->len, &script->facts);
-	if (check_facts(at, &problem) != MER_OK)
-		st = keep_problem(script, &problem, err);
+	st = check_facts(at, problem);
 	script->text = at->bytes;
 	script->len = at->len;
 	at->bytes = NULL;
@@ -361,28 +352,20 @@ static enum mer_status open_script(int folder, const struct script *script, int 
 	return MER_EIO;
 }
 
-static enum mer_status read_script(int folder, struct reading *at, struct mer_error *err)
+static enum mer_status read_script(int folder, struct reading *at, struct mer_error *problem)
 {
 	struct script *script = at->script;
 	MER_AUTO(mer_fd_done) int fd = -1;
-	struct mer_error problem;
-	enum mer_status st = open_script(folder, script, &fd, &problem);
-	if (st == MER_OK) {
-		st = mer_read_fd(fd, script->file, SCRIPT_LIMIT, &at->bytes, &at->len, &problem);
-		if (st != MER_OK)
-			(void)mer_wrap(&problem, st, "%s", script->folder);
-	}
-	if (st == MER_ENOMEM) {
-		if (err != NULL)
-			*err = problem;
-		return st;
-	}
+	enum mer_status st = open_script(folder, script, &fd, problem);
 	if (st != MER_OK)
-		return keep_problem(script, &problem, err);
+		return st;
+	st = mer_read_fd(fd, script->file, SCRIPT_LIMIT, &at->bytes, &at->len, problem);
+	if (st != MER_OK)
+		return mer_wrap(problem, st, "%s", script->folder);
 	mer_sha256(at->bytes, at->len, script->sha256);
 	if (at->row != NULL && strcmp(script->sha256, at->row->sha256) == 0)
 		return MER_OK;
-	return look_closer(at, err);
+	return look_closer(at, problem);
 }
 
 static int folder_fd(const struct scan *scan, const struct script *script)
@@ -404,10 +387,17 @@ enum mer_status scan_read(struct scan *scan, enum sql_dialect dialect,
 			row++;
 		bool known = row < rows + n_rows && row->num == script->num;
 		struct reading at = { .dialect = dialect, .script = script, .row = known ? row : NULL };
-		enum mer_status st = read_script(folder_fd(scan, script), &at, err);
+		struct mer_error problem;
+		enum mer_status st = read_script(folder_fd(scan, script), &at, &problem);
 		free(at.bytes);
-		if (st != MER_OK)
-			return st;
+		if (st == MER_OK)
+			continue;
+		if (st != MER_ENOMEM && scan->problems == NULL)
+			scan->problems = calloc(scan->n, sizeof *scan->problems);
+		if (st == MER_ENOMEM || scan->problems == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory for '%s'", script->file);
+		scan->problems[i] = problem;
+		script->problem = &scan->problems[i];
 	}
 	return MER_OK;
 }

@@ -14,6 +14,7 @@ struct scan {
 	size_t n_folders;
 	struct script *scripts; /* by number, then by folder and name */
 	size_t n, cap;
+	struct mer_error *problems; /* of the scripts, in their order; NULL: there are none */
 };
 
 void scan_init(struct scan *scan);

@@ -1,7 +1,8 @@
 /*
- * Being interrupted. Outside a commit nothing is lost by ending at once: what a script did is not in the
- * database before its commit. So SIGINT and SIGTERM end the process in their handler, promptly even
- * where the database is busy for minutes, and are held back where something is being finished.
+ * Being interrupted. Outside a commit nothing is lost by ending at once: what a script did is not
+ * in the database before its commit. So SIGINT and SIGTERM end the process in their handler,
+ * promptly even where the database is busy for minutes, and are held back where something is being
+ * finished.
  */
 #ifndef MIGRATIONS_STOP_H
 #define MIGRATIONS_STOP_H

@@ -99,8 +99,8 @@ static inline void run_script_file(struct mer_dal *dal, const char *path)
 static inline void note_script(struct mer_dal *dal, int64_t num, const char *name)
 {
 	MUST(mer_dal_exec(dal, MER_Q_LEDGER_INSERT,
-	                  MER_ARGS(mer_i64(num), mer_text(name), mer_text("a"), mer_text("b"), mer_i64(3),
-	                           mer_text("check"), mer_text("0.1.0")),
+	                  MER_ARGS(mer_i64(num), mer_text(name), mer_text("a"), mer_text("b"),
+	                           mer_i64(3), mer_text("check"), mer_text("0.1.0")),
 	                  NULL, &err));
 }
 

@@ -1,6 +1,6 @@
 /*
- * What every backend of the data access layer promises (mer/dal.h). A further backend is one more row
- * in the table of backends.
+ * What every backend of the data access layer promises (mer/dal.h). A further backend is one more
+ * row in the table of backends.
  */
 #include "dal_fixture.h"
 
@@ -31,7 +31,8 @@ static void check_sqlite(const char *url)
 	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
 	ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), "ok");
 	(void)sqlite3_finalize(stmt);
-	ck_assert_int_eq(sqlite3_prepare_v2(db, "PRAGMA foreign_key_check", -1, &stmt, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "PRAGMA foreign_key_check", -1, &stmt, NULL),
+	                 SQLITE_OK);
 	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
 	(void)sqlite3_finalize(stmt);
 	ck_assert_int_eq(sqlite3_close(db), SQLITE_OK);
@@ -39,8 +40,8 @@ static void check_sqlite(const char *url)
 
 static const struct {
 	const char *name;
-	const char *(*why_not)(void);            /* NULL: it can be tested here */
-	void (*fresh)(char *url, size_t size);   /* the URL of a database that is not there yet */
+	const char *(*why_not)(void);          /* NULL: it can be tested here */
+	void (*fresh)(char *url, size_t size); /* the URL of a database that is not there yet */
 	void (*check)(const char *url);
 } backends[] = {
 	{ "sqlite", always, fresh_sqlite, check_sqlite },
@@ -99,7 +100,8 @@ START_TEST(knows_urls)
 {
 	const char *dialect = mer_dal_dialect_of(url_rows[_i].url);
 	const char *want = url_rows[_i].dialect;
-	ck_assert_msg(dialect == want || (dialect != NULL && want != NULL && strcmp(dialect, want) == 0),
+	ck_assert_msg(dialect == want ||
+	                  (dialect != NULL && want != NULL && strcmp(dialect, want) == 0),
 	              "row %d '%s': %s", _i, url_rows[_i].url, dialect);
 	if (want != NULL)
 		return;
@@ -121,7 +123,10 @@ static const struct {
 	{ { 1, 1000 }, false, "it has scripts up to 1, this mer needs", "mer-migrate up --database " },
 	{ { 1, MER_SCHEMA_NUM }, true, NULL, NULL },
 	{ { MER_SCHEMA_NUM, 1000 }, true, NULL, NULL },
-	{ { MER_SCHEMA_NUM, 900 }, false, "is newer than this mer: it has script 900, this one knows", "" },
+	{ { MER_SCHEMA_NUM, 900 },
+	  false,
+	  "is newer than this mer: it has script 900, this one knows",
+	  "" },
 };
 
 START_TEST(checks_schema)
@@ -133,7 +138,8 @@ START_TEST(checks_schema)
 	MUST(mer_dal_open(url, MER_DAL_CREATE | MER_DAL_ANY_SCHEMA, &dal, &err));
 	MUST(mer_dal_exec(dal, MER_Q_LEDGER_CREATE, NULL, 0, NULL, &err));
 	MUST(mer_dal_exec(dal, MER_Q_LEDGER_CREATE, NULL, 0, NULL, &err)); /* once is enough */
-	for (const int64_t *num = schema_rows[row].nums; *num != 0 && num < schema_rows[row].nums + 3; num++)
+	for (const int64_t *num = schema_rows[row].nums; *num != 0 && num < schema_rows[row].nums + 3;
+	     num++)
 		note_script(dal, *num, "x");
 	mer_dal_close(dal);
 	if (schema_rows[row].ok) {
@@ -193,12 +199,12 @@ START_TEST(asks_each_query)
 			args[i] = mer_text("1");
 		MUST(mer_dal_begin(dal, &err));
 		int64_t n = 0;
-		enum mer_status st =
-			shape->row_size > 0
-				? mer_dal_query(dal, (enum mer_query)query, args, shape->n_args, count_row, &n, &err)
-				: mer_dal_exec(dal, (enum mer_query)query, args, shape->n_args, &n, &err);
-		ck_assert_msg(st == MER_OK || st == MER_EINPUT || st == MER_ECONFLICT, "%s: %s", shape->name,
-		              err.message);
+		enum mer_status st = shape->row_size > 0 ? mer_dal_query(dal, (enum mer_query)query, args,
+		                                                         shape->n_args, count_row, &n, &err)
+		                                         : mer_dal_exec(dal, (enum mer_query)query, args,
+		                                                        shape->n_args, &n, &err);
+		ck_assert_msg(st == MER_OK || st == MER_EINPUT || st == MER_ECONFLICT, "%s: %s",
+		              shape->name, err.message);
 		MUST(mer_dal_end(dal, false, &err));
 	}
 	mer_dal_close(dal);
@@ -310,13 +316,13 @@ END_TEST
 static enum mer_status add_deployment(struct mer_dal *dal, const char *uid, const char *name,
                                       const char *model, const char *server, struct mer_error *e)
 {
-	return mer_dal_exec(
-		dal, MER_Q_DEPLOYMENT_INSERT,
-		MER_ARGS(mer_text(uid), mer_text(name), mer_text(model), mer_text(server), mer_text("once"),
-	             mer_text("/w"), mer_text("[\"a\"]"), mer_text(""), mer_text("{\"E\":\"1\"}"),
-	             mer_text("{\"p\":1}"), mer_text("{\"l\":1}"), mer_i64(3), mer_i64(4), mer_i64(5),
-	             mer_i64(6), mer_i64(7)),
-		NULL, e);
+	return mer_dal_exec(dal, MER_Q_DEPLOYMENT_INSERT,
+	                    MER_ARGS(mer_text(uid), mer_text(name), mer_text(model), mer_text(server),
+	                             mer_text("once"), mer_text("/w"), mer_text("[\"a\"]"),
+	                             mer_text(""), mer_text("{\"E\":\"1\"}"), mer_text("{\"p\":1}"),
+	                             mer_text("{\"l\":1}"), mer_i64(3), mer_i64(4), mer_i64(5),
+	                             mer_i64(6), mer_i64(7)),
+	                    NULL, e);
 }
 
 START_TEST(keeps_references_whole)
@@ -348,8 +354,9 @@ START_TEST(keeps_references_whole)
 	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), 2);
 	ck_assert_int_eq(count_rows(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(run.text))), 1);
 	MUST(mer_dal_begin(dal, &err));
-	static const char none[] = "INSERT INTO servers (uid, name, kind, params) SELECT uid, uid, 'ssh', "
-							   "'{}' FROM model_weights";
+	static const char none[] =
+		"INSERT INTO servers (uid, name, kind, params) SELECT uid, uid, 'ssh', "
+		"'{}' FROM model_weights";
 	run_text(dal, none);
 	MUST(mer_dal_end(dal, true, &err));
 	ck_assert_int_eq(count_rows(dal, MER_Q_SERVERS, NULL, 0), 1);
@@ -379,13 +386,15 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 static const struct {
 	const char *model, *want;
 } example_rows[] = {
-	{ "iris", "local iris local local token {models} "
-	          "argv=[\"{models}/iris/iris.py\",\"serve\",\"--weights\",\"{weights}\"] "
-	          "train=[\"{models}/iris/iris.py\",\"train\",\"--dataset\",\"{dataset}\",\"--weights\","
-	          "\"{new_weights}\"] env={} params={\"error_lines\":[\"bad input: *\"]} " LIMITS
-	          "1 300000 3600000 120000 0 weights=1,{models}/iris/weights/1.json\n" },
-	{ "digest", "local digest local local once {models} argv=[\"{models}/digest/digest.py\"] train= "
-	            "env={} params={} " LIMITS "0 300000 3600000 120000 0 weights=,\n" },
+	{ "iris",
+	  "local iris local local token {models} "
+	  "argv=[\"{models}/iris/iris.py\",\"serve\",\"--weights\",\"{weights}\"] "
+	  "train=[\"{models}/iris/iris.py\",\"train\",\"--dataset\",\"{dataset}\",\"--weights\","
+	  "\"{new_weights}\"] env={} params={\"error_lines\":[\"bad input: *\"]} " LIMITS
+	  "1 300000 3600000 120000 0 weights=1,{models}/iris/weights/1.json\n" },
+	{ "digest",
+	  "local digest local local once {models} argv=[\"{models}/digest/digest.py\"] train= "
+	  "env={} params={} " LIMITS "0 300000 3600000 120000 0 weights=,\n" },
 	{ "moments", "local moments local local token {models} argv=[\"{models}/moments/moments\"] "
 	             "train= env={} params={\"error_lines\":[\"bad input: *\"]} " LIMITS
 	             "1 300000 3600000 120000 0 weights=,\n" },
@@ -460,8 +469,8 @@ START_TEST(updates_a_deployment)
 	                  MER_ARGS(mer_text("01980000-0000-7000-8000-0000000000d2"),
 	                           mer_text(EXAMPLE_SERVER), mer_text("frame"), mer_text("/v"),
 	                           mer_text("[\"b\"]"), mer_text("[\"t\"]"), mer_text("{}"),
-	                           mer_text("{}"), mer_text("{}"), mer_i64(13), mer_i64(14), mer_i64(15),
-	                           mer_i64(16), mer_i64(-1)),
+	                           mer_text("{}"), mer_text("{}"), mer_i64(13), mer_i64(14),
+	                           mer_i64(15), mer_i64(16), mer_i64(-1)),
 	                  &changed, &err));
 	ck_assert_int_eq(changed, 1);
 	MUST(mer_dal_exec(dal, MER_Q_MODEL_UPDATE, MER_ARGS(mer_text(MODEL_UID), mer_text("new")),
@@ -470,10 +479,11 @@ START_TEST(updates_a_deployment)
 	struct mer_buf buf;
 	mer_buf_init(&buf, 100000);
 	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m")), on_deployment, &buf, &err));
-	ck_assert_str_eq(buf.ptr, "soon m local local frame /v argv=[\"b\"] train=[\"t\"] env={} params={} "
-	                          "limits={} 13 14 15 16 -1 weights=,\n"
-	                          "late m local local once /w argv=[\"a\"] train= env={\"E\":\"1\"} "
-	                          "params={\"p\":1} limits={\"l\":1} 3 4 5 6 7 weights=,\n");
+	ck_assert_str_eq(buf.ptr,
+	                 "soon m local local frame /v argv=[\"b\"] train=[\"t\"] env={} params={} "
+	                 "limits={} 13 14 15 16 -1 weights=,\n"
+	                 "late m local local once /w argv=[\"a\"] train= env={\"E\":\"1\"} "
+	                 "params={\"p\":1} limits={\"l\":1} 3 4 5 6 7 weights=,\n");
 	mer_buf_release(&buf);
 	mer_dal_close(dal);
 }
@@ -519,36 +529,41 @@ START_TEST(keeps_a_run_from_start_to_end)
 	struct mer_dal *dal = begin_migrated(_i);
 	if (dal == NULL)
 		return;
-	struct mer_value args[MER_RUN_CLOSE_ARGS > MER_RUN_OPEN_ARGS ? MER_RUN_CLOSE_ARGS
-	                                                             : MER_RUN_OPEN_ARGS];
-	struct mer_run_open open = { RUN_UID, "m", "d", "s", "w", "batch", "ann", "here", 12, "running",
-		                         T0,      -1,  "i", "o" };
+	struct mer_value
+		args[MER_RUN_CLOSE_ARGS > MER_RUN_OPEN_ARGS ? MER_RUN_CLOSE_ARGS : MER_RUN_OPEN_ARGS];
+	struct mer_run_open open = { RUN_UID, "m", "d",       "s", "w", "batch", "ann",
+		                         "here",  12,  "running", T0,  -1,  "i",     "o" };
 	mer_run_open_args(&open, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
-	expect_run(dal, RUN_UID " m d s w batch ann here 12 running [" T0 "] [" T0 "] [] exit=-1 [] [] [] "
-	                        "0 -1 -1 -1 -1 -1 [i] [] o\n");
+	expect_run(dal,
+	           RUN_UID " m d s w batch ann here 12 running [" T0 "] [" T0 "] [] exit=-1 [] [] [] "
+	                   "0 -1 -1 -1 -1 -1 [i] [] o\n");
 
 	/* It was not sent after all, and nothing more is known of it; then all is. */
-	struct mer_run_close lost = { RUN_UID, "timeout", "", T2, -1, "", "", "", 0, -1, -1, -1, -1, "" };
+	struct mer_run_close lost = {
+		RUN_UID, "timeout", "", T2, -1, "", "", "", 0, -1, -1, -1, -1, ""
+	};
 	mer_run_close_args(&lost, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	expect_run(dal, RUN_UID " m d s w batch ann here 12 timeout [" T0 "] [] [" T2 "] exit=-1 [] [] "
 	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o\n");
 
 	int64_t changed;
-	struct mer_run_close close = { RUN_UID, "failed",      T1, T2, 3, "SIGSEGV", "it died", "line\xc3\xa9\n",
-		                           2,       INT64_MAX - 1, 0,  4,  5, "x" };
+	struct mer_run_close close = {
+		RUN_UID, "failed",      T1, T2, 3, "SIGSEGV", "it died", "line\xc3\xa9\n",
+		2,       INT64_MAX - 1, 0,  4,  5, "x"
+	};
 	mer_run_close_args(&close, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, &changed, &err));
 	ck_assert_int_eq(changed, 1);
-	expect_run(dal, RUN_UID " m d s w batch ann here 12 failed [" T0 "] [" T1 "] [" T2 "] exit=3 "
-	                        "[SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 [i] "
-	                        "[x] o\n");
+	expect_run(dal,
+	           RUN_UID " m d s w batch ann here 12 failed [" T0 "] [" T1 "] [" T2 "] exit=3 "
+	                   "[SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 [i] "
+	                   "[x] o\n");
 
 	close.status = "running"; /* what has stopped does not run */
 	mer_run_close_args(&close, args);
-	MUST_FAIL(MER_EINPUT,
-	          mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
+	MUST_FAIL(MER_EINPUT, mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	close.status = "ok";
 	close.request_uid = MODEL_UID;
 	mer_run_close_args(&close, args);
@@ -570,8 +585,8 @@ START_TEST(keeps_long_text)
 	tail[LEN] = '\0';
 	struct mer_value args[MER_RUN_CLOSE_ARGS];
 	MUST(open_run(dal, RUN_UID, "", &err));
-	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1, NULL, NULL, tail, 0, -1, -1, -1,
-		                           -1,      NULL };
+	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1, NULL, NULL,
+		                           tail,    0,        -1,   -1, -1, -1,   NULL };
 	mer_run_close_args(&close, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	struct mer_buf buf;
@@ -588,14 +603,19 @@ static void add_log(struct mer_dal *dal)
 {
 	MUST(mer_dal_begin(dal, &err));
 	for (int i = 0; i < 10; i++) {
+		/* The uids begin with the same time, in milliseconds since 1970. */
+		const int64_t ms = INT64_C(0x019c140a4e00) + INT64_C(60000) * i;
 		char uid[37], time[25];
-		/* The time of day is in the uid as well: 12:00 of that day is 0x019c13f7ba00. */
-		(void)snprintf(uid, sizeof uid, "%08x-%04x-7000-8000-00000000000%d",
-		               (unsigned)((INT64_C(0x019c140a4e00) + i * 60000) >> 16),
-		               (unsigned)((INT64_C(0x019c140a4e00) + i * 60000) & 0xffff), i);
+		(void)snprintf(uid, sizeof uid, "%08x-%04x-7000-8000-00000000000%d", (unsigned)(ms >> 16),
+		               (unsigned)(ms & 0xffff), i);
 		(void)snprintf(time, sizeof time, "2026-01-31T12:%02d:00.000Z", i);
-		struct mer_run_open open = { uid, i % 2 == 0 ? "a" : "b", "d", "s", "w", "batch", "ann",
-			                         "h", 1, "queued", time, 0, "", "o" };
+		struct mer_run_open open = { uid,   i % 2 == 0 ? "a" : "b",
+			                         "d",   "s",
+			                         "w",   "batch",
+			                         "ann", "h",
+			                         1,     "queued",
+			                         time,  0,
+			                         "",    "o" };
 		struct mer_value args[MER_RUN_OPEN_ARGS];
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
@@ -651,8 +671,8 @@ START_TEST(lists_runs)
 	                   MER_ARGS(mer_text(log_rows[row].model), mer_text(log_rows[row].status),
 	                            mer_text(log_rows[row].since), mer_i64(log_rows[row].limit)),
 	                   on_digit, &buf, &err));
-	ck_assert_msg(strcmp(buf.len > 0 ? buf.ptr : "", log_rows[row].want) == 0,
-	              "row %d: %s, not %s", row, buf.len > 0 ? buf.ptr : "", log_rows[row].want);
+	ck_assert_msg(strcmp(buf.len > 0 ? buf.ptr : "", log_rows[row].want) == 0, "row %d: %s, not %s",
+	              row, buf.len > 0 ? buf.ptr : "", log_rows[row].want);
 	mer_buf_release(&buf);
 	mer_dal_close(dal);
 }
@@ -721,7 +741,8 @@ static const struct {
 	{ "-- nothing\n", 0, 0, NULL },
 	{ "/* nothing */;;\n", 0, 0, NULL },
 	{ "CREATE TABLE t (a INTEGER); INSERT INTO t (a) VALUES (1); DROP TABLE t", 0, 0, NULL },
-	{ "CREATE TABLE t (a TEXT);\r\nINSERT INTO t (a) VALUES ('-- ; /* \xc3\xa9');\r\n", 0, 0, NULL },
+	{ "CREATE TABLE t (a TEXT);\r\nINSERT INTO t (a) VALUES ('-- ; /* \xc3\xa9');\r\n", 0, 0,
+	  NULL },
 	{ "SELECT count(*) FROM models; SELECT 1;", 0, 0, NULL },
 	{ "\nCREATE TABLE t (a INTEGER);\n-- x\n  CREATE TABLEX u (a INTEGER);\n", 4, 10, "TABLEX" },
 	{ "CREATE TABLE t (a INTEGER);\r\nINSERT INTO nowhere (a) VALUES (1);\r\n", 2, 0, "nowhere" },
@@ -732,8 +753,9 @@ static const struct {
 	{ "/* x */ rollback;", 1, 9, "transaction" },
 	{ "SAVEPOINT a;", 1, 1, "transaction" },
 	{ "INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, "
-	  "max_workers, idle_ms, timeout_ms, start_timeout_ms) VALUES ('" DEPLOYMENT_UID "', 'x', '"
-	  MODEL_UID "', '" EXAMPLE_SERVER "', 'once', '', '[]', 1, 1, 1, 1);", 0, 0, "models" },
+	  "max_workers, idle_ms, timeout_ms, start_timeout_ms) VALUES ('" DEPLOYMENT_UID
+	  "', 'x', '" MODEL_UID "', '" EXAMPLE_SERVER "', 'once', '', '[]', 1, 1, 1, 1);",
+	  0, 0, "models" },
 	{ "DELETE FROM servers;", 0, 0, "deployments" },
 	{ "CREATE TABLE t (a INTEGER", 1, 0, "" },
 	{ "INSERT INTO models (uid, name) VALUES ('" MODEL_UID "', 'a''b", 1, 0, "" },
@@ -759,9 +781,10 @@ START_TEST(runs_scripts)
 		ck_assert_msg(st == MER_EINPUT, "row %d [%s]: %s", row, sql, mer_status_name(st));
 		ck_assert_msg(place.line == script_rows[row].line &&
 		                  (script_rows[row].column == 0 || place.column == script_rows[row].column),
-		              "row %d [%s]: %" PRId64 ":%" PRId64 ": %s", row, sql, place.line, place.column,
-		              err.message);
-		ck_assert_msg(err.message[0] != '\0' && strstr(err.message, script_rows[row].message) != NULL,
+		              "row %d [%s]: %" PRId64 ":%" PRId64 ": %s", row, sql, place.line,
+		              place.column, err.message);
+		ck_assert_msg(err.message[0] != '\0' &&
+		                  strstr(err.message, script_rows[row].message) != NULL,
 		              "row %d [%s]: %s", row, sql, err.message);
 		MUST(mer_dal_end(dal, false, &err));
 	}
@@ -832,7 +855,7 @@ START_TEST(locks_die_with_their_holder)
 	struct mer_dal *b = must_open(url);
 	ck_assert(!locked(b, key, MER_LOCK_TEST));
 	ck_assert(locked(a, key, MER_LOCK_TAKE));
-	ck_assert(locked(a, key, MER_LOCK_TAKE)); /* it is ours already */
+	ck_assert(locked(a, key, MER_LOCK_TAKE));  /* it is ours already */
 	ck_assert(!locked(a, key, MER_LOCK_TEST)); /* and no other's */
 	ck_assert(locked(b, key, MER_LOCK_TEST));
 	ck_assert(!locked(b, key, MER_LOCK_TAKE));
@@ -976,7 +999,8 @@ static void check_after_fault(int64_t fail_at, bool failed)
 	struct mer_dal *dal = must_open(url);
 	int64_t models = count_rows(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("m")));
 	int64_t runs = count_rows(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(RUN_UID)));
-	ck_assert_msg(models == count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"))) && models == runs,
+	ck_assert_msg(models == count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"))) &&
+	                  models == runs,
 	              "call %" PRId64 ": half a transaction", fail_at);
 	ck_assert(failed || models == 1);
 	(void)sweep(dal);
@@ -1005,8 +1029,8 @@ START_TEST(survives_the_failure_of_each_call)
 		err = (struct mer_error){ 0 };
 		enum mer_status st = scenario(dal, owner.text, &err);
 		failed = calls >= fail_at;
-		ck_assert_msg(failed == (st != MER_OK), "call %" PRId64 " of %" PRId64 ": %s", fail_at, calls,
-		              mer_status_name(st));
+		ck_assert_msg(failed == (st != MER_OK), "call %" PRId64 " of %" PRId64 ": %s", fail_at,
+		              calls, mer_status_name(st));
 		ck_assert_msg(!failed || (err.status == st && err.message[0] != '\0'),
 		              "call %" PRId64 ": no message", fail_at);
 		mer_dal_close(dal);

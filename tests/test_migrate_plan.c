@@ -1,4 +1,5 @@
-/* The pure parts of mer-migrate: tokens, canonical form, look ahead, names of scripts, the plan, options. */
+/* The pure parts of mer-migrate: tokens, canonical form, look ahead, names of scripts, the plan,
+ * options. */
 #include "canonical.h"
 #include "check_main.h"
 #include "lex.h"
@@ -321,7 +322,8 @@ START_TEST(statements_end_as_sqlite_says)
 }
 END_TEST
 
-/* A script that the look ahead lets pass does not change SQLite's transaction, whatever is in it. */
+/* A script that the look ahead lets pass does not change SQLite's transaction, whatever is in
+ * it. */
 START_TEST(what_passes_stays_in_the_transaction)
 {
 	static const char *const words[] = {
@@ -508,10 +510,10 @@ END_TEST
 enum { STRICT = 1, OWN_ONLY = 2 };
 
 /*
- * The ledger and the files as words "NUM-NAME:TEXT". The text's checksum is the text, its canonical one the
- * first letter of it. Behind a row's text '!' says that it was only started; behind a file's '?' that it may
- * not run, '*' that it cannot be read. The plan as words "NUM=STATE:ACTION", ":" and action left out where
- * there is none; then the exit code.
+ * The ledger and the files as words "NUM-NAME:TEXT". The text's checksum is the text, its canonical
+ * one the first letter of it. Behind a row's text '!' says that it was only started; behind a
+ * file's '?' that it may not run, '*' that it cannot be read. The plan as words "NUM=STATE:ACTION",
+ * ":" and action left out where there is none; then the exit code.
  */
 static const struct {
 	const char *ledger, *files;
@@ -753,7 +755,7 @@ START_TEST(words_name_the_script)
 	ck_assert_str_eq(words.message, "'3' is late: script 7 has run already");
 	ck_assert_str_eq(words.hint, "give it a number above 7");
 	explain_row("1-A:a 2-B:b", "1-A:x 2-B:x", 0, &words);
-	ck_assert_str_eq(words.message, "2 scripts hinder: 1 (edited), 2 (edited)");
+	ck_assert_str_eq(words.message, "2 scripts are in the way: 1 (edited), 2 (edited)");
 	explain_row("1-A:a", "1-A:a2", STRICT, &words);
 	ck_assert_str_eq(words.message, "'1' was edited after it ran, in comments or white space only");
 	explain_row("1-A:a", "1-B:x", 0, &words);

@@ -38,7 +38,7 @@ MER_API void mer_buf_text(struct mer_buf *buf, const char *text);
 MER_API void mer_buf_byte(struct mer_buf *buf, char byte);
 MER_API MER_PRINTF(2, 3) void mer_buf_printf(struct mer_buf *buf, const char *fmt, ...);
 
-/** Room for n more bytes to write into, or NULL after a failure; mer_buf_grow() then counts them. */
+/** Room to write n more bytes into, or NULL after a failure; mer_buf_grow() then counts them. */
 MER_API char *mer_buf_room(struct mer_buf *buf, size_t n);
 MER_API void mer_buf_grow(struct mer_buf *buf, size_t n);
 

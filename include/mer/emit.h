@@ -1,6 +1,6 @@
 /*
- * Rows as bytes for programs: JSON, JSON Lines, CSV (RFC 4180) and plain, streamed. An object tree a
- * row costs three times what writing it does, so rows are written as they come.
+ * Rows as bytes for programs: JSON, JSON Lines, CSV (RFC 4180) and plain, streamed. An object tree
+ * a row costs three times what writing it does, so rows are written as they come.
  */
 #ifndef MER_EMIT_H
 #define MER_EMIT_H
@@ -41,13 +41,13 @@ static inline struct mer_cell mer_cell_bool(bool yes)
 {
 	return (struct mer_cell){ .type = MER_CELL_BOOL, .number = yes };
 }
-MER_API struct mer_cell mer_cell_text(const char *text);  /* NULL is null */
-MER_API struct mer_cell mer_cell_json(const char *text);  /* NULL and "" are null */
-MER_API struct mer_cell mer_cell_word(const char *text);  /* NULL and "" are null */
+MER_API struct mer_cell mer_cell_text(const char *text); /* NULL is null */
+MER_API struct mer_cell mer_cell_json(const char *text); /* NULL and "" are null */
+MER_API struct mer_cell mer_cell_word(const char *text); /* NULL and "" are null */
 
 struct mer_emit {
 	enum mer_format format;
-	bool single; /* JSON: one object, no array around it */
+	bool single;                /* JSON: one object, no array around it */
 	const char *const *columns; /* borrowed */
 	size_t n_columns;
 	struct mer_buf *out; /* borrowed; whoever owns it empties it between rows */

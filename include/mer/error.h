@@ -44,12 +44,12 @@ struct mer_error {
  * The message becomes one line of UTF-8: control characters and bytes that are not UTF-8 are shown
  * as '?'. The arguments may point into *err. errno is left alone.
  */
-MER_API MER_PRINTF(3, 4) enum mer_status mer_fail(struct mer_error *err, enum mer_status status,
-                                                  const char *fmt, ...);
+MER_API MER_PRINTF(3, 4) enum mer_status
+	mer_fail(struct mer_error *err, enum mer_status status, const char *fmt, ...);
 
 /** Puts "context: " in front of the message of err (NULL allowed) and keeps its hint. */
-MER_API MER_PRINTF(3, 4) enum mer_status mer_wrap(struct mer_error *err, enum mer_status status,
-                                                  const char *fmt, ...);
+MER_API MER_PRINTF(3, 4) enum mer_status
+	mer_wrap(struct mer_error *err, enum mer_status status, const char *fmt, ...);
 
 /** Adds what to do about it; err may be NULL. */
 MER_API MER_PRINTF(2, 3) void mer_hint(struct mer_error *err, const char *fmt, ...);
@@ -60,7 +60,6 @@ MER_API const char *mer_status_name(enum mer_status status);
 /** Reports a broken invariant: one line on stderr, then _exit(70). Kept in release builds. */
 MER_API __attribute__((noreturn)) void mer_defect(const char *file, int line, const char *what);
 
-#define MER_ASSERT(condition) \
-	((condition) ? (void)0 : mer_defect(__FILE__, __LINE__, #condition))
+#define MER_ASSERT(condition) ((condition) ? (void)0 : mer_defect(__FILE__, __LINE__, #condition))
 
 #endif

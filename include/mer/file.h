@@ -17,12 +17,13 @@ MER_API MER_MUST enum mer_status mer_read_file(const char *path, size_t limit, c
 MER_API MER_MUST enum mer_status mer_read_fd(int fd, const char *name, size_t limit, char **out,
                                              size_t *len, struct mer_error *err);
 
-/** Writes all n bytes, over short writes and EINTR. On MER_EIO errno is the cause (EPIPE: its reader
- * has left). */
+/** Writes all n bytes, over short writes and EINTR. On MER_EIO errno is the cause (EPIPE: its
+ * reader has left). */
 MER_API MER_MUST enum mer_status mer_write_all(int fd, const char *name, const void *bytes,
                                                size_t n, struct mer_error *err);
 
-/** Makes a folder of mode 0700 and the missing ones above it (0700 too); an existing one is fine. */
+/** Makes a folder of mode 0700 and the missing ones above it (also 0700), whatever the umask; an
+ * existing one is fine. */
 MER_API MER_MUST enum mer_status mer_make_folders(const char *path, struct mer_error *err);
 
 /** printf into a new string, which the caller frees; NULL when out of memory. */
@@ -41,7 +42,6 @@ enum mer_place {
 	MER_PLACE_GUARD,   /* the supervisor program */
 	MER_PLACE_MODULES, /* prompt.so and the like */
 };
-MER_API MER_MUST enum mer_status mer_place(enum mer_place place, char **out,
-                                           struct mer_error *err);
+MER_API MER_MUST enum mer_status mer_place(enum mer_place place, char **out, struct mer_error *err);
 
 #endif

@@ -41,13 +41,13 @@ MER_API const char *mer_json_get_text(const json_t *object, const char *key, con
 MER_API int64_t mer_json_get_i64(const json_t *object, const char *key, int64_t fallback);
 MER_API bool mer_json_get_bool(const json_t *object, const char *key, bool fallback);
 
-/** Appends text as a JSON string with its quotes; what is not UTF-8 becomes U+FFFD. Source: RFC 8259. */
+/** Appends text as a JSON string with its quotes (RFC 8259); what is not UTF-8 becomes U+FFFD. */
 MER_API void mer_json_quote(struct mer_buf *buf, const char *bytes, size_t len);
 
 /** The same without the quotes: a piece of a string that is written in pieces, each whole UTF-8. */
 MER_API void mer_json_escape(struct mer_buf *buf, const char *bytes, size_t len);
 
-/** Appends bytes in base64 (RFC 4648, section 4). To go on with a next piece, n is a multiple of 3. */
+/** Appends bytes in base64 (RFC 4648, section 4). Where another piece follows, 3 divides n. */
 MER_API void mer_base64_add(struct mer_buf *buf, const void *bytes, size_t n);
 
 #endif

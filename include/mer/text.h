@@ -34,13 +34,14 @@ MER_API MER_MUST enum mer_status mer_parse_time(const char *text, int64_t *out_m
 /** Room for what mer_time_text() writes: 2026-01-31T12:00:00.123Z and its NUL. */
 #define MER_TIME_SIZE 25
 
-/** Milliseconds since 1970 as RFC 3339 in UTC with three digits of fraction; years 1 to 9999. */
+/** Milliseconds since 1970 as RFC 3339 in UTC with three digits of fraction; what is outside the
+ * years 1 to 9999 is shown as the nearest time within. */
 MER_API void mer_time_text(int64_t ms, char out[MER_TIME_SIZE]);
 
 /** The wall clock in milliseconds since 1970. */
 MER_API int64_t mer_time_now_ms(void);
 
-/** A duration as people write it: 850ms, 1.5s, 12m, 3h. Room 24. */
+/** A duration as people write it, rounded to a tenth: 850ms, 1.5s, 12m, 3h. Room 24. */
 MER_API void mer_ms_text(int64_t ms, char out[24]);
 
 /** Whether it may name a model, server or deployment: 1 to 128 of A-Z a-z 0-9 . _ -, first a letter
@@ -70,10 +71,12 @@ MER_API size_t mer_utf8_span(const char *bytes, size_t len);
  */
 MER_API size_t mer_utf8_span_cut(const char *bytes, size_t len, size_t *cut);
 
-/** Columns of terminal that the text takes (wcwidth in a UTF-8 locale); control characters count 0. */
+/** Columns of terminal that the text takes (wcwidth, so in a UTF-8 locale); control characters
+ * count 0, bytes that are not UTF-8 and what wcwidth does not know 1. */
 MER_API size_t mer_text_width(const char *text);
 
-/** How far apart two words are in single edits (insert, delete, replace, swap), for "did you mean". */
+/** How far apart two words are in single edits (insert, delete, replace, swap of neighbours), for
+ * "did you mean"; of words over 128 bytes the length of the longer one. */
 MER_API size_t mer_edit_distance(const char *a, const char *b);
 
 #endif

@@ -33,7 +33,7 @@ CREATE TABLE deployments (
 	argv             TEXT NOT NULL,              -- array of words with placeholders
 	train_argv       TEXT,                       -- the same; NULL: it cannot be trained here
 	env              TEXT NOT NULL DEFAULT '{}', -- name to value or reference
-	params           TEXT NOT NULL DEFAULT '{}', -- of the protocol, and flags; absent is the default
+	params           TEXT NOT NULL DEFAULT '{}', -- of the protocol, and flags; what is not default
 	limits           TEXT NOT NULL DEFAULT '{}', -- max_output in bytes, max_queue in runs
 	max_workers      INTEGER NOT NULL,           -- 0: as many as there are processors
 	idle_ms          INTEGER NOT NULL,
@@ -47,9 +47,12 @@ CREATE TABLE deployments (
 	CONSTRAINT deployments_name_unique UNIQUE (model_uid, name),
 	CONSTRAINT deployments_name CHECK (
 		length(name) <= 128 AND name GLOB '[A-Za-z0-9]*' AND NOT name GLOB '*[^A-Za-z0-9._-]*'),
-	CONSTRAINT deployments_model FOREIGN KEY (model_uid) REFERENCES models (uid) ON DELETE CASCADE,
-	CONSTRAINT deployments_server FOREIGN KEY (server_uid) REFERENCES servers (uid) ON DELETE RESTRICT,
-	CONSTRAINT deployments_protocol CHECK (protocol = 'once' OR protocol = 'token' OR protocol = 'frame'),
+	CONSTRAINT deployments_model
+		FOREIGN KEY (model_uid) REFERENCES models (uid) ON DELETE CASCADE,
+	CONSTRAINT deployments_server
+		FOREIGN KEY (server_uid) REFERENCES servers (uid) ON DELETE RESTRICT,
+	CONSTRAINT deployments_protocol CHECK (
+		protocol = 'once' OR protocol = 'token' OR protocol = 'frame'),
 	CONSTRAINT deployments_argv CHECK (json_valid(argv) AND json_type(argv) = 'array'),
 	CONSTRAINT deployments_train_argv CHECK (
 		train_argv IS NULL OR (json_valid(train_argv) AND json_type(train_argv) = 'array')),
@@ -80,7 +83,8 @@ CREATE TABLE model_weights (
 	created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
 	CONSTRAINT model_weights_uid CHECK (length(uid) = 36),
 	CONSTRAINT model_weights_version_unique UNIQUE (model_uid, version),
-	CONSTRAINT model_weights_model FOREIGN KEY (model_uid) REFERENCES models (uid) ON DELETE CASCADE,
+	CONSTRAINT model_weights_model
+		FOREIGN KEY (model_uid) REFERENCES models (uid) ON DELETE CASCADE,
 	CONSTRAINT model_weights_parent
 		FOREIGN KEY (parent_uid) REFERENCES model_weights (uid) ON DELETE SET NULL,
 	CONSTRAINT model_weights_version CHECK (

@@ -1,6 +1,6 @@
 -- The models that ship with mer, for a first look: iris (Python; keeps running, can be trained),
--- digest (Python; a process a run) and moments (C; keeps running). {models} is their folder, wherever
--- mer is installed. Remove them like any other: mer --allow-changes model remove iris
+-- digest (Python; a process a run) and moments (C; keeps running). {models} is their folder,
+-- wherever mer is installed. Remove them like any other: mer --allow-changes model remove iris
 
 INSERT INTO models (uid, name, summary) VALUES
 	('01980000-0000-7000-8000-000000000011', 'iris',
@@ -10,8 +10,8 @@ INSERT INTO models (uid, name, summary) VALUES
 	('01980000-0000-7000-8000-000000000013', 'moments',
 		'mean and standard deviation of the numbers it is given');
 
-INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, train_argv, params,
-	limits, max_workers, idle_ms, timeout_ms, start_timeout_ms)
+INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, train_argv,
+	params, limits, max_workers, idle_ms, timeout_ms, start_timeout_ms)
 VALUES
 	('01980000-0000-7000-8000-000000000021', 'local', '01980000-0000-7000-8000-000000000011',
 		'01980000-0000-7000-8000-000000000001', 'token', '{models}',

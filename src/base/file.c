@@ -220,8 +220,8 @@ static enum mer_status installed(const char *relative, char **out, struct mer_er
 {
 	MER_AUTO(mer_text_done) char *program = program_path();
 	if (program == NULL)
-		return mer_fail(err, MER_EIO, "cannot find the installation from '/proc/self/exe': %s",
-		                strerror(errno));
+		return mer_fail(err, errno == ENOMEM ? MER_ENOMEM : MER_EIO,
+		                "cannot find the installation from '/proc/self/exe': %s", strerror(errno));
 	char *path = mer_text_new("%s/../%s", program, relative);
 	if (path == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");

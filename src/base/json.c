@@ -17,7 +17,8 @@ enum mer_status mer_json_parse(const char *what, const char *text, size_t len, j
 	json_error_t cause;
 	size_t flags = JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
 	json_t *json = json_loadb(text, len, flags, &cause);
-	if (json == NULL && json_error_code(&cause) == json_error_out_of_memory)
+	/* Where its own allocations fail, jansson mostly leaves the text empty. */
+	if (json == NULL && cause.text[0] == '\0')
 		return mer_fail(err, MER_ENOMEM, "out of memory for %s", what);
 	if (json == NULL)
 		return mer_fail(err, MER_EINPUT, "%s is not JSON: line %d, column %d: %s", what,
@@ -119,9 +120,10 @@ bool mer_json_get_bool(const json_t *object, const char *key, bool fallback)
 	return json_is_boolean(member) ? json_is_true(member) : fallback;
 }
 
-/* Bytes at the start that stand for themselves in a JSON string: ASCII from ' ' on but '"' and '\\'.
- * Eight at a time; the tests on a whole word are those of "Determine if a word has a byte less than
- * n" in Sean Eron Anderson's "Bit Twiddling Hacks", which err only behind a byte that is found. */
+/* Bytes at the start that stand for themselves in a JSON string: ASCII from ' ' on, but no '"' and
+ * no '\\'. Eight at a time; the tests on a whole word are those of "Determine if a word has a byte
+ * less than n" in Sean Eron Anderson's "Bit Twiddling Hacks", which err only behind a byte that is
+ * found. */
 static size_t plain_span(const char *bytes, size_t len)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;

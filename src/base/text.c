@@ -170,7 +170,7 @@ static bool read_date(const char **at, struct date *out)
 	       read_field(at, 2, 1, days_of_month(out->year, out->month), &out->day);
 }
 
-/* hh:mm:ss and a fraction, of which three digits count. A leap second is the next second's start. */
+/* hh:mm:ss and a fraction, of which three digits count. A leap second is the start of the next. */
 static bool read_clock(const char **at, int64_t *ms)
 {
 	int hour, minute, second, factor = 100;

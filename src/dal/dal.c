@@ -138,7 +138,8 @@ static enum mer_status unknown_url(const char *url, struct mer_error *err)
 {
 	/* No more of it than the scheme: the rest may hold a password. */
 	size_t n = scheme_len(url);
-	(void)mer_fail(err, MER_EINPUT, "no such kind of database: '%.*s'", (int)(n < 64 ? n : 64), url);
+	(void)mer_fail(err, MER_EINPUT, "no such kind of database: '%.*s'", (int)(n < 64 ? n : 64),
+	               url);
 	mer_hint(err, "sqlite:PATH or postgres://HOST/NAME; ./%.*s:... for a file of that name",
 	         (int)(n < 64 ? n : 64), url);
 	return MER_EINPUT;
@@ -181,7 +182,13 @@ enum mer_status mer_dal_open_fault(const char *url, unsigned flags, int64_t fail
 	enum mer_status st = mer_dal_open(url, flags, &inner, err);
 	if (st != MER_OK)
 		return st;
-	return dal_fault_wrap(inner, fail_at, calls, out, err);
+	struct mer_dal *dal = dal_fault_wrap(inner, fail_at, calls);
+	if (dal == NULL) {
+		mer_dal_close(inner);
+		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	}
+	*out = dal;
+	return MER_OK;
 }
 
 void mer_dal_close(struct mer_dal *dal)
@@ -244,8 +251,9 @@ enum mer_status mer_dal_query(struct mer_dal *dal, enum mer_query query,
 	MER_ASSERT(n_args == shape->n_args);
 	MER_ASSERT(shape->row_size > 0 && on_row != NULL);
 	struct counted counted = { .on_row = on_row, .ctx = ctx };
-	struct dal_call call = { .query = query, .args = args, .on_row = on_counted_row,
-		                     .ctx = &counted };
+	struct dal_call call = {
+		.query = query, .args = args, .on_row = on_counted_row, .ctx = &counted
+	};
 	int64_t began = enter(dal);
 	enum mer_status st = dal->ops->run(dal, &call, err);
 	leave(dal, began, shape->name, "rows", counted.rows, st);

@@ -24,9 +24,10 @@ struct dal_field {
 };
 
 /* The row struct decides the type of a column. */
-#define DAL_FIELD(row, member) \
-	{ #member, _Generic(((row *)0)->member, int64_t: DAL_I64, const char *: DAL_TEXT), \
-	  offsetof(row, member) }
+/* clang-format off */
+#define DAL_TYPE(row, member) _Generic(((row *)0)->member, int64_t: DAL_I64, const char *: DAL_TEXT)
+#define DAL_FIELD(row, member) { #member, DAL_TYPE(row, member), offsetof(row, member) }
+/* clang-format on */
 
 enum { DAL_ARGS_MAX = 16, DAL_FIELDS_MAX = 32 };
 
@@ -123,9 +124,8 @@ bool dal_sqlite_network_fs(int64_t f_type);
 /* How long a call waits for other programs, instead of 30 s; for tests. */
 void dal_sqlite_set_wait(struct mer_dal *dal, int64_t wait_ms);
 
-/* Wraps inner, which it takes also when it fails: its nth call fails, 0 none. calls: see
+/* Wraps inner, and takes it unless out of memory (NULL): the nth call fails, 0 none. calls: see
  * mer_dal_open_fault(). */
-enum mer_status dal_fault_wrap(struct mer_dal *inner, int64_t fail_at, int64_t *calls,
-                               struct mer_dal **out, struct mer_error *err);
+struct mer_dal *dal_fault_wrap(struct mer_dal *inner, int64_t fail_at, int64_t *calls);
 
 #endif

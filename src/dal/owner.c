@@ -1,9 +1,9 @@
 /*
  * Owners: which mer process a run belongs to, and what becomes of its open runs when it has died.
  *
- * An owner holds the lock of its uid's key from before its row can be seen until it is gone, and uids
- * are never used twice. So a row that was seen and whose lock nobody holds belongs to a dead owner,
- * and stays so: nothing that happens between the look and the writing can bring it back.
+ * An owner holds the lock of its uid's key from before its row can be seen until it is gone, and
+ * uids are never used twice. So a row that was seen and whose lock nobody holds belongs to a dead
+ * owner, and stays so: nothing between the look and the writing can bring it back.
  */
 #include "internal.h"
 

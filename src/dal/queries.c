@@ -1,10 +1,10 @@
 /*
  * The queries: how many arguments each takes and which columns it gives.
  *
- * To add one: a name in enum mer_query (mer/queries.h) with its arguments, its row struct there if it
- * is new, a row in the table below, and its text in sqlite_text.c and each other backend's table. Its
+ * To add one: a name in enum mer_query (mer/queries.h) with its arguments, its row struct there if
+ * it is new, a row in the table below, and its text in sqlite_text.c and in each other backend. The
  * text names the columns as the members of the row struct are called, in their order, and gives no
- * NULL (COALESCE). tests/test_dal.c then runs it once on every backend.
+ * NULL (coalesce). tests/test_dal.c then asks it once on every backend.
  */
 #include "internal.h"
 
@@ -16,9 +16,9 @@ static const struct dal_field count_fields[] = { COUNT(count) };
 
 #define LEDGER(member) DAL_FIELD(struct mer_ledger_row, member)
 static const struct dal_field ledger_fields[] = {
-	LEDGER(num),         LEDGER(name),       LEDGER(sha256),
-	LEDGER(canonical_sha256), LEDGER(applied_at), LEDGER(duration_ms),
-	LEDGER(applied_by),  LEDGER(tool_version), LEDGER(state),
+	LEDGER(num),        LEDGER(name),        LEDGER(sha256),     LEDGER(canonical_sha256),
+	LEDGER(applied_at), LEDGER(duration_ms), LEDGER(applied_by), LEDGER(tool_version),
+	LEDGER(state),
 };
 
 #define SERVER(member) DAL_FIELD(struct mer_server_row, member)
@@ -35,44 +35,29 @@ static const struct dal_field model_fields[] = {
 
 #define DEPLOYMENT(member) DAL_FIELD(struct mer_deployment_row, member)
 static const struct dal_field deployment_fields[] = {
-	DEPLOYMENT(uid),
-	DEPLOYMENT(name),
-	DEPLOYMENT(model_uid),
-	DEPLOYMENT(model),
-	DEPLOYMENT(server_uid),
-	DEPLOYMENT(server),
-	DEPLOYMENT(server_kind),
-	DEPLOYMENT(protocol),
-	DEPLOYMENT(workdir),
-	DEPLOYMENT(argv),
-	DEPLOYMENT(train),
-	DEPLOYMENT(env),
-	DEPLOYMENT(params),
-	DEPLOYMENT(limits),
-	DEPLOYMENT(max_workers),
-	DEPLOYMENT(idle_ms),
-	DEPLOYMENT(timeout_ms),
-	DEPLOYMENT(start_timeout_ms),
-	DEPLOYMENT(priority),
-	DEPLOYMENT(weights_uid),
-	DEPLOYMENT(weights_version),
-	DEPLOYMENT(weights_path),
-	DEPLOYMENT(updated_at),
+	DEPLOYMENT(uid),          DEPLOYMENT(name),        DEPLOYMENT(model_uid),
+	DEPLOYMENT(model),        DEPLOYMENT(server_uid),  DEPLOYMENT(server),
+	DEPLOYMENT(server_kind),  DEPLOYMENT(protocol),    DEPLOYMENT(workdir),
+	DEPLOYMENT(argv),         DEPLOYMENT(train),       DEPLOYMENT(env),
+	DEPLOYMENT(params),       DEPLOYMENT(limits),      DEPLOYMENT(max_workers),
+	DEPLOYMENT(idle_ms),      DEPLOYMENT(timeout_ms),  DEPLOYMENT(start_timeout_ms),
+	DEPLOYMENT(priority),     DEPLOYMENT(weights_uid), DEPLOYMENT(weights_version),
+	DEPLOYMENT(weights_path), DEPLOYMENT(updated_at),
 };
 
 #define WEIGHTS(member) DAL_FIELD(struct mer_weights_row, member)
 static const struct dal_field weights_fields[] = {
-	WEIGHTS(uid),  WEIGHTS(model),  WEIGHTS(version), WEIGHTS(state),      WEIGHTS(path),
+	WEIGHTS(uid),    WEIGHTS(model), WEIGHTS(version), WEIGHTS(state),      WEIGHTS(path),
 	WEIGHTS(sha256), WEIGHTS(bytes), WEIGHTS(parent),  WEIGHTS(created_at),
 };
 
 #define RUN(member) DAL_FIELD(struct mer_run_row, member)
 static const struct dal_field run_fields[] = {
-	RUN(request_uid), RUN(model),      RUN(deployment), RUN(server),      RUN(weights),
-	RUN(door),        RUN(who),        RUN(host),       RUN(pid),         RUN(status),
-	RUN(queued_at),   RUN(started_at), RUN(stopped_at), RUN(exit_code),   RUN(signal),
-	RUN(error),       RUN(stderr_tail), RUN(attempts),  RUN(queue_ms),    RUN(start_ms),
-	RUN(infer_ms),    RUN(bytes_in),   RUN(bytes_out),  RUN(sha256_in),   RUN(sha256_out),
+	RUN(request_uid), RUN(model),       RUN(deployment), RUN(server),    RUN(weights),
+	RUN(door),        RUN(who),         RUN(host),       RUN(pid),       RUN(status),
+	RUN(queued_at),   RUN(started_at),  RUN(stopped_at), RUN(exit_code), RUN(signal),
+	RUN(error),       RUN(stderr_tail), RUN(attempts),   RUN(queue_ms),  RUN(start_ms),
+	RUN(infer_ms),    RUN(bytes_in),    RUN(bytes_out),  RUN(sha256_in), RUN(sha256_out),
 	RUN(owner),
 };
 

@@ -2,8 +2,8 @@
  * The SQLite backend: one connection to one file, and the lock file beside it.
  *
  * What other programs do to the file at the same time is waited for, never reported as "locked".
- * Closing does not checkpoint (that would be most of what recording a run costs), so PATH-wal stays;
- * who leaves a long one behind makes it short, since the next one to open must read it all.
+ * Closing does not checkpoint (that would be most of what recording a run costs), so PATH-wal
+ * stays; who leaves a long one behind makes it short, since the next one to open reads it all.
  */
 #include "internal.h"
 
@@ -22,8 +22,8 @@
 
 enum {
 	WAIT_MS = 30000, /* for other programs, before a call gives up */
-	/* Of the WAL. A checkpoint a hundred pages costs a group of 256 runs a fifth more than one every
-	 * four hundred; a hundred pages cost the next opener 0.1 ms. */
+	/* Of the WAL. Checkpoints every 100 pages make groups of 256 runs a fifth slower than every 400;
+	 * a hundred pages left behind cost the next opener 0.1 ms. */
 	CHECKPOINT_PAGES = 400,
 	LEAVE_PAGES = 100,
 };
@@ -31,14 +31,14 @@ enum {
 struct sqlite {
 	struct mer_dal base;
 	sqlite3 *db;
-	sqlite3_stmt *stmts[MER_Q_COUNT]; /* made when first needed */
+	sqlite3_stmt *stmts[MER_Q_COUNT];               /* made when first needed */
 	unsigned char param[MER_Q_COUNT][DAL_ARGS_MAX]; /* SQLite's index of $1, $2, ... */
-	int lock_fd;     /* PATH-lock; -1: not opened yet */
+	int lock_fd;                                    /* PATH-lock; -1: not opened yet */
 	bool lock_write; /* lock_fd can take locks, not only look at them */
 	int64_t wait_ms, busy_since_ms;
-	int wal_pages;        /* after the last commit of this connection */
-	bool denied;          /* the script wanted to begin or end a transaction */
-	bool may_break_keys;  /* the script did what can leave a foreign key without its row */
+	int wal_pages;       /* after the last commit of this connection */
+	bool denied;         /* the script wanted to begin or end a transaction */
+	bool may_break_keys; /* the script did what can leave a foreign key without its row */
 };
 
 static struct sqlite *as_sqlite(struct mer_dal *dal)
@@ -77,7 +77,12 @@ static enum mer_status fail_read_only(struct sqlite *lite, int code, struct mer_
 		return MER_EDATABASE;
 	}
 	lite->base.read_only = true;
-	(void)mer_fail(err, MER_EDATABASE, "the database '%s' is read-only", lite->base.name);
+	if (code == SQLITE_READONLY_DIRECTORY || code == SQLITE_READONLY_CANTINIT)
+		(void)mer_fail(err, MER_EDATABASE,
+		               "the database '%s' needs files beside it, which this user cannot make",
+		               lite->base.name);
+	else
+		(void)mer_fail(err, MER_EDATABASE, "the database '%s' is read-only", lite->base.name);
 	mer_hint(err, "this user must be able to write the file and its folder");
 	return MER_EDATABASE;
 }
@@ -87,18 +92,14 @@ static enum mer_status fail_code(struct sqlite *lite, int code, struct mer_error
 {
 	const char *name = lite->base.name;
 	switch (code & 0xff) {
-	case SQLITE_NOMEM:
-		return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", name);
+	case SQLITE_NOMEM: return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", name);
 	case SQLITE_TOOBIG:
 		return mer_fail(err, MER_ELIMIT, "a value is too large for the database '%s'", name);
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
-	case SQLITE_PROTOCOL:
-		return fail_busy(lite, err);
-	case SQLITE_READONLY:
-		return fail_read_only(lite, code, err);
-	case SQLITE_CANTOPEN:
-		return fail_file(lite, "open", err);
+	case SQLITE_PROTOCOL: return fail_busy(lite, err);
+	case SQLITE_READONLY: return fail_read_only(lite, code, err);
+	case SQLITE_CANTOPEN: return fail_file(lite, "open", err);
 	case SQLITE_IOERR:
 		if (code == SQLITE_IOERR_NOMEM)
 			return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", name);
@@ -117,8 +118,11 @@ static enum mer_status fail_code(struct sqlite *lite, int code, struct mer_error
 		mer_hint(err, "give the path of another file; this one is left as it is");
 		return MER_EDATABASE;
 	default:
-		return mer_fail(err, MER_EDATABASE, "the database '%s' says: %s", name,
-		                sqlite3_errmsg(lite->db));
+		(void)mer_fail(err, MER_EDATABASE, "the database '%s' says: %s", name,
+		               sqlite3_errmsg(lite->db));
+		if (code == SQLITE_ERROR) /* a statement of ours that its tables do not fit */
+			mer_hint(err, "is it another program's? its tables are not those of this mer");
+		return MER_EDATABASE;
 	}
 }
 
@@ -140,9 +144,10 @@ static enum mer_status fail_constraint(struct sqlite *lite, int code, struct mer
 	case SQLITE_CONSTRAINT_FOREIGNKEY: /* a row that is referred to is not there */
 		return mer_fail(err, MER_ECONFLICT, "a row that this one refers to is not there");
 	case SQLITE_CONSTRAINT_TRIGGER: /* ON DELETE RESTRICT is a trigger inside SQLite */
-		return mer_fail(err, MER_ECONFLICT, "other rows still refer to this one");
-	default:
-		return mer_fail(err, MER_EINPUT, "the database takes no such value: '%s'", subject);
+		if (strstr(subject, "FOREIGN KEY") != NULL)
+			return mer_fail(err, MER_ECONFLICT, "other rows still refer to this one");
+		return mer_fail(err, MER_ECONFLICT, "the database refuses it: '%s'", subject);
+	default: return mer_fail(err, MER_EINPUT, "the database takes no such value: '%s'", subject);
 	}
 }
 
@@ -241,7 +246,7 @@ static enum mer_status create_file(const char *path, struct mer_error *err)
 			return mer_wrap(err, st == MER_EIO ? MER_EDATABASE : st,
 			                "cannot make the database '%s'", path);
 	}
-	/* Exclusive: to close a file that a connection of this process has open would drop its locks. */
+	/* Exclusive: closing a file that a connection of this process has open would drop its locks. */
 	MER_AUTO(mer_fd_done) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0 && errno == EEXIST)
 		return MER_OK;
@@ -252,14 +257,16 @@ static enum mer_status create_file(const char *path, struct mer_error *err)
 }
 
 /* Looks at the path before SQLite does, which would not say what is wrong with it. */
-static enum mer_status check_path(const char *path, bool *missing, struct mer_error *err)
+static enum mer_status check_path(const struct sqlite *lite, struct mer_error *err)
 {
+	const char *path = lite->base.name;
 	struct stat info;
-	*missing = false;
 	if (stat(path, &info) < 0) {
-		*missing = errno == ENOENT;
-		if (*missing)
-			return mer_fail(err, MER_EDATABASE, "there is no database at '%s'", path);
+		if (errno == ENOENT) {
+			(void)mer_fail(err, MER_EDATABASE, "there is no database at '%s'", path);
+			dal_hint_migrate(err, lite->base.url);
+			return MER_EDATABASE;
+		}
 		return mer_fail(err, MER_EDATABASE, "cannot open the database '%s': %s", path,
 		                strerror(errno));
 	}
@@ -275,7 +282,8 @@ static int on_commit(void *ctx, sqlite3 *db, const char *schema, int pages)
 {
 	struct sqlite *lite = ctx;
 	lite->wal_pages = pages;
-	if (pages >= CHECKPOINT_PAGES) /* as far as the readers let it; the commit is done in any case */
+	/* As far as the readers let it; the commit is done in any case. */
+	if (pages >= CHECKPOINT_PAGES)
 		(void)sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	return SQLITE_OK;
 }
@@ -290,15 +298,15 @@ static void shorten_wal(struct sqlite *lite)
 	(void)sqlite3_wal_checkpoint_v2(lite->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
-/* SQLite counts its memory under a mutex at each allocation, which nobody here reads: a tenth of what
- * opening costs. Refused, and no harm done, where the program has used SQLite already. */
+/* SQLite counts its memory under a mutex at each allocation, which nobody here reads: a tenth of
+ * what opening costs. Refused, and no harm done, where the program has used SQLite already. */
 static void stop_counting(void)
 {
 	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-/* What needs no look at the file. The schema stays trusted: to SQLite 3.40 json_valid() in a CHECK is
- * unsafe otherwise, and no function of this program's own is there to be abused. */
+/* What needs no look at the file. The schema stays trusted: to SQLite 3.40 json_valid() in a CHECK
+ * is unsafe otherwise, and no function of this program's own is there to be abused. */
 static int configure(struct sqlite *lite, unsigned flags)
 {
 	/* Foreign keys cannot be switched within a transaction, and a script that builds a table anew
@@ -360,8 +368,6 @@ static enum mer_status open_file(struct sqlite *lite, const char *path, unsigned
 static void sqlite_close(struct mer_dal *dal, bool forked)
 {
 	struct sqlite *lite = as_sqlite(dal);
-	if (lite->lock_fd >= 0)
-		(void)close(lite->lock_fd);
 	if (!forked) {
 		/* In a fork, even finalizing could change the shared memory of the WAL: it is left open. */
 		for (size_t i = 0; i < MER_Q_COUNT; i++)
@@ -371,6 +377,8 @@ static void sqlite_close(struct mer_dal *dal, bool forked)
 		shorten_wal(lite);
 		MER_ASSERT(sqlite3_close(lite->db) == SQLITE_OK);
 	}
+	if (lite->lock_fd >= 0)
+		(void)close(lite->lock_fd); /* last: who holds its lock is alive */
 	free(lite->base.url);
 	free(lite);
 }
@@ -392,17 +400,15 @@ static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_
 		free(url);
 		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
 	}
-	lite->base = (struct mer_dal){ .ops = &dal_sqlite, .url = url, .name = url + strlen("sqlite:") };
+	lite->base =
+		(struct mer_dal){ .ops = &dal_sqlite, .url = url, .name = url + strlen("sqlite:") };
 	lite->lock_fd = -1;
 	lite->wait_ms = WAIT_MS;
 	enum mer_status st = MER_OK;
-	bool missing = false;
 	if ((flags & MER_DAL_CREATE) != 0)
 		st = create_file(rest, err);
 	if (st == MER_OK)
-		st = check_path(rest, &missing, err);
-	if (missing)
-		dal_hint_migrate(err, url);
+		st = check_path(lite, err);
 	if (st == MER_OK)
 		st = open_file(lite, path, flags, err);
 	if (st != MER_OK) {
@@ -477,8 +483,8 @@ static enum mer_status bind(struct sqlite *lite, sqlite3_stmt *stmt, const struc
 	return MER_OK;
 }
 
-static enum mer_status give_row(struct sqlite *lite, sqlite3_stmt *stmt, const struct dal_call *call,
-                                struct mer_error *err)
+static enum mer_status give_row(struct sqlite *lite, sqlite3_stmt *stmt,
+                                const struct dal_call *call, struct mer_error *err)
 {
 	const struct dal_query *shape = &dal_queries[call->query];
 	union dal_row row[DAL_FIELDS_MAX];
@@ -538,6 +544,9 @@ static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, st
 static enum mer_status sqlite_begin(struct mer_dal *dal, struct mer_error *err)
 {
 	struct sqlite *lite = as_sqlite(dal);
+	/* There SQLite would begin one that only reads. */
+	if (sqlite3_db_readonly(lite->db, "main") == 1)
+		return fail_read_only(lite, SQLITE_READONLY, err);
 	/* At once a writer: one that read first could not become one when another wrote meanwhile. */
 	return run_text(lite, "BEGIN IMMEDIATE") == SQLITE_OK ? MER_OK : fail(lite, err);
 }
@@ -665,10 +674,9 @@ static enum mer_status check_keys(struct sqlite *lite, struct mer_error *err)
 	enum mer_status st = MER_OK;
 	int code = sqlite3_step(stmt);
 	if (code == SQLITE_ROW)
-		st = mer_fail(err, MER_EINPUT,
-		              "after it a row of '%s' refers to a row of '%s' that is not there",
-		              (const char *)sqlite3_column_text(stmt, 0),
-		              (const char *)sqlite3_column_text(stmt, 2));
+		st = mer_fail(
+			err, MER_EINPUT, "after it a row of '%s' refers to a row of '%s' that is not there",
+			(const char *)sqlite3_column_text(stmt, 0), (const char *)sqlite3_column_text(stmt, 2));
 	else if (code != SQLITE_DONE)
 		st = fail_script(lite, err);
 	(void)sqlite3_finalize(stmt);
@@ -685,12 +693,11 @@ static enum mer_status sqlite_script(struct mer_dal *dal, const char *sql, size_
 		return mer_fail(err, MER_EINPUT, "a NUL byte in the script");
 	}
 	const char *at = skip_blanks(sql);
-	const char *statement = at;
 	enum mer_status st = MER_OK;
 	lite->denied = lite->may_break_keys = false;
 	(void)sqlite3_set_authorizer(lite->db, on_authorize, lite);
 	while (st == MER_OK && *at != '\0') {
-		statement = at;
+		const char *statement = at;
 		st = run_statement(lite, &at, err);
 		/* INSERT OR ROLLBACK and RAISE(ROLLBACK) end it without asking. */
 		if (sqlite3_get_autocommit(lite->db) && (st == MER_OK || st == MER_EINPUT)) {

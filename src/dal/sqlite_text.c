@@ -33,8 +33,8 @@
 #define RUNS \
 	"SELECT request_uid, model, deployment_uid AS deployment, server, weights, door, who, host, " \
 	"pid, status, queued_at, coalesce(started_at, '') AS started_at, " \
-	"coalesce(stopped_at, '') AS stopped_at, coalesce(exit_code, -1) AS exit_code, signal, error, " \
-	"stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
+	"coalesce(stopped_at, '') AS stopped_at, coalesce(exit_code, -1) AS exit_code, signal, " \
+	"error, stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
 	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
 	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
 	"sha256_out, owner FROM model_access "
@@ -90,8 +90,8 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_DEPLOYMENT_INSERT] =
 		"INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, "
 		"train_argv, env, params, limits, max_workers, idle_ms, timeout_ms, start_timeout_ms, "
-		"priority) VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''), $9, $10, $11, $12, $13, $14, "
-		"$15, $16)",
+		"priority) VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''), $9, $10, $11, $12, $13, "
+		"$14, $15, $16)",
 	[MER_Q_DEPLOYMENT_UPDATE] =
 		"UPDATE deployments SET server_uid = $2, protocol = $3, workdir = $4, argv = $5, "
 		"train_argv = nullif($6, ''), env = $7, params = $8, limits = $9, max_workers = $10, "
@@ -128,8 +128,7 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at, (SELECT count(*) "
 					 "FROM model_access AS r WHERE r.owner = o.uid AND r.stopped_at IS NULL) "
 					 "AS open_runs FROM owners AS o ORDER BY uid",
-	[MER_Q_OWNER_INSERT] =
-		"INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",
+	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",
 	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
 };
 static_assert(DAL_COUNT(dal_sqlite_text) == MER_Q_COUNT, "a text for each query");

@@ -170,6 +170,10 @@ extern const struct meal_carrier_ops meal_local;
 /* A worker on this machine. NULL: out of memory. */
 struct meal_carrier *meal_local_new(void);
 
+/* Wraps a carrier that was not started, and takes it, on failure too: its nth step fails (fault.c;
+ * 0: none does). steps counts them; borrowed until closed; NULL allowed. NULL: out of memory. */
+struct meal_carrier *meal_fault_new(struct meal_carrier *inner, int64_t fail_at, int64_t *steps);
+
 /* As mer_worker_start(), over a carrier that was not started; takes it, on failure too. */
 MER_MUST enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
                                            const struct mer_worker_spec *spec,

@@ -32,7 +32,8 @@ struct token {
 	enum state state;
 	bool line;                 /* the answer is one bare line */
 	bool mid_line;             /* of stdout, of a line that is not the token */
-	bool begun;                /* something of the open run's answer has come */
+	bool due;                  /* an answer to the open run */
+	bool begun;                /* something of it has come */
 	bool answered;             /* the answer is complete, MEAL_DONE not yet given */
 	bool failed;               /* the open run, by an error line */
 	bool matched;              /* error_line is an error line, MEAL_DONE not yet given */
@@ -223,6 +224,7 @@ static enum mer_status begin(struct meal_protocol *protocol, const char *input, 
 		return st;
 	protocol->open = true;
 	protocol->syncing = token->out_of_step;
+	token->due = true;
 	token->begun = token->answered = token->failed = false;
 	if (!token->out_of_step)
 		token->state = token->line ? LINE : WAITING;
@@ -281,6 +283,7 @@ static void give(struct token *token, const char *bytes, size_t n, struct meal_e
 static void done(struct token *token, struct meal_event *event)
 {
 	token->state = IDLE;
+	token->due = false;
 	event->kind = MEAL_DONE;
 	event->status = MER_OK;
 }
@@ -303,9 +306,7 @@ static void on_token(struct token *token, struct meal_event *event)
 		token->state = LATE;
 		token->out_of_step = true;
 		return;
-	case LATE:
-		token->state = token->base.open && !token->base.syncing && !token->failed ? WAITING : IDLE;
-		return;
+	case LATE: token->state = token->due && !token->base.syncing ? WAITING : IDLE; return;
 	case LINE: break;
 	}
 	mer_defect(__FILE__, __LINE__, "this state waits for a token");
@@ -407,7 +408,7 @@ static void forget_line(struct token *token)
 static void fail(struct token *token, struct meal_event *event)
 {
 	token->failed = token->spent = token->out_of_step = true;
-	token->matched = token->answered = false;
+	token->matched = token->answered = token->due = false;
 	if (token->state == ANSWER)
 		token->state = LATE;
 	else if (token->state != LATE)

@@ -25,7 +25,8 @@
 #include <uv.h>
 
 #define GRACE_MS 2000       /* from SIGTERM to SIGKILL, and from the exit token to SIGTERM */
-#define GROUP_ROWS 256      /* rows a transaction; measured: more gains nothing */
+#define GROUP_ROWS 256      /* rows that are worth a transaction; measured: more gains little */
+#define GROUP_MAX 1024      /* what one takes, when a slow disk has let them grow */
 #define READY_LOW 64        /* with fewer recorded runs waiting the next group is written */
 #define CLOSE_DELAY_MS 50   /* how long an ended run's row may stay open while others go on */
 #define STDERR_TAIL 4096    /* bytes kept of what a model says beside its answers */

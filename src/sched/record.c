@@ -441,7 +441,7 @@ void record_flush(struct mer_sched *sched, bool now)
 	SLIST_INIT(&job->resolved);
 	TAILQ_CONCAT(&job->closes, &sched->closing, link);
 	sched->n_closing = 0;
-	for (int n = 0; n < GROUP_ROWS && sched->n_pending > 0; n++) {
+	for (int n = 0; n < GROUP_MAX && sched->n_pending > 0; n++) {
 		struct mer_run *run = TAILQ_FIRST(&sched->pending);
 		TAILQ_REMOVE(&sched->pending, run, link);
 		TAILQ_INSERT_TAIL(&job->inserts, run, link);

@@ -1,5 +1,5 @@
-/* Rows: the input is cut into cells, a first byte of each choosing its type; jansson reads what JSON and
- * JSON Lines came to, and CSV and plain text have as many lines as rows. */
+/* Rows: the input is cut into cells, the first byte of each choosing its type; jansson reads what
+ * JSON came to, and JSON Lines and plain text have as many lines as rows. */
 #include "fuzz.h"
 
 #include <jansson.h>

@@ -1,4 +1,4 @@
-/* Environment files: what is read, written in double or single quotes and read again is the same. */
+/* Environment files: what is read, written in quotes and read again is the same. */
 #include "fuzz.h"
 
 #include <mer/buf.h>

@@ -37,15 +37,15 @@ static void check_again(char **words, size_t count)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
-	MER_AUTO(mer_text_done) char *line = malloc(len + 1);
+	MER_AUTO(mer_text_done) char *line = NULL;
 	MER_AUTO(mer_words_done) char **words = NULL;
 	struct mer_error err;
+	struct mer_buf buf;
 	size_t count = 0;
 	bool open = false;
-	MER_ASSERT(line != NULL);
-	if (len > 0)
-		memcpy(line, bytes, len);
-	line[len] = '\0';
+	mer_buf_init(&buf, len);
+	mer_buf_add(&buf, bytes, len);
+	MER_ASSERT(mer_buf_take(&buf, &line, NULL, NULL) == MER_OK);
 	enum mer_status st = mer_split_words(line, &words, &count, &open, &err);
 	MER_ASSERT(open == (st == MER_EINPUT) && (words != NULL) == (st == MER_OK));
 	if (st != MER_OK)
