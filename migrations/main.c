@@ -429,9 +429,9 @@ int main(int argc, char *argv[])
 	ledger_init(&work.ledger);
 	enum exit_code code = run(&work, argc, argv);
 	bool failed = work.err.message[0] != '\0' && code != EXIT_DONE;
+	code = report_end(&work.report, code, failed ? &work.err : NULL);
 	if (failed)
 		report_error(&work.err, work.culprit, work.line, work.column);
-	code = report_end(&work.report, code, failed ? &work.err : NULL);
 	work_release(&work);
 	return (int)code;
 }

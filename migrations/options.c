@@ -16,9 +16,7 @@ static const struct row {
 } commands[] = {
 	[COMMAND_NONE] = { "", "", false },
 	[COMMAND_UP] = { "up", "apply what is pending, in order; nothing to do is success", true },
-	[COMMAND_STATUS] = { "status",
-	                     "each script: applied (when, by whom, how long), pending, edited, "
-	                     "missing, late",
+	[COMMAND_STATUS] = { "status", "what each script is: applied, pending, edited, missing, late",
 	                     true },
 	[COMMAND_PLAN] = { "plan", "what 'up' would do, and whether it can", true },
 	[COMMAND_VERIFY] = { "verify", "compare the history with the files; change nothing", true },

@@ -11,6 +11,7 @@
  *              also when it left by itself or never started
  *
  * Callbacks never come from inside these functions. After on_gone has returned the worker is freed.
+ * Where the program leaves SIGPIPE as it is by default, a start blocks it in the calling thread.
  */
 #ifndef MER_MEAL_H
 #define MER_MEAL_H
@@ -42,7 +43,7 @@ struct mer_worker_spec {
 	const char *const *env;    /* NAME=VALUE, ended by NULL: the worker's whole environment */
 	const char *workdir;       /* absolute */
 	const char *temp;          /* folder for {input} and {output}; NULL: $TMPDIR or /tmp */
-	int64_t max_output;        /* bytes a run; more fails the run and ends the worker */
+	int64_t max_output;        /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	/* token only; NULL: the defaults above */
 	const char *ready_token, *start_token, *stop_token, *exit_token;
@@ -98,7 +99,9 @@ MER_API void mer_worker_go(struct mer_worker *worker);
  * Gives it a run: after on_ready, and none is open. Once: at most one, before mer_worker_go() too.
  *
  * @param input  borrowed until on_done
- * @return MER_EINPUT the protocol cannot carry this input; nothing was sent, no run is open
+ * @return MER_EINPUT       the protocol cannot carry this input
+ *         MER_EUNREACHABLE the worker has ended by itself, or is about to: on_gone comes soon
+ *         On both nothing was sent and no run is open.
  */
 MER_API MER_MUST enum mer_status mer_worker_run(struct mer_worker *worker, const char *input,
                                                 size_t len, struct mer_error *err);

@@ -497,13 +497,22 @@ static bool is_dot(const char *name)
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
+/* A folder that is moved elsewhere must itself be writable. */
+static bool move_entry(int from, const char *name, int to, const char *new_name)
+{
+	if (renameat(from, name, to, new_name) == 0)
+		return true;
+	return fchmodat(from, name, 0700, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       renameat(from, name, to, new_name) == 0;
+}
+
 /* Moves what a folder in the scratch holds up into the scratch, under names of its own: so any
  * depth is emptied without recursion, and what is mounted there is left alone (EXDEV). Returns
  * whether it moved anything. */
 static bool hoist(int scratch, const char *name)
 {
 	static unsigned count;
-	(void)fchmodat(scratch, name, 0700, 0);
+	(void)fchmodat(scratch, name, 0700, AT_SYMLINK_NOFOLLOW);
 	int fd = openat(scratch, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	if (dir == NULL) {
@@ -513,10 +522,10 @@ static bool hoist(int scratch, const char *name)
 	}
 	bool progress = false;
 	for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		char moved[32];
-		(void)snprintf(moved, sizeof moved, ".mer-guard-%u", count++);
+		char new_name[32];
+		(void)snprintf(new_name, sizeof new_name, ".mer-guard-%u", count++);
 		if (!is_dot(entry->d_name))
-			progress |= renameat(fd, entry->d_name, scratch, moved) == 0;
+			progress |= move_entry(fd, entry->d_name, scratch, new_name);
 	}
 	(void)closedir(dir);
 	return progress;

@@ -274,6 +274,8 @@ static struct mer_guard_report look_along(const struct launch *launch, const cha
 	struct mer_guard_report why = { .kind = MER_GUARD_FAILED,
 		                            .stage = MER_GUARD_STAGE_EXEC,
 		                            .value = ENOENT };
+	if (launch->program[0] == '\0')
+		return why;
 	for (const char *dir = dirs, *end;; dir = end + 1) {
 		end = strchrnul(dir, ':');
 		bool absolute = *dir == '/' || launch->workdir == NULL;
@@ -299,10 +301,12 @@ static struct mer_guard_report look(const struct launch *launch, const char *con
 	struct mer_guard_report why = { .kind = MER_GUARD_FAILED, .stage = MER_GUARD_STAGE_CHDIR };
 	struct stat info;
 	if (launch->workdir != NULL) {
-		if (stat(launch->workdir, &info) < 0 || access(launch->workdir, X_OK) < 0)
+		if (stat(launch->workdir, &info) < 0)
 			why.value = errno;
 		else if (!S_ISDIR(info.st_mode))
 			why.value = ENOTDIR;
+		else if (faccessat(AT_FDCWD, launch->workdir, X_OK, AT_EACCESS) < 0)
+			why.value = errno;
 	}
 	if (why.value != 0)
 		return why;

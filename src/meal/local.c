@@ -386,10 +386,10 @@ static void on_reaped(struct local *c, int status)
 	c->guard = 0;
 	if (!well && !c->over && c->base.pid > 1)
 		(void)kill((pid_t)-c->base.pid, SIGKILL); /* in the place of a supervisor that was killed */
-	if (!c->gone && WIFSIGNALED(status))
+	if (!c->over && WIFSIGNALED(status))
 		set_problem(c, "the supervisor of '%s' was killed by %s", c->launch.program,
 		            meal_signal_name(WTERMSIG(status), name));
-	else if (!c->gone)
+	else if (!c->over)
 		set_problem(c, "the supervisor of '%s' ended with exit code %d", c->launch.program,
 		            WEXITSTATUS(status));
 	if (!closing)
@@ -469,8 +469,8 @@ static void on_control(uv_poll_t *poll, int status, int events)
 
 /* --- start ---------------------------------------------------------------------------------- */
 
-/* A write to a worker that has left must not end the program; one that handles the signal is left
- * alone. */
+/* A write to a worker that has left must not end the program; one that does anything about the
+ * signal is left alone. */
 static void block_sigpipe(void)
 {
 	struct sigaction now;

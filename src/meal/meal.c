@@ -160,7 +160,7 @@ static void judge(const struct mer_worker *w, const struct meal_exit *how, struc
 		say(out, MER_ECANCELED, "canceled before the model was started");
 	else if (left)
 		out->status = MER_OK;
-	else if (is_canceled(w))
+	else if (is_canceled(w) || (w->asked && !w->protocol->open))
 		say(out, MER_ECANCELED, "canceled: the model %s", end);
 	else if (status == MER_OK && how->no_output[0] != '\0')
 		say(out, MER_EMODEL, "%s", how->no_output);
@@ -333,9 +333,8 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 		mer_buf_add(&w->kept, bytes + taken, n - taken);
 		hold(w);
 	}
-	if (mer_buf_check(&w->kept, NULL) != MER_OK) {
+	if (mer_buf_check(&w->kept, NULL) != MER_OK)
 		give_up(w, MER_ENOMEM, "out of memory for output that nobody takes yet");
-	}
 	if (w->finished && !settling)
 		finish(w);
 }
@@ -401,11 +400,7 @@ static void on_handle_closed(uv_handle_t *handle)
 static void on_closed(void *ctx)
 {
 	struct mer_worker *w = ctx;
-	if (w->protocol->open) { /* given after the end: nothing of it was read */
-		say(&w->result, MER_EUNREACHABLE, "the model had ended before this run%s%s",
-		    w->last.message[0] != '\0' ? ": " : "", w->last.message);
-		finish(w);
-	}
+	MER_ASSERT(!w->protocol->open);
 	w->open--;
 	uv_close((uv_handle_t *)&w->grace, on_handle_closed);
 	uv_close((uv_handle_t *)&w->sync, on_handle_closed);
@@ -542,11 +537,9 @@ enum mer_status mer_worker_run(struct mer_worker *w, const char *input, size_t l
 	MER_ASSERT(!w->asked && !w->protocol->open);
 	MER_ASSERT(w->protocol->stays ? w->life != STARTING : !w->given);
 	MER_DEBUG("run worker=%p pid=%lld input=%zu", (void *)w, (long long)w->carrier->pid, len);
-	if (w->life == ENDED || w->deaf) {
-		w->protocol->open = true; /* its end is about to be reported, and this run's with it */
-		w->given = true;
-		return MER_OK;
-	}
+	if (w->life == ENDED || w->ending != STAYS)
+		return mer_fail(err, MER_EUNREACHABLE, "the model had ended before this run%s%s",
+		                w->last.message[0] != '\0' ? ": " : "", w->last.message);
 	enum mer_status st = w->protocol->ops->begin(w->protocol, input, len, &w->pieces, err);
 	if (st != MER_OK)
 		return st;

@@ -1,0 +1,269 @@
+/* model list, show, ping and remove. */
+#include "commands.h"
+#include "find.h"
+#include "session.h"
+#include "spec.h"
+
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <string.h>
+
+enum { MODEL };
+static const struct cmd_arg model_args[] = {
+	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .required = true),
+};
+
+/* --- model list -------------------------------------------------------------------------------------- */
+
+enum { MODEL_COLUMNS = 5 };
+static const struct out_column model_columns[MODEL_COLUMNS] = {
+	{ "uid", OUT_HIDDEN },        { "name", 0 }, { "summary", OUT_SHORTEN }, { "feedback", 0 },
+	{ "deployments", OUT_RIGHT },
+};
+
+static enum mer_status on_model(void *ctx, const void *row, struct mer_error *err)
+{
+	const struct mer_model_row *model = row;
+	const struct mer_cell cells[MODEL_COLUMNS] = {
+		mer_cell_text(model->uid),        mer_cell_text(model->name),
+		mer_cell_text(model->summary),    mer_cell_bool(model->feedback != 0),
+		mer_cell_i64(model->deployments),
+	};
+	return out_row(ctx, cells, err);
+}
+
+static enum mer_status list(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	(void)argv;
+	out_begin(s, model_columns, MODEL_COLUMNS);
+	enum mer_status st = mer_dal_query(s->dal, MER_Q_MODELS, NULL, 0, on_model, s, err);
+	return st == MER_OK ? out_end(s, err) : st;
+}
+
+const struct cmd cmd_model_list = {
+	.name = "model list",
+	.older =
+		(const char *const[]){ "model-list", "list-models", "model-ls", "ls-models", "ls", NULL },
+	.summary = "the models that there are",
+	.needs = CMD_NEEDS_DATABASE,
+	.formats = CMD_FORMATS_ALL,
+	.run = list,
+};
+
+/* --- model show -------------------------------------------------------------------------------------- */
+
+struct shown {
+	struct session *s;
+	struct mer_uid uid;
+	char *summary; /* NULL: there is no such model */
+	int64_t feedback, deployments;
+	struct mer_buf array; /* its deployments as JSON */
+	struct mer_emit emit;
+	size_t n;
+};
+
+static void shown_done(struct shown *shown)
+{
+	free(shown->summary);
+	mer_buf_release(&shown->array);
+}
+
+static enum mer_status on_shown_model(void *ctx, const void *row, struct mer_error *err)
+{
+	struct shown *shown = ctx;
+	const struct mer_model_row *model = row;
+	(void)snprintf(shown->uid.text, sizeof shown->uid.text, "%s", model->uid);
+	shown->feedback = model->feedback;
+	shown->deployments = model->deployments;
+	shown->summary = strdup(model->summary);
+	return shown->summary != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+/* The members of a deployment, each as one of the model: "deployments.0.server". */
+static enum mer_status show_members(struct shown *shown, const struct spec_cells *of,
+                                    struct mer_error *err)
+{
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < SPEC_COLUMNS && st == MER_OK; i++) {
+		char name[64];
+		(void)snprintf(name, sizeof name, "deployments.%zu.%s", shown->n, spec_columns[i].name);
+		st = out_member(shown->s, name, of->cells[i], err);
+	}
+	return st;
+}
+
+static enum mer_status on_deployment(void *ctx, const void *row, struct mer_error *err)
+{
+	struct shown *shown = ctx;
+	struct spec_cells cells;
+	enum mer_status st = spec_show(row, &cells, err);
+	if (st == MER_OK && out_by_member(shown->s))
+		st = show_members(shown, &cells, err);
+	else if (st == MER_OK)
+		mer_emit_row(&shown->emit, cells.cells);
+	spec_cells_release(&cells);
+	shown->n++;
+	return st;
+}
+
+static enum mer_status show_deployments(struct shown *shown, const char *name,
+                                        struct mer_error *err)
+{
+	const char *names[SPEC_COLUMNS];
+	for (size_t i = 0; i < SPEC_COLUMNS; i++)
+		names[i] = spec_columns[i].name;
+	mer_emit_begin(&shown->emit, MER_FORMAT_JSON, false, names, SPEC_COLUMNS, &shown->array);
+	enum mer_status st = mer_dal_query(shown->s->dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(name)),
+	                                   on_deployment, shown, err);
+	mer_emit_end(&shown->emit);
+	if (shown->array.len > 0)
+		shown->array.ptr[--shown->array.len] = '\0'; /* the line's end */
+	return st == MER_OK ? mer_buf_check(&shown->array, err) : st;
+}
+
+static enum mer_status show(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	const char *name = argv[MODEL].text;
+	MER_AUTO(shown_done) struct shown shown = { .s = s };
+	mer_buf_init(&shown.array, PTRDIFF_MAX);
+	struct mer_uid uid;
+	enum mer_status st = find_model(s->dal, name, &uid, err);
+	if (st == MER_OK)
+		st = mer_dal_query(s->dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(name)), on_shown_model,
+		                   &shown, err);
+	if (st != MER_OK)
+		return st;
+	struct mer_cell cells[MODEL_COLUMNS] = {
+		mer_cell_text(shown.uid.text),   mer_cell_text(name),
+		mer_cell_text(shown.summary),    mer_cell_bool(shown.feedback != 0),
+		mer_cell_i64(shown.deployments),
+	};
+	if (!out_by_member(s)) {
+		st = show_deployments(&shown, name, err);
+		cells[MODEL_COLUMNS - 1] = mer_cell_json(shown.array.ptr);
+		return st == MER_OK ? out_object(s, model_columns, cells, MODEL_COLUMNS, err) : st;
+	}
+	for (size_t i = 0; i < MODEL_COLUMNS && st == MER_OK; i++)
+		st = out_member(s, model_columns[i].name, cells[i], err);
+	if (st == MER_OK)
+		st = show_deployments(&shown, name, err);
+	return st == MER_OK ? out_members_end(s, err) : st;
+}
+
+const struct cmd cmd_model_show = {
+	.name = "model show",
+	.older = (const char *const[]){ "model-info", NULL },
+	.summary = "all that is known of a model",
+	CMD_ARGS(model_args),
+	.needs = CMD_NEEDS_DATABASE,
+	.formats = CMD_FORMATS_ALL,
+	.run = show,
+};
+
+/* --- model remove ------------------------------------------------------------------------------------ */
+
+static enum mer_status remove_model(struct session *s, const struct cmd_value *argv,
+                                    struct mer_error *err)
+{
+	struct mer_uid uid;
+	enum mer_status st = find_model(s->dal, argv[MODEL].text, &uid, err);
+	if (st == MER_OK)
+		st = mer_dal_exec(s->dal, MER_Q_MODEL_DELETE, MER_ARGS(mer_text(uid.text)), NULL, err);
+	if (st == MER_OK)
+		session_note(s, "model '%s' is removed; its runs stay in the log", argv[MODEL].text);
+	return st;
+}
+
+const struct cmd cmd_model_remove = {
+	.name = "model remove",
+	.older = (const char *const[]){ "model-delete", "delete", NULL },
+	.summary = "forget a model; its runs stay in the log",
+	CMD_ARGS(model_args),
+	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
+	.run = remove_model,
+};
+
+/* --- model ping --------------------------------------------------------------------------------------- */
+
+/* Lives until the answer comes, which a signal does not wait for. */
+struct ping {
+	bool done, left;
+	struct mer_error err;
+	int64_t ms;
+	char server[129];
+};
+
+static void on_ready(void *ctx, const struct mer_error *err, int64_t ms, const char *server)
+{
+	struct ping *ping = ctx;
+	if (ping->left) {
+		free(ping);
+		return;
+	}
+	if (err != NULL)
+		ping->err = *err;
+	ping->ms = ms;
+	(void)snprintf(ping->server, sizeof ping->server, "%s", server);
+	ping->done = true;
+}
+
+static void on_cancel(void *ctx, bool kill)
+{
+	struct ping *ping = ctx;
+	(void)kill;
+	ping->left = ping->done = true;
+}
+
+static enum mer_status tell(struct session *s, const char *model, const struct ping *ping,
+                            struct mer_error *err)
+{
+	static const struct out_column columns[] = { { "model", 0 },
+		                                         { "server", 0 },
+		                                         { "ready_ms", 0 } };
+	if (!out_by_member(s)) {
+		const struct mer_cell cells[] = { mer_cell_text(model), mer_cell_text(ping->server),
+			                              mer_cell_i64(ping->ms) };
+		return out_object(s, columns, cells, 3, err);
+	}
+	char text[512];
+	(void)snprintf(text, sizeof text, "%s on %s: ready in %lld ms\n", model, ping->server,
+	               (long long)ping->ms);
+	out_text(s, text);
+	return MER_OK;
+}
+
+static enum mer_status ping(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	struct mer_sched *sched;
+	struct ping *ping = calloc(1, sizeof *ping);
+	if (ping == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = session_sched(s, false, &sched, err);
+	if (st == MER_OK)
+		st = mer_sched_ping(sched, argv[MODEL].text, 0, on_ready, ping, err);
+	if (st != MER_OK) {
+		free(ping);
+		return st;
+	}
+	session_cancels(s, on_cancel, ping);
+	session_run(s, &ping->done);
+	session_cancels(s, NULL, NULL);
+	if (ping->left)
+		return mer_fail(err, MER_ECANCELED, "interrupted");
+	st = ping->err.status;
+	if (st != MER_OK && err != NULL)
+		*err = ping->err;
+	if (st == MER_OK)
+		st = tell(s, argv[MODEL].text, ping, err);
+	free(ping);
+	return st;
+}
+
+const struct cmd cmd_model_ping = {
+	.name = "model ping",
+	.older = (const char *const[]){ "model-ping", "ping-model", "ping", NULL },
+	.summary = "start a model's worker and say how long it took",
+	CMD_ARGS(model_args),
+	.formats = CMD_FORMATS_ALL,
+	.run = ping,
+};

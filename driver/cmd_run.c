@@ -1,0 +1,190 @@
+/* run: gives a model one input, or each line of one, and prints what it answers. */
+#include "commands.h"
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mer/file.h>
+#include <poll.h>
+#include <string.h>
+
+enum { MODEL, INPUT, LINES, TIMEOUT, SERVER, DEPLOYMENT, RAW, NO_RECORD, KEEP_GOING };
+/* clang-format off */
+static const struct cmd_arg run_args[] = {
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[INPUT] = CMD_WORD("INPUT", ARG_TEXT,
+		"words, joined by a space; alone @FILE is a file, - is stdin, @@x is @x", .repeat = true),
+	[LINES] = CMD_FLAG("lines", "each line of the input is a run; answers in the same order"),
+	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
+		"how long it may take: queue, start and answer; default: the deployment's", .least = 1),
+	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there"),
+	[DEPLOYMENT] = CMD_OPTION("deployment", ARG_TEXT, "D", "this one of the model's deployments"),
+	[RAW] = CMD_FLAG("raw", "on a terminal too print the output as it is"),
+	[NO_RECORD] = CMD_FLAG("no-record", "leave no row in the log"),
+	[KEEP_GOING] = CMD_FLAG("keep-going", "with --lines: a line that fails is answered by an empty one"),
+};
+/* clang-format on */
+
+/* --- input ------------------------------------------------------------------------------------------------- */
+
+/* Whether stdin may be a model's. word: how it was asked for, NULL: not at all. */
+static enum mer_status check_stdin(const struct session *s, const char *word, struct mer_error *err)
+{
+	if (s->stdin_taken || s->prompt) {
+		(void)mer_fail(err, MER_EINPUT, "%s: stdin is where the commands come from",
+		               word != NULL ? "INPUT -" : "no INPUT");
+		mer_hint(err, "give words, or @FILE");
+		return MER_EINPUT;
+	}
+	if (word == NULL && isatty(STDIN_FILENO)) {
+		(void)mer_fail(err, MER_EINPUT, "no INPUT");
+		mer_hint(err, "give words, @FILE, or - to type it");
+		return MER_EINPUT;
+	}
+	return MER_OK;
+}
+
+static void buf_done(struct mer_buf *buf)
+{
+	mer_buf_release(buf);
+}
+
+/* Reads once; 0 at the end. */
+static enum mer_status read_some(struct session *s, char *to, size_t room, size_t *got,
+                                 struct mer_error *err)
+{
+	for (;;) {
+		enum mer_status st = session_wait_readable(s, STDIN_FILENO, err);
+		if (st != MER_OK)
+			return st;
+		ssize_t n = read(STDIN_FILENO, to, room);
+		if (n >= 0) {
+			*got = (size_t)n;
+			return MER_OK;
+		}
+		if (errno != EINTR && errno != EAGAIN)
+			return mer_fail(err, MER_EINPUT, "cannot read stdin: %s", strerror(errno));
+		struct pollfd ready = { .fd = STDIN_FILENO, .events = POLLIN };
+		(void)poll(&ready, 1, -1);
+	}
+}
+
+static enum mer_status read_stdin(struct session *s, char **out, size_t *len, struct mer_error *err)
+{
+	enum { CHUNK = 65536 };
+	MER_AUTO(buf_done) struct mer_buf buf;
+	mer_buf_init(&buf, RUN_INPUT_BYTES);
+	for (char *to; (to = mer_buf_room(&buf, CHUNK)) != NULL;) {
+		size_t got = 0;
+		enum mer_status st = read_some(s, to, CHUNK, &got, err);
+		if (st != MER_OK)
+			return st;
+		if (got == 0)
+			break;
+		mer_buf_grow(&buf, got);
+	}
+	return mer_buf_take(&buf, out, len, err);
+}
+
+static enum mer_status join(const struct cmd_value *words, char **out, size_t *len,
+                            struct mer_error *err)
+{
+	struct mer_buf buf;
+	mer_buf_init(&buf, RUN_INPUT_BYTES);
+	for (size_t i = 0; i < words->count; i++) {
+		if (i > 0)
+			mer_buf_byte(&buf, ' ');
+		mer_buf_text(&buf, words->words[i]);
+	}
+	return mer_buf_take(&buf, out, len, err);
+}
+
+/* The whole input of one run; the caller frees it. */
+static enum mer_status read_input(struct session *s, const struct cmd_value *words, char **out,
+                                  size_t *len, struct mer_error *err)
+{
+	const char *only = words->count == 1 ? words->words[0] : NULL;
+	bool is_stdin = words->count == 0 || (only != NULL && strcmp(only, "-") == 0);
+	enum mer_status st = is_stdin ? check_stdin(s, only, err) : MER_OK;
+	if (st != MER_OK)
+		return st;
+	if (is_stdin)
+		st = read_stdin(s, out, len, err);
+	else if (only == NULL || only[0] != '@')
+		return join(words, out, len, err);
+	else if (only[1] == '@')
+		return join(&(struct cmd_value){ .words = &(const char *){ only + 1 }, .count = 1 }, out,
+		            len, err);
+	else
+		st = mer_read_file(only + 1, RUN_INPUT_BYTES, out, len, err);
+	if (st == MER_EIO || st == MER_ELIMIT)
+		return mer_wrap(err, MER_EINPUT, "INPUT");
+	return st;
+}
+
+/* The input of --lines as a descriptor. */
+static enum mer_status open_input(struct session *s, const struct cmd_value *words, int *fd,
+                                  const char **name, struct mer_error *err)
+{
+	const char *only = words->count == 1 ? words->words[0] : NULL;
+	if (words->count == 0 || (only != NULL && strcmp(only, "-") == 0)) {
+		*fd = STDIN_FILENO;
+		*name = "stdin";
+		return check_stdin(s, only != NULL ? only : "-", err);
+	}
+	if (only == NULL || only[0] != '@' || only[1] == '@' || only[1] == '\0')
+		return mer_fail(err, MER_EINPUT, "INPUT: --lines takes @FILE or -, not '%s'",
+		                words->words[0]);
+	*name = only + 1;
+	*fd = open(*name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (*fd < 0)
+		return mer_fail(err, MER_EINPUT, "INPUT: cannot open '%s': %s", *name, strerror(errno));
+	return MER_OK;
+}
+
+/* --- run --------------------------------------------------------------------------------------------------- */
+
+static enum mer_status lines(struct session *s, const struct run_choice *choice,
+                             const struct cmd_value *words, struct mer_error *err)
+{
+	int fd = -1;
+	const char *name = NULL;
+	enum mer_status st = open_input(s, words, &fd, &name, err);
+	if (st != MER_OK)
+		return st;
+	st = run_lines(s, choice, fd, name, err);
+	if (fd != STDIN_FILENO)
+		(void)close(fd);
+	return st;
+}
+
+static enum mer_status run(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	const struct run_choice choice = {
+		.model = argv[MODEL].text,
+		.server = argv[SERVER].text,
+		.deployment = argv[DEPLOYMENT].text,
+		.timeout_ms = argv[TIMEOUT].number,
+		.no_record = argv[NO_RECORD].given,
+		.raw = argv[RAW].given,
+		.keep_going = argv[KEEP_GOING].given || setting_on(&s->settings, SET_KEEP_GOING),
+	};
+	if (argv[LINES].given)
+		return lines(s, &choice, &argv[INPUT], err);
+	MER_AUTO(mer_text_done) char *input = NULL;
+	size_t len;
+	enum mer_status st = read_input(s, &argv[INPUT], &input, &len, err);
+	return st == MER_OK ? run_one(s, &choice, input, len, err) : st;
+}
+
+const struct cmd cmd_run = {
+	.name = "run",
+	.older = (const char *const[]){ "model-execute", "execute-model", "execute", NULL },
+	.summary = "give a model an input and print its answer",
+	.notes =
+		"stdout gets what the model answers and nothing else. Without INPUT, and where stdin is\n"
+		"no terminal, stdin is the input.\n",
+	CMD_ARGS(run_args),
+	.formats = CMD_FORMATS_JSON,
+	.run = run,
+};

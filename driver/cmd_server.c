@@ -1,0 +1,191 @@
+/* server add, list, show, set and remove. */
+#include "commands.h"
+#include "find.h"
+#include "session.h"
+
+#include <string.h>
+
+enum { SERVER_COLUMNS = 7 };
+static const struct out_column columns[SERVER_COLUMNS] = {
+	{ "uid", OUT_HIDDEN },
+	{ "name", 0 },
+	{ "kind", 0 },
+	{ "host", 0 },
+	{ "port", OUT_RIGHT },
+	{ "user", 0 },
+	{ "params", OUT_SHORTEN },
+};
+
+static void fill_cells(const struct mer_server_row *row, struct mer_cell cells[SERVER_COLUMNS])
+{
+	const struct mer_cell port = mer_cell_i64(row->port), none = { .type = MER_CELL_NULL };
+	const struct mer_cell all[SERVER_COLUMNS] = {
+		mer_cell_text(row->uid),    mer_cell_text(row->name),     mer_cell_text(row->kind),
+		mer_cell_word(row->host),   row->port != 0 ? port : none, mer_cell_word(row->user),
+		mer_cell_json(row->params),
+	};
+	memcpy(cells, all, sizeof all);
+}
+
+enum { SERVER };
+static const struct cmd_arg name_args[] = {
+	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .required = true),
+};
+
+/* --- server list, server show ------------------------------------------------------------------------ */
+
+static enum mer_status on_listed(void *ctx, const void *row, struct mer_error *err)
+{
+	struct mer_cell cells[SERVER_COLUMNS];
+	fill_cells(row, cells);
+	return out_row(ctx, cells, err);
+}
+
+static enum mer_status list(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	(void)argv;
+	out_begin(s, columns, SERVER_COLUMNS);
+	enum mer_status st = mer_dal_query(s->dal, MER_Q_SERVERS, NULL, 0, on_listed, s, err);
+	return st == MER_OK ? out_end(s, err) : st;
+}
+
+const struct cmd cmd_server_list = {
+	.name = "server list",
+	.summary = "the servers that models run on",
+	.needs = CMD_NEEDS_DATABASE,
+	.formats = CMD_FORMATS_ALL,
+	.run = list,
+};
+
+static enum mer_status on_shown(void *ctx, const void *row, struct mer_error *err)
+{
+	struct mer_cell cells[SERVER_COLUMNS];
+	fill_cells(row, cells);
+	return out_object(ctx, columns, cells, SERVER_COLUMNS, err);
+}
+
+static enum mer_status show(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	struct mer_uid uid;
+	enum mer_status st = find_server(s->dal, argv[SERVER].text, &uid, NULL, err);
+	if (st == MER_OK)
+		st = mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
+		                   on_shown, s, err);
+	return st;
+}
+
+const struct cmd cmd_server_show = {
+	.name = "server show",
+	.summary = "all that is known of a server",
+	CMD_ARGS(name_args),
+	.needs = CMD_NEEDS_DATABASE,
+	.formats = CMD_FORMATS_ALL,
+	.run = show,
+};
+
+/* --- server add ----------------------------------------------------------------------------------------- */
+
+enum { NAME, KIND, HOST, PORT, USER, URL, PARAM, N_ADD };
+static const char *const kinds[] = { "local", "ssh", "http", NULL };
+/* clang-format off */
+static const struct cmd_arg add_args[N_ADD] = {
+	[NAME] = CMD_WORD("NAME", ARG_NAME, "what the server is to be called",
+		.value = "server", .required = true),
+	[KIND] = CMD_OPTION("kind", ARG_CHOICE, NULL, "how it is reached", .choices = kinds,
+		.required = true),
+	[HOST] = CMD_OPTION("host", ARG_TEXT, "H", "ssh: its name or address"),
+	[PORT] = CMD_OPTION("port", ARG_I64, "P", "ssh: its port"),
+	[USER] = CMD_OPTION("user", ARG_TEXT, "U", "ssh: who to be there"),
+	[URL] = CMD_OPTION("url", ARG_TEXT, "URL", "http: where it answers"),
+	[PARAM] = CMD_OPTION("param", ARG_PAIR, NULL, "whatever else the kind knows", .repeat = true),
+};
+/* clang-format on */
+
+static enum mer_status add(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	const char *name = argv[NAME].text, *kind = argv[KIND].text;
+	if (strcmp(kind, "local") != 0)
+		return mer_fail(err, MER_EINPUT, "kind '%s' is not built in", kind);
+	for (size_t i = HOST; i < N_ADD; i++) {
+		if (argv[i].given)
+			return mer_fail(err, MER_EINPUT, "a server of kind 'local' has no --%s",
+			                add_args[i].name);
+	}
+	struct mer_uid uid;
+	mer_uid_new(&uid);
+	enum mer_status st =
+		mer_dal_exec(s->dal, MER_Q_SERVER_INSERT,
+	                 MER_ARGS(mer_text(uid.text), mer_text(name), mer_text(kind), mer_text(""),
+	                          mer_i64(0), mer_text(""), mer_text("{}")),
+	                 NULL, err);
+	if (st == MER_ECONFLICT)
+		return mer_fail(err, st, "there is a server '%s' already", name);
+	if (st == MER_OK)
+		session_note(s, "server '%s' is there", name);
+	return st;
+}
+
+const struct cmd cmd_server_add = {
+	.name = "server add",
+	.summary = "a place to run models",
+	CMD_ARGS(add_args),
+	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
+	.run = add,
+};
+
+/* --- server set ----------------------------------------------------------------------------------------- */
+
+enum { PAIRS = 1 };
+static const struct cmd_arg set_args[] = {
+	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .required = true),
+	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR, "KEY is an option of 'server add' without its --",
+	                   .required = true, .repeat = true),
+};
+
+/* Only what ssh and http have can be changed. */
+static enum mer_status set(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	struct mer_uid uid;
+	char kind[16];
+	enum mer_status st = find_server(s->dal, argv[SERVER].text, &uid, kind, err);
+	if (st != MER_OK)
+		return st;
+	const char *pair = argv[PAIRS].words[0];
+	return mer_fail(err, MER_EINPUT, "a server of kind '%s' has no '%.*s' to set", kind,
+	                (int)strcspn(pair, "="), pair);
+}
+
+const struct cmd cmd_server_set = {
+	.name = "server set",
+	.summary = "change how a server is reached",
+	CMD_ARGS(set_args),
+	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
+	.run = set,
+};
+
+/* --- server remove -------------------------------------------------------------------------------------- */
+
+static enum mer_status remove_server(struct session *s, const struct cmd_value *argv,
+                                     struct mer_error *err)
+{
+	const char *name = argv[SERVER].text;
+	struct mer_uid uid;
+	enum mer_status st = find_server(s->dal, name, &uid, NULL, err);
+	if (st == MER_OK && strcmp(name, "local") == 0)
+		return mer_fail(err, MER_ECONFLICT, "server 'local' is always there");
+	if (st == MER_OK)
+		st = mer_dal_exec(s->dal, MER_Q_SERVER_DELETE, MER_ARGS(mer_text(uid.text)), NULL, err);
+	if (st == MER_ECONFLICT)
+		return mer_fail(err, st, "there are models on server '%s'", name);
+	if (st == MER_OK)
+		session_note(s, "server '%s' is removed", name);
+	return st;
+}
+
+const struct cmd cmd_server_remove = {
+	.name = "server remove",
+	.summary = "forget a server that has no models",
+	CMD_ARGS(name_args),
+	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
+	.run = remove_server,
+};

@@ -1,0 +1,25 @@
+/* The table of commands, in the order in which help lists them. */
+#include "commands.h"
+
+/* clang-format off */
+const struct cmd *const commands[] = {
+	&cmd_run,
+	&cmd_model_list,
+	&cmd_model_show,
+	&cmd_model_ping,
+	&cmd_model_add,
+	&cmd_model_set,
+	&cmd_model_remove,
+	&cmd_server_list,
+	&cmd_server_show,
+	&cmd_server_add,
+	&cmd_server_set,
+	&cmd_server_remove,
+	&cmd_log,
+	&cmd_log_show,
+	&cmd_help,
+	&cmd_version,
+	&cmd_exit,
+};
+/* clang-format on */
+const size_t n_commands = sizeof commands / sizeof *commands;

@@ -1,0 +1,25 @@
+/* The commands, each in its own file; commands.c puts them in order. */
+#ifndef COMMANDS_H
+#define COMMANDS_H
+
+#include "cmd.h"
+
+extern const struct cmd cmd_exit;
+extern const struct cmd cmd_help;
+extern const struct cmd cmd_log;
+extern const struct cmd cmd_log_show;
+extern const struct cmd cmd_model_add;
+extern const struct cmd cmd_model_list;
+extern const struct cmd cmd_model_ping;
+extern const struct cmd cmd_model_remove;
+extern const struct cmd cmd_model_set;
+extern const struct cmd cmd_model_show;
+extern const struct cmd cmd_run;
+extern const struct cmd cmd_server_add;
+extern const struct cmd cmd_server_list;
+extern const struct cmd cmd_server_remove;
+extern const struct cmd cmd_server_set;
+extern const struct cmd cmd_server_show;
+extern const struct cmd cmd_version;
+
+#endif

@@ -1,0 +1,202 @@
+/* The pages that are generated from the tables: docs/commands.md, .env.example, and all as JSON. */
+#include "help.h"
+#include "session.h"
+
+#include <ctype.h>
+#include <mer/json.h>
+#include <string.h>
+
+/* --- docs/commands.md --------------------------------------------------------------------------------- */
+
+/* Text in a cell of a table, where a bar would end it. */
+static void add_cell(struct mer_buf *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text == '|')
+			mer_buf_byte(out, '\\');
+		mer_buf_byte(out, *text);
+	}
+}
+
+static void docs_settings(struct mer_buf *out)
+{
+	mer_buf_text(out, "| option | setting | meaning |\n|---|---|---|\n");
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		const struct cmd_arg *arg = &setting_rows[i];
+		if (arg->hidden)
+			continue;
+		mer_buf_text(out, "| ");
+		if (arg->option) {
+			mer_buf_byte(out, '`');
+			help_arg(out, arg);
+			mer_buf_byte(out, '`');
+		}
+		if (arg->option && arg->letter != 0 && arg->name != NULL)
+			mer_buf_printf(out, " `-%c`", arg->letter);
+		mer_buf_text(out, " | ");
+		if (arg->env != NULL)
+			mer_buf_printf(out, "`%s`", arg->env);
+		mer_buf_text(out, " | ");
+		add_cell(out, arg->help);
+		if (arg->fallback != NULL)
+			mer_buf_printf(out, " (default `%s`)", arg->fallback);
+		mer_buf_text(out, " |\n");
+	}
+}
+
+static void docs_arg(struct mer_buf *out, const struct cmd_arg *arg)
+{
+	struct mer_buf name;
+	mer_buf_init(&name, 256);
+	help_arg(&name, arg);
+	mer_buf_text(out, "| `");
+	add_cell(out, name.ptr);
+	mer_buf_printf(out, "`%s | ", arg->repeat || arg->type == ARG_ARGV ? " ..." : "");
+	mer_buf_release(&name);
+	add_cell(out, arg->help);
+	mer_buf_text(out, " | ");
+	if (arg->fallback != NULL)
+		mer_buf_printf(out, "`%s`", arg->fallback);
+	else
+		mer_buf_text(out, arg->required ? "required" : "");
+	mer_buf_text(out, " |\n");
+}
+
+static void docs_command(struct mer_buf *out, const struct cmd *cmd)
+{
+	static const char *const formats[] = {
+		[CMD_FORMATS_NONE] = NULL,
+		[CMD_FORMATS_JSON] = "`--json` `--jsonl`",
+		[CMD_FORMATS_ALL] = "`--json` `--jsonl` `--csv` `--plain`",
+	};
+	mer_buf_printf(out, "\n### %s\n\n", cmd->name);
+	mer_buf_text(out, "```\n");
+	help_usage(out, cmd, 100, 0);
+	mer_buf_printf(out, "\n```\n\n%c%s.", toupper((unsigned char)cmd->summary[0]),
+	               cmd->summary + 1);
+	if ((cmd->needs & CMD_NEEDS_CHANGES) != 0)
+		mer_buf_text(out, " Only with `--allow-changes`.");
+	mer_buf_byte(out, '\n');
+	if (cmd->notes != NULL)
+		mer_buf_printf(out, "\n%s", cmd->notes);
+	if (cmd->n_args > 0)
+		mer_buf_text(out, "\n| argument | meaning | default |\n|---|---|---|\n");
+	for (size_t i = 0; i < cmd->n_args; i++) {
+		if (!cmd->args[i].hidden)
+			docs_arg(out, &cmd->args[i]);
+	}
+	if (formats[cmd->formats] != NULL)
+		mer_buf_printf(out, "\nFormats: %s.\n", formats[cmd->formats]);
+	if (cmd->older == NULL)
+		return;
+	mer_buf_text(out, "\nOther names:");
+	for (const char *const *older = cmd->older; *older != NULL; older++)
+		mer_buf_printf(out, " `%s`", *older);
+	mer_buf_text(out, ".\n");
+}
+
+void docs_commands(struct mer_buf *out)
+{
+	mer_buf_text(
+		out,
+		"# The commands of mer\n\n"
+		"Written by `mer --print docs` from the tables that the program itself reads; to change it,\n"
+		"change them.\n\n"
+		"`mer` on a terminal opens the prompt. `mer [OPTIONS] COMMAND ARGS...` does one command;\n"
+		"`mer -c LINE`, `mer -f FILE` and a stdin that is no terminal hold commands as lines, split as\n"
+		"a shell splits words. OPTIONS stand before the command, a command's own before or behind its\n"
+		"arguments until `--`. The first command that fails ends it, unless `--keep-going`.\n\n"
+		"## Options and settings\n\n"
+		"The command line beats the environment, the environment beats the file of `--env-file`.\n\n");
+	docs_settings(out);
+	mer_buf_text(out, "\n## Commands\n");
+	for (size_t i = 0; i < n_commands; i++)
+		docs_command(out, commands[i]);
+	mer_buf_text(out, "\n## Exit codes\n\n| code | means |\n|---|---|\n");
+	for (size_t i = 0; i < n_exit_rows; i++)
+		mer_buf_printf(out, "| %d | %s |\n", exit_rows[i].code, exit_rows[i].means);
+}
+
+/* --- .env.example --------------------------------------------------------------------------------------- */
+
+void docs_env(struct mer_buf *out)
+{
+	mer_buf_text(out, "# Settings of mer, for the environment or for a file: mer --env-file FILE.\n"
+	                  "# The command line beats the environment, the environment beats the file.\n"
+	                  "# Written by: mer --print env\n");
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		const struct cmd_arg *arg = &setting_rows[i];
+		if (arg->env == NULL || i == SET_ENV_FILE)
+			continue;
+		mer_buf_printf(out, "\n# %s", arg->help);
+		if (arg->option)
+			mer_buf_printf(out, " (--%s)", arg->name);
+		mer_buf_printf(out, "\n#%s=%s\n", arg->env, arg->fallback != NULL ? arg->fallback : "");
+	}
+}
+
+/* --- all of it as JSON ---------------------------------------------------------------------------------- */
+
+static void add_text(struct mer_buf *out, const char *before, const char *text)
+{
+	mer_buf_text(out, before);
+	if (text != NULL)
+		mer_json_quote(out, text, strlen(text));
+	else
+		mer_buf_text(out, "null");
+}
+
+static void add_bool(struct mer_buf *out, const char *before, bool yes)
+{
+	mer_buf_printf(out, "%s%s", before, yes ? "true" : "false");
+}
+
+static void contract_args(struct mer_buf *out, const struct cmd_arg *args, size_t n)
+{
+	bool first = true;
+	mer_buf_byte(out, '[');
+	for (size_t i = 0; i < n; i++) {
+		if (args[i].hidden)
+			continue;
+		char letter[2] = { args[i].letter, '\0' };
+		const char *name = args[i].name != NULL || !args[i].option ? args[i].name : letter;
+		add_text(out, first ? "\n  {\"name\":" : ",\n  {\"name\":", name);
+		add_text(out, ",\"setting\":", args[i].env);
+		add_bool(out, ",\"option\":", args[i].option);
+		add_text(out, ",\"value\":", args[i].option ? cmd_value_name(&args[i]) : NULL);
+		add_bool(out, ",\"required\":", args[i].required);
+		add_bool(out, ",\"repeat\":", args[i].repeat || args[i].type == ARG_ARGV);
+		add_text(out, ",\"default\":", args[i].fallback);
+		add_text(out, ",\"help\":", args[i].help);
+		mer_buf_byte(out, '}');
+		first = false;
+	}
+	mer_buf_byte(out, ']');
+}
+
+void docs_contract(struct mer_buf *out)
+{
+	add_text(out, "{\"version\":", MER_VERSION);
+	mer_buf_text(out, ",\n\"settings\":");
+	contract_args(out, setting_rows, SET_COUNT);
+	mer_buf_text(out, ",\n\"commands\":[");
+	for (size_t i = 0; i < n_commands; i++) {
+		const struct cmd *cmd = commands[i];
+		add_text(out, i == 0 ? "\n {\"name\":" : ",\n {\"name\":", cmd->name);
+		add_text(out, ",\"summary\":", cmd->summary);
+		add_bool(out, ",\"changes\":", (cmd->needs & CMD_NEEDS_CHANGES) != 0);
+		mer_buf_text(out, ",\"names\":[");
+		for (size_t older = 0; cmd->older != NULL && cmd->older[older] != NULL; older++)
+			add_text(out, older == 0 ? "" : ",", cmd->older[older]);
+		mer_buf_text(out, "],\"args\":");
+		contract_args(out, cmd->args, cmd->n_args);
+		mer_buf_byte(out, '}');
+	}
+	mer_buf_text(out, "],\n\"exit_codes\":[");
+	for (size_t i = 0; i < n_exit_rows; i++) {
+		mer_buf_printf(out, "%s{\"code\":%d", i == 0 ? "\n  " : ",\n  ", exit_rows[i].code);
+		add_text(out, ",\"means\":", exit_rows[i].means);
+		mer_buf_byte(out, '}');
+	}
+	mer_buf_text(out, "]}\n");
+}

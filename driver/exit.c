@@ -1,0 +1,59 @@
+/* The exit codes, in one table each: what a status becomes, and what they mean to users. */
+#include "session.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <unistd.h>
+
+static const int codes[] = {
+	[MER_OK] = 0,        [MER_EINPUT] = 2,       [MER_ENOTFOUND] = 3, [MER_ECONFLICT] = 4,
+	[MER_EDATABASE] = 5, [MER_EUNREACHABLE] = 6, [MER_EMODEL] = 1,    [MER_ETIMEOUT] = 7,
+	[MER_EBUSY] = 8,     [MER_ECANCELED] = 130,  [MER_ELIMIT] = 2,    [MER_EIO] = 70,
+	[MER_ECORRUPT] = 70, [MER_ENOMEM] = 70,
+};
+static_assert(sizeof codes / sizeof *codes == MER_STATUS_COUNT, "a code for each status");
+
+const struct exit_row exit_rows[] = {
+	{ 0, "done" },
+	{ 1, "the model ran and failed: exit status, signal, error answer, output over its limit" },
+	{ 2, "usage or bad input" },
+	{ 3, "no such model, server, weights, run" },
+	{ 4, "conflict, or changes not allowed" },
+	{ 5, "database unreachable, not migrated, newer than this mer, corrupt, read-only or full" },
+	{ 6, "server unreachable, or the model would not start (program missing, died before it was "
+	     "ready)" },
+	{ 7, "deadline passed" },
+	{ 8, "busy: a limit was reached and the queue is full" },
+	{ 70, "a defect in mer; also when it runs out of memory or an I/O error has no better code" },
+	{ 141, "stdout's reader left; the run is recorded first" },
+	{ 129, "interrupted by SIGHUP: the run is cancelled and recorded first" },
+	{ 130, "interrupted by SIGINT: the same" },
+	{ 143, "interrupted by SIGTERM: the same" },
+};
+const size_t n_exit_rows = sizeof exit_rows / sizeof *exit_rows;
+
+int exit_code(enum mer_status status)
+{
+	return codes[status];
+}
+
+const int exit_signals[SESSION_SIGNALS] = { SIGINT, SIGTERM, SIGHUP };
+
+static void on_signal(int signo)
+{
+	_exit(EXIT_SIGNAL + signo);
+}
+
+void exit_on_signals(bool minds[SESSION_SIGNALS])
+{
+	struct sigaction action = { .sa_handler = on_signal }, before;
+	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
+		minds[i] = sigaction(exit_signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN;
+		if (minds[i])
+			(void)sigaction(exit_signals[i], &action, NULL);
+	}
+	action.sa_handler = SIG_IGN;
+	(void)sigaction(SIGPIPE, &action, NULL);
+	action.sa_handler = SIG_DFL; /* ignored, it would keep children from being waited for */
+	(void)sigaction(SIGCHLD, &action, NULL);
+}

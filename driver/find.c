@@ -1,0 +1,110 @@
+/* Looking up models and servers by name. */
+#include "find.h"
+
+#include "cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct found {
+	bool yes;
+	struct mer_uid *uid;
+	char *kind;
+};
+
+static enum mer_status on_model(void *ctx, const void *row, struct mer_error *err)
+{
+	struct found *found = ctx;
+	const struct mer_model_row *model = row;
+	(void)err;
+	found->yes = true;
+	(void)snprintf(found->uid->text, sizeof found->uid->text, "%s", model->uid);
+	return MER_OK;
+}
+
+static enum mer_status on_server(void *ctx, const void *row, struct mer_error *err)
+{
+	struct found *found = ctx;
+	const struct mer_server_row *server = row;
+	(void)err;
+	found->yes = true;
+	(void)snprintf(found->uid->text, sizeof found->uid->text, "%s", server->uid);
+	if (found->kind != NULL)
+		(void)snprintf(found->kind, 16, "%s", server->kind);
+	return MER_OK;
+}
+
+/* The name that is nearest to one that is not there. */
+struct nearest {
+	const char *typed;
+	char name[129];
+	size_t distance;
+};
+
+static void consider(struct nearest *nearest, const char *name)
+{
+	const char *best = nearest->name[0] != '\0' ? nearest->name : NULL;
+	cmd_nearer(nearest->typed, name, &best, &nearest->distance);
+	if (best == name)
+		(void)snprintf(nearest->name, sizeof nearest->name, "%s", name);
+}
+
+static enum mer_status on_other_model(void *ctx, const void *row, struct mer_error *err)
+{
+	const struct mer_model_row *model = row;
+	(void)err;
+	consider(ctx, model->name);
+	return MER_OK;
+}
+
+static enum mer_status on_other_server(void *ctx, const void *row, struct mer_error *err)
+{
+	const struct mer_server_row *server = row;
+	(void)err;
+	consider(ctx, server->name);
+	return MER_OK;
+}
+
+static enum mer_status fail_missing(struct mer_dal *dal, const char *noun, const char *name,
+                                    enum mer_query all, mer_row_fn *on_other, struct mer_error *err)
+{
+	struct nearest nearest = { .typed = name };
+	(void)mer_fail(err, MER_ENOTFOUND, "there is no %s '%s'", noun, name);
+	struct mer_error other;
+	if (mer_dal_query(dal, all, NULL, 0, on_other, &nearest, &other) == MER_OK &&
+	    nearest.name[0] != '\0')
+		mer_hint(err, "did you mean '%s'?", nearest.name);
+	else
+		mer_hint(err, "'%s list' shows those that there are", noun);
+	return MER_ENOTFOUND;
+}
+
+enum mer_status find_model(struct mer_dal *dal, const char *name, struct mer_uid *uid,
+                           struct mer_error *err)
+{
+	struct found found = { .uid = uid };
+	enum mer_status st =
+		mer_dal_query(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(name)), on_model, &found, err);
+	if (st != MER_OK || found.yes)
+		return st;
+	return fail_missing(dal, "model", name, MER_Q_MODELS, on_other_model, err);
+}
+
+enum mer_status find_server(struct mer_dal *dal, const char *name, struct mer_uid *uid, char *kind,
+                            struct mer_error *err)
+{
+	struct found found = { .uid = uid, .kind = kind };
+	enum mer_status st =
+		mer_dal_query(dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(name)), on_server, &found, err);
+	if (st != MER_OK || found.yes)
+		return st;
+	return fail_missing(dal, "server", name, MER_Q_SERVERS, on_other_server, err);
+}
+
+enum mer_status find_end(struct mer_dal *dal, enum mer_status st, struct mer_error *err)
+{
+	if (st == MER_OK)
+		return mer_dal_end(dal, true, err);
+	(void)!mer_dal_end(dal, false, NULL);
+	return st;
+}

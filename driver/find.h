@@ -1,0 +1,21 @@
+/* Looking up what commands name. */
+#ifndef FIND_H
+#define FIND_H
+
+#include <mer/dal.h>
+#include <mer/uid.h>
+#include <stdbool.h>
+
+/** The uid of a model. @return MER_ENOTFOUND with a hint at one of a near name */
+MER_MUST enum mer_status find_model(struct mer_dal *dal, const char *name, struct mer_uid *uid,
+                                    struct mer_error *err);
+
+/** The same of a server; kind has room for 16 bytes, NULL allowed. */
+MER_MUST enum mer_status find_server(struct mer_dal *dal, const char *name, struct mer_uid *uid,
+                                     char *kind, struct mer_error *err);
+
+/** Ends the transaction that began before st was known: commits after MER_OK, else rolls back and
+ * gives st. */
+MER_MUST enum mer_status find_end(struct mer_dal *dal, enum mer_status st, struct mer_error *err);
+
+#endif

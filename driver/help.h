@@ -1,0 +1,31 @@
+/* What `help` and `--help` print, and the pages that are generated from the same tables. */
+#ifndef HELP_H
+#define HELP_H
+
+#include "cmd.h"
+
+struct mer_buf;
+
+/** All commands and the program's options. */
+void help_all(struct session *s);
+
+/** The commands that begin with a noun, as "model". Whether it is one, and not a command itself. */
+bool help_noun(struct session *s, const char *noun, bool changes);
+
+/** One command. */
+MER_MUST enum mer_status help_command(struct session *s, const struct cmd *cmd,
+                                      struct mer_error *err);
+
+/** "model list", or "run MODEL [INPUT...] [--timeout D]"; broken before width columns and indented
+ * where it is not 0. */
+void help_usage(struct mer_buf *out, const struct cmd *cmd, size_t width, size_t indent);
+
+/** An option as it is written: "--timeout D"; a positional argument: "MODEL". */
+void help_arg(struct mer_buf *out, const struct cmd_arg *arg);
+
+/* docs.c: docs/commands.md, .env.example, and the tables as JSON. */
+void docs_commands(struct mer_buf *out);
+void docs_env(struct mer_buf *out);
+void docs_contract(struct mer_buf *out);
+
+#endif

@@ -1,0 +1,102 @@
+/* mer: reads its settings, then does one command, those of a file or of stdin, or what is typed. */
+#include "batch.h"
+#include "help.h"
+#include "repl.h"
+#include "session.h"
+
+#include <fcntl.h>
+#include <mer/log.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Descriptors 0 to 2 are taken, so that no file that is opened becomes stdout. What was closed stays
+ * unusable: stdin cannot be read, stdout cannot be written. */
+static void keep_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+			_exit(exit_code(MER_EIO));
+	}
+}
+
+static void on_log(enum mer_log_level level, const char *area, const char *line)
+{
+	static const char *const names[] = { "", "error", "warn", "info", "debug" };
+	char text[2560];
+	int n = snprintf(text, sizeof text, "%s %s: %s\n", names[level], area, line);
+	size_t len = n > 0 && (size_t)n < sizeof text ? (size_t)n : strlen(text);
+	(void)!write(STDERR_FILENO, text, len);
+}
+
+static void print_page(struct session *s)
+{
+	struct mer_buf *out = &s->out.sink.buf;
+	switch ((enum settings_print)setting(&s->settings, SET_PRINT)->number) {
+	case PRINT_DOCS: docs_commands(out); break;
+	case PRINT_ENV: docs_env(out); break;
+	case PRINT_CONTRACT: docs_contract(out); break;
+	}
+	sink_added(&s->out.sink);
+}
+
+/* What is done without any command. Whether it was. */
+static bool did_without(struct session *s)
+{
+	if (setting_on(&s->settings, SET_HELP))
+		help_all(s);
+	else if (setting_on(&s->settings, SET_VERSION))
+		out_text(s, "mer " MER_VERSION "\n");
+	else if (setting(&s->settings, SET_PRINT)->given)
+		print_page(s);
+	else
+		return false;
+	struct mer_error err;
+	enum mer_status st = session_flush(s, &err);
+	if (st != MER_OK)
+		session_failed(s, (struct place){ 0 }, st, &err);
+	return true;
+}
+
+static enum mer_status do_all(struct session *s, const char *const words[], size_t n,
+                              struct mer_error *err)
+{
+	bool options =
+		setting(&s->settings, SET_COMMAND)->given || setting(&s->settings, SET_FILE)->given;
+	if (options && n > 0) {
+		(void)mer_fail(err, MER_EINPUT, "a command beside -c or -f: '%s'", words[0]);
+		mer_hint(err, "give one or the other");
+		return MER_EINPUT;
+	}
+	if (options)
+		batch_options(s);
+	else if (n > 0)
+		(void)session_do(s, words, n, (struct place){ 0 });
+	else if (isatty(STDIN_FILENO) && (isatty(STDOUT_FILENO) || isatty(STDERR_FILENO)))
+		return repl_run(s, err);
+	else
+		batch_stdin(s);
+	return MER_OK;
+}
+
+int main(int argc, char *argv[])
+{
+	keep_standard_fds();
+	static struct session s;
+	session_init(&s, (const char *const *)environ);
+	const char *const *words = (const char *const *)argv + (argc > 0);
+	size_t n = argc > 0 ? (size_t)argc - 1 : 0;
+	struct mer_error err;
+	enum mer_status st = settings_load(&s.settings, words, n, &err);
+	if (st == MER_OK && !did_without(&s)) {
+		st = mer_log_open(setting(&s.settings, SET_LOG)->text, on_log, &err);
+		s.out.format = s.settings.format;
+		if (st == MER_OK)
+			st = do_all(&s, words + s.settings.call.used, n - s.settings.call.used, &err);
+	} else if (st != MER_OK) {
+		s.out.format = settings_guess_json(words, n) ? MER_FORMAT_JSON : MER_FORMAT_PLAIN;
+	}
+	if (st != MER_OK)
+		session_failed(&s, (struct place){ 0 }, st, &err);
+	session_close(&s);
+	return s.code;
+}

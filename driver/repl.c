@@ -1,0 +1,257 @@
+/* The prompt: reads lines by the prompt's module and does the commands in them. */
+#include "repl.h"
+
+#include "batch.h"
+#include "history.h"
+#include "prompt.h"
+
+#include <dlfcn.h>
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <signal.h>
+#include <string.h>
+
+enum { N_SIGNALS = 2 };
+
+struct repl {
+	struct session *s;
+	const struct prompt_ops *ops;
+	void *module;
+	FILE *out;     /* where the prompt is drawn */
+	char *history; /* path; NULL: none */
+	struct watch input;
+	uv_signal_t signals[N_SIGNALS]; /* SIGWINCH, SIGCONT */
+	int open_signals;
+	bool came, cleared; /* a line, or the end of input; Ctrl-C */
+	char *line;         /* NULL: the end of input */
+};
+
+/* --- what the terminal says ---------------------------------------------------------------------------- */
+
+static void on_line(void *ctx, char *line)
+{
+	struct repl *repl = ctx;
+	repl->came = true;
+	repl->line = line;
+}
+
+static void on_readable(void *ctx)
+{
+	struct repl *repl = ctx;
+	repl->ops->read();
+}
+
+static void on_interrupt(void *ctx, bool kill)
+{
+	struct repl *repl = ctx;
+	(void)kill;
+	repl->cleared = true;
+	repl->ops->clear();
+}
+
+static void on_resize(uv_signal_t *handle, int signo)
+{
+	const struct repl *repl = handle->data;
+	if (signo == SIGWINCH)
+		repl->ops->resize();
+	else
+		repl->ops->resume();
+}
+
+/* Reads a line while the loop does its work: workers that leave, signals that come. */
+static enum mer_status fill(struct session *s, struct source *source, bool open,
+                            struct mer_error *err)
+{
+	struct repl *repl = source->ctx;
+	repl->came = repl->cleared = false;
+	repl->ops->start(open ? "...> " : "mer> ");
+	session_cancels(s, on_interrupt, repl);
+	watch_start(&repl->input);
+	while (!repl->came && !repl->cleared)
+		(void)uv_run(&s->loop, UV_RUN_ONCE);
+	watch_stop(&repl->input);
+	session_cancels(s, NULL, NULL);
+	if (repl->cleared)
+		return mer_fail(err, MER_ECANCELED, "interrupted");
+	if (repl->line == NULL) {
+		source->eof = true;
+		(void)fputs("\n", repl->out);
+		(void)fflush(repl->out);
+		return MER_OK;
+	}
+	mer_buf_text(&source->bytes, repl->line);
+	mer_buf_byte(&source->bytes, '\n');
+	free(repl->line);
+	repl->line = NULL;
+	return mer_buf_check(&source->bytes, err);
+}
+
+/* --- opening and closing ------------------------------------------------------------------------------- */
+
+static enum mer_status load(struct repl *repl, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *folder = NULL;
+	enum mer_status st = mer_place(MER_PLACE_MODULES, &folder, err);
+	if (st != MER_OK)
+		return st;
+	MER_AUTO(mer_text_done) char *path = mer_text_new("%s/%s", folder, PROMPT_MODULE);
+	if (path == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	repl->module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	repl->ops = repl->module != NULL ? dlsym(repl->module, PROMPT_SYMBOL) : NULL;
+	if (repl->ops == NULL)
+		(void)mer_fail(err, MER_EIO, "cannot load the prompt: %s", dlerror());
+	else if (strcmp(repl->ops->version, MER_VERSION) != 0)
+		(void)mer_fail(err, MER_EIO, "cannot load the prompt: '%s' is of version %s", path,
+		               repl->ops->version);
+	else
+		return MER_OK;
+	repl->ops = NULL;
+	mer_hint(err, "commands work without it: mer COMMAND, or mer -f FILE");
+	return MER_EIO;
+}
+
+static enum mer_status watch_terminal(struct repl *repl, struct mer_error *err)
+{
+	static const int numbers[N_SIGNALS] = { SIGWINCH, SIGCONT };
+	uv_loop_t *loop;
+	enum mer_status st = session_loop(repl->s, &loop, err);
+	if (st == MER_OK)
+		st = watch_open(&repl->input, loop, STDIN_FILENO, WATCH_READ, on_readable, repl, err);
+	for (size_t i = 0; i < N_SIGNALS && st == MER_OK; i++) {
+		(void)uv_signal_init(loop, &repl->signals[i]);
+		repl->signals[i].data = repl;
+		repl->open_signals++;
+		uv_unref((uv_handle_t *)&repl->signals[i]);
+		if (uv_signal_start(&repl->signals[i], on_resize, numbers[i]) != 0)
+			st = mer_fail(err, MER_EIO, "cannot watch for signals");
+	}
+	return st;
+}
+
+static void on_signal_closed(uv_handle_t *handle)
+{
+	struct repl *repl = handle->data;
+	repl->open_signals--;
+}
+
+static void close_repl(struct repl *repl)
+{
+	if (repl->ops != NULL)
+		repl->ops->close();
+	if (repl->input.open)
+		session_close_watch(repl->s, &repl->input);
+	for (int i = repl->open_signals; i-- > 0;)
+		uv_close((uv_handle_t *)&repl->signals[i], on_signal_closed);
+	while (repl->open_signals > 0)
+		(void)uv_run(&repl->s->loop, UV_RUN_ONCE);
+	if (repl->history != NULL)
+		history_trim(repl->history);
+	free(repl->history);
+	/* The module stays: readline keeps nothing that would have to go before the program does. */
+}
+
+static void on_history(void *ctx, const char *line)
+{
+	const struct repl *repl = ctx;
+	repl->ops->remember(line);
+}
+
+/* The history is a comfort, so without a place for it there is none. */
+static void open_history(struct repl *repl)
+{
+	MER_AUTO(mer_text_done) char *state = NULL;
+	if (mer_place(MER_PLACE_STATE, &state, NULL) != MER_OK ||
+	    mer_make_folders(state, NULL) != MER_OK)
+		return;
+	repl->history = mer_text_new("%s/history", state);
+	if (repl->history != NULL)
+		history_load(repl->history, on_history, repl);
+}
+
+static enum mer_status say_hello(const struct repl *repl, struct mer_error *err)
+{
+	const char *url;
+	enum mer_status st = settings_database(&repl->s->settings, &url, err);
+	if (st != MER_OK || setting_on(&repl->s->settings, SET_QUIET))
+		return st;
+	MER_AUTO(mer_text_done) char *shown = settings_url_shown(url);
+	(void)fprintf(repl->out, "mer %s, %s; 'help' lists the commands\n", MER_VERSION,
+	              shown != NULL ? shown : "");
+	(void)fflush(repl->out);
+	return MER_OK;
+}
+
+static enum mer_status open_repl(struct repl *repl, struct mer_error *err)
+{
+	enum mer_status st = load(repl, err);
+	if (st == MER_OK)
+		st = watch_terminal(repl, err);
+	if (st == MER_OK)
+		st = say_hello(repl, err);
+	if (st != MER_OK)
+		return st;
+	repl->ops->open(repl->out, on_line, repl);
+	open_history(repl);
+	return MER_OK;
+}
+
+/* --- commands ----------------------------------------------------------------------------------------------- */
+
+static void remember(const struct repl *repl, const char *command)
+{
+	if (command[0] == ' ')
+		return;
+	repl->ops->remember(command);
+	if (repl->history != NULL)
+		history_append(repl->history, command);
+}
+
+/* Does the next command; whether to go on. */
+static bool do_next(struct repl *repl, struct source *source)
+{
+	struct session *s = repl->s;
+	struct mer_error err;
+	struct place at;
+	MER_AUTO(mer_words_done) char **words = NULL;
+	size_t n;
+	enum mer_status st = source_next(s, source, &words, &n, &at, &err);
+	if (st == MER_ECANCELED) { /* pasted lines behind it go too */
+		mer_buf_clear(&source->bytes);
+		source->at = 0;
+		return s->signal == 0;
+	}
+	if (st == MER_OK && words == NULL)
+		return false;
+	if (source->command.len > 0)
+		remember(repl, source->command.ptr);
+	s->out.format = s->settings.format;
+	if (st != MER_OK)
+		session_failed(s, (struct place){ 0 }, st, &err);
+	else
+		(void)session_do(s, (const char *const *)words, n, (struct place){ 0 });
+	return !s->leave && (st == MER_OK || st == MER_EINPUT);
+}
+
+enum mer_status repl_run(struct session *s, struct mer_error *err)
+{
+	struct repl repl = {
+		.s = s,
+		.out = isatty(STDOUT_FILENO) ? stdout : stderr,
+		.input = { .closed = true },
+	};
+	s->prompt = true;
+	enum mer_status st = open_repl(&repl, err);
+	struct source source;
+	source_init(&source, NULL, fill);
+	source.ctx = &repl;
+	while (st == MER_OK && do_next(&repl, &source))
+		;
+	source_release(&source);
+	close_repl(&repl);
+	if (st != MER_OK)
+		s->prompt = false; /* nobody could type */
+	if (s->signal != 0)
+		s->code = EXIT_SIGNAL + s->signal;
+	return st;
+}

@@ -1,0 +1,68 @@
+/* What the ways to run a model share: one input, many lines. */
+#ifndef RUN_H
+#define RUN_H
+
+#include "caret.h"
+#include "session.h"
+#include "spool.h"
+
+#include <mer/clean.h>
+
+/* What the user asked for. */
+struct run_choice {
+	const char *model, *server, *deployment; /* NULL: any */
+	int64_t timeout_ms;                      /* 0: the deployment's */
+	bool no_record, raw, keep_going;
+};
+
+enum { RUN_INPUT_BYTES = 1 << 30 }; /* the most that one input may be */
+
+/* A result that outlives its callback. One block of memory. */
+struct run_kept {
+	struct mer_run_result result;
+	bool no_record;
+};
+MER_MUST struct run_kept *run_keep(const struct mer_run_result *result, bool no_record);
+
+/** Whether the run came to be: it has a row, or would have one. */
+bool run_came_to_be(const struct run_kept *kept);
+
+/** The error of a result as a command's: an output over its limit is the model's failure. */
+enum mer_status run_status(const struct mer_run_result *result, struct mer_error *err);
+
+/**
+ * Writes a run as a JSON object and a newline, its output last. Not from a callback: waits for
+ * stdout's reader.
+ * @param line  from 1; 0: it is not one of many
+ */
+MER_MUST enum mer_status run_object(struct session *s, const struct run_kept *kept,
+                                    struct spool *output, int64_t line, struct mer_error *err);
+
+/** Writes what was kept to stdout as it is, or by caret (NULL: none) as a terminal may show it. */
+MER_MUST enum mer_status run_copy(struct session *s, struct spool *output, struct caret *caret,
+                                  struct mer_error *err);
+
+/** Whether runs are to be objects: --json, --jsonl. */
+static inline bool run_as_json(const struct session *s)
+{
+	return s->out.format == MER_FORMAT_JSON || s->out.format == MER_FORMAT_JSONL;
+}
+
+/* What a model says beside its answers, line by line to the log. */
+struct run_log {
+	char line[512];
+	size_t len;
+};
+void run_log_add(struct run_log *log, const char *model, const char *bytes, size_t n);
+void run_log_end(struct run_log *log, const char *model);
+
+/* --- the two ways; input NULL: stdin ------------------------------------------------------------------- */
+
+MER_MUST enum mer_status run_one(struct session *s, const struct run_choice *choice,
+                                 const char *input, size_t len, struct mer_error *err);
+
+/** @param fd  of the input; name for messages */
+MER_MUST enum mer_status run_lines(struct session *s, const struct run_choice *choice, int fd,
+                                   const char *name, struct mer_error *err);
+
+#endif

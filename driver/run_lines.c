@@ -1,0 +1,488 @@
+/*
+ * Many runs: each line of the input is one, and their answers are printed in the order of the lines.
+ * Runs are submitted ahead, up to a number and a size, so that memory stays flat however long the
+ * input is. Callbacks only note what happened; reading, submitting and printing are done between
+ * turns of the loop, where it is fine to wait for stdout's reader.
+ */
+#include "run.h"
+
+#include <errno.h>
+#include <mer/log.h>
+#include <poll.h>
+#include <string.h>
+
+enum {
+	AHEAD = 1024,
+	AHEAD_BYTES = 4 << 20, /* of input; one line may be longer */
+	CHUNK = 65536,
+	LITTLE = 4096,          /* what a run's buffers may keep of memory for the next */
+	KEPT_IN_MEMORY = 65536, /* a run's output, while another one's is printed */
+};
+
+struct line {
+	struct lines *lines;
+	int64_t number; /* from 1 */
+	struct mer_buf input;
+	struct mer_run *run; /* NULL once it has ended */
+	bool started, done, paused;
+	struct spool output; /* what is not printed yet */
+	bool any;            /* something was printed, its last byte being: */
+	char last;
+	struct caret caret;
+	struct run_log log;
+	struct run_kept *result; /* of one that failed, or is to be an object */
+	enum mer_status status;
+};
+
+struct lines {
+	struct session *s;
+	const struct run_choice *choice;
+	struct mer_sched *sched;
+	bool as_json, tidy;
+	bool whole; /* nothing of a run is printed before it has ended well */
+
+	int fd;
+	const char *name;
+	struct watch watch;
+	bool readable, eof;
+	struct mer_buf bytes; /* read, from at on not submitted; searched: of those without a newline */
+	size_t at, searched;
+
+	struct line *ring; /* AHEAD of them; those in flight from first on */
+	size_t first, count, bytes_ahead;
+	int64_t submitted, objects;
+	bool stop;              /* nothing more is submitted */
+	enum mer_status status; /* the first failure */
+	struct mer_error err;
+};
+
+static struct line *head(struct lines *lines)
+{
+	return lines->count > 0 ? &lines->ring[lines->first] : NULL;
+}
+
+static void fail(struct lines *lines, enum mer_status st, const struct mer_error *err)
+{
+	if (lines->status != MER_OK)
+		return;
+	lines->status = st;
+	lines->err = *err;
+}
+
+/* --- what happens to a run ---------------------------------------------------------------------------------- */
+
+static void on_started(void *ctx, const struct mer_run *run)
+{
+	struct line *line = ctx;
+	(void)run;
+	line->started = true;
+}
+
+static void print(struct line *line, const char *bytes, size_t n)
+{
+	struct sink *sink = &line->lines->s->out.sink;
+	line->any = true;
+	line->last = bytes[n - 1];
+	if (line->lines->tidy) {
+		caret_add(&line->caret, bytes, n, &sink->buf);
+		sink_added(sink);
+	} else {
+		sink_add(sink, bytes, n);
+	}
+}
+
+static void on_output(void *ctx, const char *bytes, size_t n)
+{
+	struct line *line = ctx;
+	struct lines *lines = line->lines;
+	if (line != head(lines) || lines->whole || line->output.bytes > 0) {
+		spool_add(&line->output, bytes, n);
+		return;
+	}
+	if (n == 0 || lines->stop)
+		return;
+	print(line, bytes, n);
+	if (sink_full(&lines->s->out.sink)) {
+		line->paused = true;
+		mer_run_pause(line->run, true);
+	}
+}
+
+static void on_drain(void *ctx)
+{
+	struct lines *lines = ctx;
+	struct line *line = head(lines);
+	if (line == NULL || !line->paused || line->run == NULL)
+		return;
+	line->paused = false;
+	mer_run_pause(line->run, false);
+}
+
+static void on_log(void *ctx, const char *bytes, size_t n)
+{
+	struct line *line = ctx;
+	run_log_add(&line->log, line->lines->choice->model, bytes, n);
+}
+
+static void on_done(void *ctx, const struct mer_run_result *result)
+{
+	struct line *line = ctx;
+	struct lines *lines = line->lines;
+	run_log_end(&line->log, lines->choice->model);
+	line->run = NULL;
+	line->done = true;
+	line->status = result->error.status;
+	lines->bytes_ahead -= line->input.len;
+	if (line->status != MER_OK || lines->as_json)
+		line->result = run_keep(result, lines->choice->no_record);
+}
+
+static const struct mer_run_events events = { on_started, on_output, on_log, on_done };
+
+/* Nothing more is submitted; what is in flight is cancelled, or only what has not begun. */
+static void stop(struct lines *lines, bool all, bool kill)
+{
+	lines->stop = true;
+	for (size_t i = 0; i < lines->count; i++) {
+		struct line *line = &lines->ring[(lines->first + i) % AHEAD];
+		if (line->run == NULL || (line->started && !all))
+			continue;
+		if (line->paused)
+			mer_run_pause(line->run, false);
+		line->paused = false;
+		mer_run_cancel(line->run, kill);
+	}
+}
+
+static void on_cancel(void *ctx, bool kill)
+{
+	stop(ctx, true, kill);
+}
+
+/* --- input -------------------------------------------------------------------------------------------------- */
+
+static void on_readable(void *ctx)
+{
+	struct lines *lines = ctx;
+	watch_stop(&lines->watch);
+	lines->readable = true;
+}
+
+/* Reads once. Whether there may be something new to look at. */
+static bool read_more(struct lines *lines)
+{
+	if (lines->eof)
+		return false;
+	if (!lines->watch.always && !lines->readable) {
+		watch_start(&lines->watch);
+		return false;
+	}
+	lines->readable = false;
+	mer_buf_drop(&lines->bytes, lines->at);
+	lines->at = 0;
+	char *to = mer_buf_room(&lines->bytes, CHUNK);
+	struct mer_error err;
+	if (to == NULL) {
+		enum mer_status st = mer_buf_check(&lines->bytes, &err);
+		(void)mer_wrap(&err, st, "line %lld", (long long)lines->submitted + 1);
+		fail(lines, st == MER_ELIMIT ? MER_EINPUT : st, &err);
+		stop(lines, true, false);
+		return false;
+	}
+	ssize_t n = read(lines->fd, to, CHUNK);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n < 0) {
+		fail(lines,
+		     mer_fail(&err, MER_EINPUT, "cannot read '%s': %s", lines->name, strerror(errno)),
+		     &err);
+		stop(lines, true, false);
+		return false;
+	}
+	lines->eof = n == 0;
+	mer_buf_grow(&lines->bytes, (size_t)n);
+	return true;
+}
+
+/* The next line of what was read, without its newline. Whether there is one. */
+static bool next_line(struct lines *lines, struct mer_str *out)
+{
+	size_t len = lines->bytes.len - lines->at;
+	if (len == 0)
+		return false;
+	const char *from = lines->bytes.ptr + lines->at;
+	const char *end = memchr(from + lines->searched, '\n', len - lines->searched);
+	if (end == NULL && !lines->eof) {
+		lines->searched = len;
+		return false;
+	}
+	*out = (struct mer_str){ from, end != NULL ? (size_t)(end - from) : len };
+	lines->at += out->len + (end != NULL);
+	lines->searched = 0;
+	return true;
+}
+
+static enum mer_status submit(struct lines *lines, struct mer_str text, struct mer_error *err)
+{
+	struct line *line = &lines->ring[(lines->first + lines->count) % AHEAD];
+	line->lines = lines;
+	line->number = ++lines->submitted;
+	line->started = line->done = line->paused = line->any = false;
+	line->status = MER_OK;
+	line->caret = (struct caret){ 0 };
+	mer_buf_clear(&line->input);
+	mer_buf_add(&line->input, text.ptr, text.len);
+	enum mer_status st = mer_buf_check(&line->input, err);
+	if (st != MER_OK)
+		return st;
+	const struct run_choice *choice = lines->choice;
+	const struct mer_run_request request = {
+		.model = choice->model,
+		.deployment = choice->deployment,
+		.server = choice->server,
+		.input = line->input.len > 0 ? line->input.ptr : "",
+		.input_len = line->input.len,
+		.timeout_ms = choice->timeout_ms,
+		.no_record = choice->no_record,
+		.stream = true,
+	};
+	st = mer_sched_submit(lines->sched, &request, &events, line, &line->run, err);
+	if (st != MER_OK)
+		return st;
+	lines->count++;
+	lines->bytes_ahead += line->input.len;
+	return MER_OK;
+}
+
+/* Submits as much as may be ahead. */
+static void pump(struct lines *lines)
+{
+	while (!lines->stop && lines->count < AHEAD &&
+	       (lines->bytes_ahead < AHEAD_BYTES || lines->count == 0)) {
+		struct mer_str text;
+		struct mer_error err;
+		if (next_line(lines, &text)) {
+			enum mer_status st = submit(lines, text, &err);
+			if (st != MER_OK) {
+				fail(lines, st, &err);
+				stop(lines, true, false);
+			}
+		} else if (!read_more(lines)) {
+			return;
+		}
+	}
+}
+
+/* --- output ------------------------------------------------------------------------------------------------- */
+
+/* One newline after each answer, so that line n answers line n where answers are of one line. */
+static void end_answer(struct lines *lines, struct line *line)
+{
+	struct sink *sink = &lines->s->out.sink;
+	if (lines->tidy)
+		caret_end(&line->caret, &sink->buf);
+	if (!line->any || (!lines->tidy && line->last != '\n'))
+		mer_buf_byte(&sink->buf, '\n');
+	sink_added(sink);
+}
+
+static enum mer_status print_object(struct lines *lines, struct line *line, struct mer_error *err)
+{
+	struct session *s = lines->s;
+	if (s->out.format == MER_FORMAT_JSON)
+		mer_buf_text(&s->out.sink.buf, lines->objects == 0 ? "[" : ",");
+	lines->objects++;
+	s->out.told = true;
+	return run_object(s, line->result, &line->output, line->number, err);
+}
+
+/* What was kept of a run before it was the first in flight. */
+static enum mer_status print_kept(struct lines *lines, struct line *line, struct mer_error *err)
+{
+	if (line->output.bytes == 0)
+		return spool_check(&line->output, err);
+	size_t got;
+	enum mer_status st =
+		spool_read(&line->output, line->output.bytes - 1, &line->last, 1, &got, err);
+	if (st == MER_OK)
+		st = run_copy(lines->s, &line->output, lines->tidy ? &line->caret : NULL, err);
+	line->any = true;
+	spool_clear(&line->output);
+	return st;
+}
+
+static enum mer_status why_failed(const struct line *line, struct mer_error *err)
+{
+	if (line->result == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = run_status(&line->result->result, err);
+	if (!run_came_to_be(line->result))
+		return st; /* it is not the line's fault */
+	return mer_wrap(err, st, "line %lld", (long long)line->number);
+}
+
+/* A run that failed: the first one ends all, unless the user wants to go on and there is sense in it. */
+static void take_failure(struct lines *lines, const struct line *line)
+{
+	struct mer_error why;
+	enum mer_status st = why_failed(line, &why);
+	fail(lines, st, &why);
+	if (!lines->choice->keep_going || st == MER_ENOTFOUND || st == MER_EDATABASE) {
+		stop(lines, true, false);
+	} else {
+		lines->s->reported = true;
+		session_failed(lines->s, lines->s->at, st, &why);
+	}
+}
+
+/* Prints a run that has ended. */
+static enum mer_status print_done(struct lines *lines, struct line *line, struct mer_error *err)
+{
+	bool failed = line->status != MER_OK;
+	enum mer_status st = MER_OK;
+	if (lines->as_json) {
+		if (line->result != NULL && run_came_to_be(line->result))
+			st = print_object(lines, line, err);
+	} else {
+		if (!failed || !lines->whole)
+			st = print_kept(lines, line, err);
+		if (st == MER_OK && (!failed || lines->choice->keep_going))
+			end_answer(lines, line);
+	}
+	if (failed)
+		take_failure(lines, line);
+	return st;
+}
+
+static void release_line(struct line *line)
+{
+	free(line->result);
+	line->result = NULL;
+	spool_clear(&line->output);
+	if (line->output.mem.cap > LITTLE)
+		mer_buf_release(&line->output.mem);
+	if (line->input.cap > LITTLE)
+		mer_buf_release(&line->input);
+}
+
+/* Prints what can be printed of the first run in flight. */
+static enum mer_status print_head(struct lines *lines, struct line *line, struct mer_error *err)
+{
+	enum mer_status st = MER_OK;
+	if (lines->stop) {
+		struct mer_error why;
+		if (line->done && line->status != MER_OK) /* cancelled, by a signal maybe */
+			fail(lines, why_failed(line, &why), &why);
+		return MER_OK;
+	}
+	if (line->done)
+		st = print_done(lines, line, err);
+	else if (!lines->whole)
+		st = print_kept(lines, line, err);
+	if (st == MER_OK && sink_full(&lines->s->out.sink))
+		st = session_flush(lines->s, err);
+	return st;
+}
+
+/* Prints runs in order, up to one that has not ended. */
+static void deliver(struct lines *lines)
+{
+	const struct sink *sink = &lines->s->out.sink;
+	struct line *line;
+	while ((line = head(lines)) != NULL) {
+		struct mer_error err;
+		enum mer_status st = print_head(lines, line, &err);
+		bool unheard = sink->gone || sink->error != 0;
+		if (st != MER_OK && !unheard)
+			fail(lines, st, &err);
+		if ((st != MER_OK || unheard) && !lines->stop)
+			stop(lines, false, false);
+		if (!line->done)
+			return;
+		release_line(line);
+		lines->first = (lines->first + 1) % AHEAD;
+		lines->count--;
+	}
+}
+
+/* --- all of it ---------------------------------------------------------------------------------------------- */
+
+static bool is_over(const struct lines *lines)
+{
+	bool all_read = lines->eof && lines->at == lines->bytes.len;
+	return lines->count == 0 && (lines->stop || all_read);
+}
+
+static void work(struct lines *lines)
+{
+	struct sink *sink = &lines->s->out.sink;
+	for (;;) {
+		pump(lines);
+		deliver(lines);
+		if (is_over(lines))
+			return;
+		sink->lazy = lines->count > 1;
+		(void)uv_run(&lines->s->loop, UV_RUN_ONCE);
+	}
+}
+
+static enum mer_status open_lines(struct lines *lines, struct mer_error *err)
+{
+	enum mer_status st = session_sched(lines->s, true, &lines->sched, err);
+	if (st != MER_OK)
+		return st;
+	lines->ring = calloc(AHEAD, sizeof *lines->ring);
+	if (lines->ring == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	for (size_t i = 0; i < AHEAD; i++) {
+		mer_buf_init(&lines->ring[i].input, RUN_INPUT_BYTES);
+		spool_init(&lines->ring[i].output, KEPT_IN_MEMORY);
+	}
+	mer_buf_init(&lines->bytes, RUN_INPUT_BYTES);
+	return watch_open(&lines->watch, &lines->s->loop, lines->fd, WATCH_READ, on_readable, lines,
+	                  err);
+}
+
+static void close_lines(struct lines *lines)
+{
+	session_close_watch(lines->s, &lines->watch);
+	for (size_t i = 0; lines->ring != NULL && i < AHEAD; i++) {
+		mer_buf_release(&lines->ring[i].input);
+		spool_release(&lines->ring[i].output);
+	}
+	free(lines->ring);
+	mer_buf_release(&lines->bytes);
+}
+
+enum mer_status run_lines(struct session *s, const struct run_choice *choice, int fd,
+                          const char *name, struct mer_error *err)
+{
+	struct sink *sink = &s->out.sink;
+	struct lines lines = {
+		.s = s,
+		.choice = choice,
+		.as_json = run_as_json(s),
+		.tidy = !run_as_json(s) && !choice->raw && out_is_terminal(),
+		.whole = run_as_json(s) || choice->keep_going,
+		.fd = fd,
+		.name = name,
+		.watch = { .closed = true },
+	};
+	enum mer_status st = open_lines(&lines, err);
+	if (st == MER_OK) {
+		sink->on_drain = on_drain;
+		sink->ctx = &lines;
+		session_cancels(s, on_cancel, &lines);
+		work(&lines);
+		session_cancels(s, NULL, NULL);
+		sink->on_drain = NULL;
+		sink->lazy = false;
+		if (s->out.format == MER_FORMAT_JSON && (lines.objects > 0 || lines.status == MER_OK))
+			out_text(s, lines.objects > 0 ? "]\n" : "[]\n");
+		st = lines.status;
+		if (st != MER_OK)
+			*err = lines.err;
+	}
+	close_lines(&lines);
+	return st;
+}

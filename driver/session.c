@@ -1,0 +1,384 @@
+/* What commands share, and how one command is done. */
+#include "session.h"
+
+#include "help.h"
+
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/json.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+
+enum { AGAIN_MS = 1000, ENOUGH = 4 };
+
+void session_init(struct session *s, const char *const environment[])
+{
+	*s = (struct session){ .environment = environment };
+	sink_init(&s->out.sink, STDOUT_FILENO);
+	exit_on_signals(s->minds);
+}
+
+/* --- the loop and its signals ---------------------------------------------------------------- */
+
+/* The first asks the operation to end, a second within a second kills it. In batch it ends the
+ * program too, and whoever insists gets that at once. */
+static void on_signal(uv_signal_t *handle, int signo)
+{
+	struct session *s = handle->data;
+	uint64_t now = uv_now(&s->loop);
+	s->interrupts = s->interrupts > 0 && now - s->interrupted <= AGAIN_MS ? s->interrupts + 1 : 1;
+	s->interrupted = now;
+	if (s->signal == 0 && (signo != SIGINT || !s->prompt))
+		s->signal = signo;
+	if (s->interrupts >= ENOUGH && !s->prompt)
+		_exit(EXIT_SIGNAL + signo);
+	if (s->cancel != NULL)
+		s->cancel(s->cancel_ctx, s->interrupts > 1);
+}
+
+static enum mer_status open_signals(struct session *s, struct mer_error *err)
+{
+	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
+		int failed = uv_signal_init(&s->loop, &s->signals[i]);
+		if (failed == 0) {
+			s->open_signals++;
+			s->signals[i].data = s;
+			uv_unref((uv_handle_t *)&s->signals[i]);
+		}
+		if (failed == 0 && s->minds[i])
+			failed = uv_signal_start(&s->signals[i], on_signal, exit_signals[i]);
+		if (failed != 0)
+			return mer_fail(err, MER_EIO, "cannot watch for signals: %s", uv_strerror(failed));
+	}
+	return MER_OK;
+}
+
+enum mer_status session_loop(struct session *s, uv_loop_t **out, struct mer_error *err)
+{
+	if (!s->has_loop) {
+		int failed = uv_loop_init(&s->loop);
+		if (failed != 0)
+			return mer_fail(err, MER_EIO, "cannot open an event loop: %s", uv_strerror(failed));
+		s->has_loop = true;
+		enum mer_status st = open_signals(s, err);
+		if (st == MER_OK)
+			st = sink_attach(&s->out.sink, &s->loop, err);
+		if (st != MER_OK)
+			return st;
+	}
+	if (out != NULL)
+		*out = &s->loop;
+	return MER_OK;
+}
+
+void session_run(struct session *s, const bool *done)
+{
+	while (!*done) {
+		int alive = uv_run(&s->loop, UV_RUN_ONCE);
+		MER_ASSERT(alive != 0 || *done); /* nothing is left that could end the operation */
+	}
+}
+
+void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx)
+{
+	s->cancel = cancel;
+	s->cancel_ctx = ctx;
+}
+
+static enum mer_status fail_interrupted(struct mer_error *err)
+{
+	return mer_fail(err, MER_ECANCELED, "interrupted");
+}
+
+static void on_readable(void *ctx)
+{
+	bool *ready = ctx;
+	*ready = true;
+}
+
+enum mer_status session_wait_readable(struct session *s, int fd, struct mer_error *err)
+{
+	if (!s->has_loop)
+		return MER_OK; /* a signal ends the program at once */
+	bool ready = false;
+	struct watch watch;
+	enum mer_status st = watch_open(&watch, &s->loop, fd, WATCH_READ, on_readable, &ready, err);
+	if (st != MER_OK)
+		return st;
+	watch_start(&watch);
+	while (!ready && !watch.always && s->signal == 0)
+		(void)uv_run(&s->loop, UV_RUN_ONCE);
+	session_close_watch(s, &watch);
+	return s->signal != 0 ? fail_interrupted(err) : MER_OK;
+}
+
+void session_close_watch(struct session *s, struct watch *watch)
+{
+	watch_close(watch);
+	while (!watch->closed)
+		(void)uv_run(&s->loop, UV_RUN_ONCE);
+}
+
+enum mer_status session_flush(struct session *s, struct mer_error *err)
+{
+	struct sink *sink = &s->out.sink;
+	sink_flush(sink);
+	while (!sink_empty(sink) && s->signal == 0)
+		(void)uv_run(&s->loop, UV_RUN_ONCE);
+	if (sink->gone)
+		return mer_fail(err, MER_EIO, "the reader of stdout left");
+	if (sink->error != 0)
+		return mer_fail(err, MER_EIO, "cannot write stdout: %s", strerror(sink->error));
+	return sink_empty(sink) ? MER_OK : fail_interrupted(err);
+}
+
+/* --- the database and the scheduler ----------------------------------------------------------- */
+
+enum mer_status session_dal(struct session *s, struct mer_dal **out, struct mer_error *err)
+{
+	if (s->dal == NULL) {
+		const char *url;
+		enum mer_status st = settings_database(&s->settings, &url, err);
+		if (st == MER_OK)
+			st = mer_dal_open(url, 0, &s->dal, err);
+		if (st != MER_OK)
+			return st;
+		/* Runs that a dead mer left open. Where it cannot be written there is nothing to mend. */
+		(void)!mer_owners_sweep(s->dal, false, NULL, NULL);
+	}
+	*out = s->dal;
+	return MER_OK;
+}
+
+static enum mer_status open_sched(struct session *s, bool place, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *models = NULL;
+	MER_AUTO(mer_text_done) char *guard = NULL;
+	const char *url;
+	uv_loop_t *loop;
+	enum mer_status st = settings_database(&s->settings, &url, err);
+	if (st == MER_OK)
+		st = mer_place(MER_PLACE_MODELS, &models, err);
+	if (st == MER_OK)
+		st = mer_place(MER_PLACE_GUARD, &guard, err);
+	if (st == MER_OK)
+		st = session_loop(s, &loop, err);
+	if (st != MER_OK)
+		return st;
+	const struct mer_sched_options options = {
+		.database = url,
+		.door = s->prompt ? "repl" : "batch",
+		.models = models,
+		.guard = guard,
+		.environment = s->environment,
+		.place = place,
+	};
+	return mer_sched_open(loop, &options, &s->sched, err);
+}
+
+enum mer_status session_sched(struct session *s, bool place, struct mer_sched **out,
+                              struct mer_error *err)
+{
+	enum mer_status st = s->sched == NULL ? open_sched(s, place, err) : MER_OK;
+	if (st == MER_OK)
+		*out = s->sched;
+	return st;
+}
+
+/* --- what went wrong --------------------------------------------------------------------------- */
+
+void session_note(struct session *s, const char *fmt, ...)
+{
+	if (!s->prompt || setting_on(&s->settings, SET_QUIET))
+		return;
+	va_list args;
+	va_start(args, fmt);
+	(void)vfprintf(stderr, fmt, args);
+	va_end(args);
+	(void)fputc('\n', stderr);
+}
+
+static void add_json_error(struct mer_buf *out, const struct mer_error *err, int code)
+{
+	mer_buf_text(out, "{\"error\":");
+	mer_json_quote(out, err->message, strlen(err->message));
+	mer_buf_printf(out, ",\"code\":%d,\"hint\":", code);
+	if (err->hint[0] != '\0')
+		mer_json_quote(out, err->hint, strlen(err->hint));
+	else
+		mer_buf_text(out, "null");
+	mer_buf_text(out, "}\n");
+}
+
+/* One write, so that lines of several programs do not mix. */
+static void say(const struct session *s, struct place at, const struct mer_error *err)
+{
+	char text[2 * sizeof *err];
+	int n;
+	if (at.file != NULL)
+		n = snprintf(text, sizeof text, "mer: %s:%lld: %s\n", at.file, (long long)at.line,
+		             err->message);
+	else
+		n = snprintf(text, sizeof text, "mer: %s\n", err->message);
+	bool hint = err->hint[0] != '\0' &&
+	            (s->settings.call.values == NULL || !setting_on(&s->settings, SET_QUIET));
+	if (hint && n > 0 && (size_t)n < sizeof text)
+		n += snprintf(text + n, sizeof text - (size_t)n, "hint: %s\n", err->hint);
+	if (n > 0)
+		(void)!mer_write_all(STDERR_FILENO, "stderr", text,
+		                     (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);
+}
+
+void session_failed(struct session *s, struct place at, enum mer_status st,
+                    const struct mer_error *err)
+{
+	struct sink *sink = &s->out.sink;
+	int code = exit_code(st);
+	if (st == MER_ECANCELED && s->signal != 0)
+		code = EXIT_SIGNAL + s->signal;
+	if (sink->gone) {
+		code = EXIT_READER_LEFT;
+		s->leave = true;
+	} else {
+		if (s->out.format == MER_FORMAT_JSON && !s->out.told && sink->error == 0) {
+			add_json_error(&sink->buf, err, code);
+			sink_added(sink);
+		}
+		(void)!session_flush(s, NULL);
+		say(s, at, err);
+	}
+	if (s->code == 0 && !s->prompt)
+		s->code = code;
+}
+
+void session_interrupted(struct session *s)
+{
+	s->leave = true;
+	if (s->code == 0)
+		s->code = EXIT_SIGNAL + s->signal;
+}
+
+/* --- one command --------------------------------------------------------------------------------- */
+
+static enum mer_format choose_format(const struct session *s, const struct cmd_call *call)
+{
+	static const enum mer_format of_option[] = { [COMMON_JSON] = MER_FORMAT_JSON,
+		                                         [COMMON_JSONL] = MER_FORMAT_JSONL,
+		                                         [COMMON_CSV] = MER_FORMAT_CSV,
+		                                         [COMMON_PLAIN] = MER_FORMAT_PLAIN };
+	for (size_t i = call->n_tokens; i-- > 0;) {
+		for (size_t option = COMMON_JSON; option <= COMMON_PLAIN; option++) {
+			if (call->tokens[i].arg == &cmd_common[option])
+				return of_option[option];
+		}
+	}
+	if (s->settings.format != MER_FORMAT_UNSET)
+		return s->settings.format;
+	return out_is_terminal() ? MER_FORMAT_TABLE : MER_FORMAT_PLAIN;
+}
+
+static enum mer_status do_words(struct session *s, const char *const words[], size_t n,
+                                struct cmd_call *call, struct mer_error *err)
+{
+	const struct cmd *cmd;
+	size_t used;
+	bool changes = setting_on(&s->settings, SET_CHANGES);
+	if (n == 2 && strcmp(words[1], "--help") == 0 && help_noun(s, words[0], changes))
+		return MER_OK;
+	enum mer_status st = cmd_find(words, n, changes, &cmd, &used, err);
+	if (st != MER_OK)
+		return st;
+	st = cmd_parse(cmd, false, words + used, n - used, call, err);
+	if (st == MER_OK && call->values[cmd->n_args + COMMON_HELP].given)
+		return help_command(s, cmd, err);
+	if ((cmd->needs & CMD_NEEDS_CHANGES) != 0 && !changes)
+		return mer_fail(err, MER_ECONFLICT, "not allowed; start with --allow-changes");
+	if (st != MER_OK)
+		return st;
+	if ((cmd->needs & CMD_NEEDS_PROMPT) != 0 && !s->prompt)
+		return mer_fail(err, MER_EINPUT, "'%s' is for the prompt", cmd->name);
+	s->out.format = choose_format(s, call);
+	struct mer_dal *dal;
+	if ((cmd->needs & CMD_NEEDS_DATABASE) != 0)
+		st = session_dal(s, &dal, err);
+	return st == MER_OK ? cmd->run(s, call->values, err) : st;
+}
+
+bool session_do(struct session *s, const char *const words[], size_t n, struct place at)
+{
+	struct mer_error err = { .status = MER_OK };
+	struct cmd_call call = { 0 };
+	/* What to fail in, until the words are understood. */
+	bool json = s->settings.format == MER_FORMAT_JSON || settings_guess_json(words, n);
+	s->out.format = json ? MER_FORMAT_JSON : MER_FORMAT_PLAIN;
+	s->out.told = s->reported = false;
+	s->at = at;
+	enum mer_status st = do_words(s, words, n, &call, &err);
+	cmd_call_release(&call);
+	out_drop(&s->out);
+	struct mer_error write_err;
+	enum mer_status written = session_flush(s, &write_err);
+	if (st == MER_OK && written != MER_OK) {
+		st = written;
+		err = write_err;
+	}
+	if (st != MER_OK && !s->reported)
+		session_failed(s, at, st, &err);
+	if (s->signal != 0)
+		session_interrupted(s);
+	return st == MER_OK;
+}
+
+/* --- the end ----------------------------------------------------------------------------------- */
+
+struct closing {
+	bool done;
+	struct mer_error err;
+};
+
+static void on_sched_closed(void *ctx, const struct mer_error *err)
+{
+	struct closing *closing = ctx;
+	closing->done = true;
+	if (err != NULL)
+		closing->err = *err;
+}
+
+static void on_signal_closed(uv_handle_t *handle)
+{
+	struct session *s = handle->data;
+	s->open_signals--;
+}
+
+static void close_loop(struct session *s)
+{
+	if (!s->has_loop)
+		return;
+	sink_close(&s->out.sink);
+	for (int i = s->open_signals; i-- > 0;)
+		uv_close((uv_handle_t *)&s->signals[i], on_signal_closed);
+	while (s->open_signals > 0 || !sink_closed(&s->out.sink))
+		(void)uv_run(&s->loop, UV_RUN_ONCE);
+	int busy = uv_loop_close(&s->loop);
+	MER_ASSERT(busy == 0);
+	s->has_loop = false;
+}
+
+void session_close(struct session *s)
+{
+	if (s->sched != NULL) {
+		struct closing closing = { .done = false };
+		mer_sched_close(s->sched, on_sched_closed, &closing);
+		session_run(s, &closing.done);
+		s->sched = NULL;
+		s->out.told = true;
+		if (closing.err.status != MER_OK)
+			session_failed(s, (struct place){ 0 }, MER_EDATABASE, &closing.err);
+	}
+	mer_dal_close(s->dal);
+	s->dal = NULL;
+	close_loop(s);
+	sink_release(&s->out.sink);
+	settings_release(&s->settings);
+}

@@ -1,0 +1,135 @@
+/*
+ * What commands share: settings, output, the loop, the database and the scheduler. Each is opened at
+ * the first need, so that a command that needs nothing starts as quickly as an empty program.
+ *
+ * A command blocks by running the loop until its operation is done: session_run(). It never does so
+ * from inside a callback.
+ */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include "cmd.h"
+#include "output.h"
+#include "settings.h"
+
+#include <mer/dal.h>
+#include <mer/sched.h>
+#include <uv.h>
+
+/* The cancelling of what runs: asked twice within a second, kill is set. */
+typedef void session_cancel_fn(void *ctx, bool kill);
+
+/* Where a command stands, for messages. */
+struct place {
+	const char *file; /* "stdin", "-c", a path; NULL: the program's arguments, or the prompt */
+	int64_t line;     /* from 1 */
+};
+
+enum { SESSION_SIGNALS = 3 };
+
+struct session {
+	struct settings settings;
+	const char *const *environment; /* NAME=VALUE, ended by NULL; borrowed */
+	bool prompt;                    /* somebody types the commands */
+	bool stdin_taken;               /* commands come from stdin, so no input does */
+	bool leave;                     /* `exit` was said, or there is no sense in going on */
+	int code;                       /* of the first failure */
+	struct place at;                /* of the command that runs */
+	bool reported;                  /* what it failed with is said already */
+
+	struct output out;
+	struct mer_dal *dal;
+	struct mer_sched *sched;
+
+	uv_loop_t loop;
+	bool has_loop;
+	bool minds[SESSION_SIGNALS]; /* which of exit_signals are not ignored (nohup) */
+	uv_signal_t signals[SESSION_SIGNALS];
+	int open_signals;
+	int signal;                /* that asks the program to end; 0: none */
+	int interrupts;            /* how many came, each within a second of the one before */
+	uint64_t interrupted;      /* loop time of the last one */
+	session_cancel_fn *cancel; /* of the operation under way; NULL: none */
+	void *cancel_ctx;
+};
+
+void session_init(struct session *s, const char *const environment[]);
+
+/** Ends workers, writes what is to be recorded, closes everything. Failures are reported. */
+void session_close(struct session *s);
+
+/**
+ * Does one command, says on stderr what went wrong and keeps the exit code of the first failure.
+ * @return whether it succeeded
+ */
+bool session_do(struct session *s, const char *const words[], size_t n, struct place at);
+
+/** Reports a failure as session_do() does: on stderr, where out.format is JSON and nothing told of
+ * it yet also as an object on stdout, and by the exit code. */
+void session_failed(struct session *s, struct place at, enum mer_status st,
+                    const struct mer_error *err);
+
+/** A signal asked the program to end while nothing ran: that is its exit code, unless something had
+ * failed before. */
+void session_interrupted(struct session *s);
+
+/** A note for people at the prompt, on stderr; in batch and with --quiet nothing. */
+MER_PRINTF(2, 3) void session_note(struct session *s, const char *fmt, ...);
+
+/* --- what is opened at need ------------------------------------------------------------------ */
+
+MER_MUST enum mer_status session_dal(struct session *s, struct mer_dal **out,
+                                     struct mer_error *err);
+
+/** @param place  see struct mer_sched_options; counts for the call that opens it */
+MER_MUST enum mer_status session_sched(struct session *s, bool place, struct mer_sched **out,
+                                       struct mer_error *err);
+
+/** From here on SIGINT, SIGTERM and SIGHUP come by the loop instead of ending the program. */
+MER_MUST enum mer_status session_loop(struct session *s, uv_loop_t **out, struct mer_error *err);
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+/** Runs the loop until *done. The operation must end by itself or by what cancel does. */
+void session_run(struct session *s, const bool *done);
+
+/** Sets what a signal calls; NULL at the operation's end. */
+void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx);
+
+/**
+ * Writes out what is in the sink, waiting for a slow reader.
+ * @return MER_ECANCELED a signal came first
+ *         MER_EIO       the reader left, or stdout cannot be written: out.sink says which
+ */
+MER_MUST enum mer_status session_flush(struct session *s, struct mer_error *err);
+
+/**
+ * Waits until fd can be read, while the loop does its work; at once where there is no loop.
+ * @return MER_ECANCELED a signal came first
+ */
+MER_MUST enum mer_status session_wait_readable(struct session *s, int fd, struct mer_error *err);
+
+/** Closes a watch and waits until its memory may go. */
+void session_close_watch(struct session *s, struct watch *watch);
+
+/* --- exit.c: exit codes and signals ------------------------------------------------------------ */
+
+struct exit_row {
+	int code;
+	const char *means;
+};
+extern const struct exit_row exit_rows[];
+extern const size_t n_exit_rows;
+
+/** The exit code of a status. */
+int exit_code(enum mer_status status);
+
+enum { EXIT_READER_LEFT = 141, EXIT_SIGNAL = 128 };
+
+extern const int exit_signals[SESSION_SIGNALS];
+
+/** Until there is a loop SIGINT, SIGTERM and SIGHUP end the program with 128 + signal: nothing is to
+ * be recorded yet. SIGPIPE is ignored. What was ignored stays so (nohup): minds tells what was not. */
+void exit_on_signals(bool minds[SESSION_SIGNALS]);
+
+#endif

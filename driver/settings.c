@@ -1,0 +1,191 @@
+/* The rows of the settings, and where their values come from. */
+#include "settings.h"
+
+#include <mer/clean.h>
+#include <mer/env.h>
+#include <mer/file.h>
+#include <mer/ref.h>
+#include <mer/text.h>
+#include <string.h>
+
+static const char *const format_names[] = { "table", "json", "jsonl", "csv", "plain", NULL };
+static const char *const print_names[] = { "docs", "env", "contract", NULL };
+
+/* clang-format off */
+const struct cmd_arg setting_rows[SET_COUNT] = {
+	[SET_DATABASE] = CMD_OPTION("database", ARG_TEXT, "URL",
+		"where the metadata is; default sqlite:$XDG_STATE_HOME/mer/mer.db",
+		.env = "MER_DATABASE_URL"),
+	[SET_CHANGES] = CMD_FLAG("allow-changes", "commands may change the metadata",
+		.env = "MER_ALLOW_CHANGES"),
+	[SET_JSON] = CMD_FLAG("json", "print JSON"),
+	[SET_JSONL] = CMD_FLAG("jsonl", "print JSON Lines, an object a line"),
+	[SET_CSV] = CMD_FLAG("csv", "print CSV with a header (RFC 4180)"),
+	[SET_PLAIN] = CMD_FLAG("plain", "print tab-separated values without a header"),
+	[SET_FORMAT] = CMD_WORD(NULL, ARG_CHOICE,
+		"table, json, jsonl, csv or plain; default: table on a terminal, else plain",
+		.env = "MER_FORMAT", .choices = format_names),
+	[SET_PASSWORD] = CMD_WORD(NULL, ARG_TEXT,
+		"the password for a URL without one: env:NAME, file:PATH or cmd:COMMAND",
+		.env = "MER_DATABASE_PASSWORD"),
+	[SET_KEEP_GOING] = CMD_FLAG("keep-going", "go on after a command that failed"),
+	[SET_QUIET] = CMD_FLAG("quiet", "no banner, notes or hints"),
+	[SET_NO_COLOR] = CMD_FLAG("no-color", "no colour; NO_COLOR and TERM=dumb say the same"),
+	[SET_ENV_FILE] = CMD_OPTION("env-file", ARG_TEXT, "FILE", "read settings from FILE first",
+		.env = "MER_ENV_FILE"),
+	[SET_LOG] = CMD_OPTION("log", ARG_TEXT, "SPEC",
+		"what to tell on stderr: warn, info, debug, or by area warn,meal=debug",
+		.env = "MER_LOG", .fallback = "warn"),
+	[SET_COMMAND] = CMD_OPTION(NULL, ARG_TEXT, "LINE", "do what LINE says; repeatable",
+		.letter = 'c', .repeat = true),
+	[SET_FILE] = CMD_OPTION(NULL, ARG_TEXT, "FILE",
+		"do what the lines of FILE say, - is stdin; repeatable, in order with -c",
+		.letter = 'f', .repeat = true),
+	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "docs, env or contract",
+		.choices = print_names, .hidden = true),
+	[SET_VERSION] = CMD_FLAG("version", "print the version", .letter = 'V'),
+	[SET_HELP] = CMD_FLAG("help", "print this", .letter = 'h'),
+};
+/* clang-format on */
+
+static const struct cmd program = { .name = "", CMD_ARGS(setting_rows) };
+
+static enum mer_status on_file_setting(void *ctx, const char *name, const char *value,
+                                       struct mer_error *err)
+{
+	struct settings *settings = ctx;
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		if (setting_rows[i].env == NULL || strcmp(setting_rows[i].env, name) != 0)
+			continue;
+		free(settings->from_file[i]);
+		settings->from_file[i] = strdup(value);
+		if (settings->from_file[i] == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	return MER_OK; /* what it does not know may be somebody else's */
+}
+
+/* An empty variable is an unset one, as with Compose's ${NAME:-}. */
+static const char *not_empty(const char *text)
+{
+	return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+static enum mer_status take_environment(struct settings *settings, enum setting which,
+                                        struct mer_error *err)
+{
+	const struct cmd_arg *arg = &setting_rows[which];
+	struct cmd_value *value = &settings->call.values[which];
+	if (value->given || arg->env == NULL)
+		return MER_OK;
+	const char *text = not_empty(getenv(arg->env));
+	if (text == NULL)
+		text = not_empty(settings->from_file[which]);
+	return text == NULL ? MER_OK : cmd_value_parse(arg, arg->env, text, value, err);
+}
+
+static enum mer_status read_env_file(struct settings *settings, struct mer_error *err)
+{
+	enum mer_status st = take_environment(settings, SET_ENV_FILE, err);
+	const char *path = setting(settings, SET_ENV_FILE)->text;
+	if (st != MER_OK || path == NULL)
+		return st;
+	st = mer_env_read(path, on_file_setting, settings, err);
+	if (st == MER_EIO || st == MER_ELIMIT)
+		return mer_wrap(err, MER_EINPUT, "environment file");
+	return st;
+}
+
+static enum mer_format choose_format(const struct settings *settings)
+{
+	static const enum mer_format of_option[] = {
+		[SET_JSON] = MER_FORMAT_JSON,
+		[SET_JSONL] = MER_FORMAT_JSONL,
+		[SET_CSV] = MER_FORMAT_CSV,
+		[SET_PLAIN] = MER_FORMAT_PLAIN,
+	};
+	for (size_t i = settings->call.n_tokens; i-- > 0;) {
+		size_t which = (size_t)(settings->call.tokens[i].arg - setting_rows);
+		if (which >= SET_JSON && which <= SET_PLAIN)
+			return of_option[which];
+	}
+	const char *name = setting(settings, SET_FORMAT)->text;
+	return name == NULL ? MER_FORMAT_UNSET : mer_format_by_name(name);
+}
+
+enum mer_status settings_load(struct settings *out, const char *const words[], size_t n,
+                              struct mer_error *err)
+{
+	*out = (struct settings){ 0 };
+	enum mer_status st = cmd_parse(&program, true, words, n, &out->call, err);
+	if (st != MER_OK || setting_on(out, SET_HELP) || setting_on(out, SET_VERSION))
+		return st;
+	st = read_env_file(out, err);
+	for (size_t i = 0; i < SET_COUNT && st == MER_OK; i++)
+		st = take_environment(out, (enum setting)i, err);
+	if (st != MER_OK)
+		return st;
+	const char *password = setting(out, SET_PASSWORD)->text;
+	if (password != NULL && !mer_ref_is(password)) {
+		(void)mer_fail(err, MER_EINPUT, "MER_DATABASE_PASSWORD holds a plain secret");
+		mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
+		return MER_EINPUT;
+	}
+	out->format = choose_format(out);
+	return MER_OK;
+}
+
+void settings_release(struct settings *settings)
+{
+	cmd_call_release(&settings->call);
+	for (size_t i = 0; i < SET_COUNT; i++)
+		free(settings->from_file[i]);
+	free(settings->default_database);
+}
+
+enum mer_status settings_database(struct settings *settings, const char **url,
+                                  struct mer_error *err)
+{
+	*url = setting(settings, SET_DATABASE)->text;
+	if (*url != NULL)
+		return MER_OK;
+	if (settings->default_database == NULL) {
+		MER_AUTO(mer_text_done) char *state = NULL;
+		enum mer_status st = mer_place(MER_PLACE_STATE, &state, err);
+		if (st != MER_OK)
+			return st;
+		settings->default_database = mer_text_new("sqlite:%s/mer.db", state);
+	}
+	if (settings->default_database == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	*url = settings->default_database;
+	return MER_OK;
+}
+
+char *settings_url_shown(const char *url)
+{
+	char *shown = strdup(url);
+	char *host = shown == NULL ? NULL : strstr(shown, "://");
+	char *at = host == NULL ? NULL : strrchr(host, '@');
+	char *colon = at == NULL ? NULL : memchr(host + 3, ':', (size_t)(at - host - 3));
+	if (colon != NULL)
+		memmove(colon, at, strlen(at) + 1);
+	char *query = shown == NULL ? NULL : strchr(shown, '?');
+	if (query != NULL && strstr(query, "password=") != NULL)
+		*query = '\0';
+	return shown;
+}
+
+bool settings_guess_json(const char *const words[], size_t n)
+{
+	const char *format = getenv("MER_FORMAT");
+	bool json = format != NULL && strcmp(format, "json") == 0;
+	for (size_t i = 0; i < n && strcmp(words[i], "--") != 0; i++) {
+		if (strcmp(words[i], "--json") == 0)
+			json = true;
+		else if (strcmp(words[i], "--jsonl") == 0 || strcmp(words[i], "--csv") == 0 ||
+		         strcmp(words[i], "--plain") == 0)
+			json = false;
+	}
+	return json;
+}

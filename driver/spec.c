@@ -1,0 +1,384 @@
+/* A deployment between the options of users and its row. */
+#include "spec.h"
+
+#include "find.h"
+
+#include <errno.h>
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/meal.h>
+#include <mer/ref.h>
+#include <mer/text.h>
+#include <string.h>
+
+static const char *const answers[] = { "framed", "line", NULL };
+static const char *const protocols[] = { "once", "token", "frame", NULL };
+
+/* clang-format off */
+const struct cmd_arg spec_args[SPEC_ARGS] = {
+	[SPEC_NAME] = CMD_WORD("NAME", ARG_NAME, "what the model is to be called",
+		.value = "model", .required = true),
+	[SPEC_SUMMARY] = CMD_OPTION("summary", ARG_TEXT, "T", "what it does, in a line"),
+	[SPEC_SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "where it runs", .fallback = "local"),
+	[SPEC_PROTOCOL] = CMD_OPTION("protocol", ARG_CHOICE, NULL,
+		"how input and output are told: a process a run, or one that stays",
+		.choices = protocols, .fallback = "once"),
+	[SPEC_ANSWER] = CMD_OPTION("answer", ARG_CHOICE, NULL,
+		"token: between the tokens (framed), or the next line", .choices = answers),
+	[SPEC_READY_TOKEN] = CMD_OPTION("ready-token", ARG_TEXT, "T",
+		"token: the line by which it says that it is ready; " MER_TOKEN_READY),
+	[SPEC_START_TOKEN] = CMD_OPTION("start-token", ARG_TEXT, "T",
+		"token: the line before an input and an output; " MER_TOKEN_START),
+	[SPEC_STOP_TOKEN] = CMD_OPTION("stop-token", ARG_TEXT, "T",
+		"token: the line behind them; " MER_TOKEN_STOP),
+	[SPEC_EXIT_TOKEN] = CMD_OPTION("exit-token", ARG_TEXT, "T",
+		"token: the line that asks it to leave; " MER_TOKEN_EXIT),
+	[SPEC_ERROR_LINE] = CMD_OPTION("error-line", ARG_TEXT, "GLOB",
+		"token: a line on stderr like this fails the run", .repeat = true),
+	[SPEC_WORKDIR] = CMD_OPTION("workdir", ARG_TEXT, "D",
+		"the folder it runs in; default: the current one"),
+	[SPEC_ENV] = CMD_OPTION("env", ARG_PAIR, NULL,
+		"a variable for it; V may be env:NAME, file:PATH, cmd:COMMAND or text:VALUE",
+		.repeat = true),
+	[SPEC_TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
+		"how long a run may take: queue, start and answer", .fallback = "1h", .least = 1),
+	[SPEC_START_TIMEOUT] = CMD_OPTION("start-timeout", ARG_MS, NULL,
+		"how long it may take until it is ready", .fallback = "2m", .least = 1),
+	[SPEC_IDLE] = CMD_OPTION("idle", ARG_MS, NULL, "how long it stays without a run",
+		.fallback = "5m"),
+	[SPEC_MAX_OUTPUT] = CMD_OPTION("max-output", ARG_BYTES, NULL, "the most that a run may answer",
+		.fallback = "256MiB"),
+	[SPEC_CLEAN_ENV] = CMD_FLAG("clean-env", "it inherits only what a login has"),
+	[SPEC_SHELL] = CMD_FLAG("shell", "ARGV is a line for /bin/sh -c"),
+	[SPEC_TRAIN] = CMD_OPTION("train", ARG_TEXT, "'WORDS'", "the command that trains it"),
+	[SPEC_ARGV] = CMD_WORD("ARGV", ARG_ARGV, "the program and its arguments", .required = true),
+};
+/* clang-format on */
+
+/* Options that are kept in params under their own name with underscores. */
+static const struct {
+	enum spec_arg arg;
+	const char *key, *fallback;
+} texts[] = {
+	{ SPEC_ANSWER, "answer", "framed" },
+	{ SPEC_READY_TOKEN, "ready_token", MER_TOKEN_READY },
+	{ SPEC_START_TOKEN, "start_token", MER_TOKEN_START },
+	{ SPEC_STOP_TOKEN, "stop_token", MER_TOKEN_STOP },
+	{ SPEC_EXIT_TOKEN, "exit_token", MER_TOKEN_EXIT },
+};
+enum { N_TEXTS = sizeof texts / sizeof *texts, FIRST_TOKEN = 1 };
+
+/* --- life -------------------------------------------------------------------------------------------- */
+
+static enum mer_status no_memory(struct mer_error *err)
+{
+	return mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+enum mer_status spec_init(struct spec *spec, struct mer_error *err)
+{
+	*spec = (struct spec){
+		.name = strdup(""),
+		.protocol = strdup("once"),
+		.train = strdup(""),
+		.argv = json_array(),
+		.env = json_object(),
+		.params = json_object(),
+		.limits = json_object(),
+	};
+	if (spec->name == NULL || spec->protocol == NULL || spec->train == NULL || spec->argv == NULL ||
+	    spec->env == NULL || spec->params == NULL || spec->limits == NULL ||
+	    json_object_set_new(spec->limits, "max_queue", json_integer(64)) != 0)
+		return no_memory(err);
+	return MER_OK;
+}
+
+void spec_release(struct spec *spec)
+{
+	free(spec->name);
+	free(spec->protocol);
+	free(spec->workdir);
+	free(spec->train);
+	json_decref(spec->argv);
+	json_decref(spec->env);
+	json_decref(spec->params);
+	json_decref(spec->limits);
+}
+
+static enum mer_status set_copy(char **to, const char *text, struct mer_error *err)
+{
+	char *copy = strdup(text);
+	if (copy == NULL)
+		return no_memory(err);
+	free(*to);
+	*to = copy;
+	return MER_OK;
+}
+
+static enum mer_status read_json(json_t **to, const char *what, const char *text,
+                                 struct mer_error *err)
+{
+	json_t *json;
+	enum mer_status st = mer_json_parse(what, text, strlen(text), &json, err);
+	if (st != MER_OK)
+		return mer_wrap(err, MER_EDATABASE, "a deployment's row");
+	json_decref(*to);
+	*to = json;
+	return MER_OK;
+}
+
+enum mer_status spec_read(struct spec *spec, const struct mer_deployment_row *row,
+                          struct mer_error *err)
+{
+	(void)snprintf(spec->uid.text, sizeof spec->uid.text, "%s", row->uid);
+	(void)snprintf(spec->model_uid.text, sizeof spec->model_uid.text, "%s", row->model_uid);
+	(void)snprintf(spec->server_uid.text, sizeof spec->server_uid.text, "%s", row->server_uid);
+	spec->max_workers = row->max_workers;
+	spec->idle_ms = row->idle_ms;
+	spec->timeout_ms = row->timeout_ms;
+	spec->start_timeout_ms = row->start_timeout_ms;
+	spec->priority = row->priority;
+	enum mer_status st = set_copy(&spec->name, row->name, err);
+	if (st == MER_OK)
+		st = set_copy(&spec->protocol, row->protocol, err);
+	if (st == MER_OK)
+		st = set_copy(&spec->workdir, row->workdir, err);
+	if (st == MER_OK)
+		st = set_copy(&spec->train, row->train, err);
+	if (st == MER_OK)
+		st = read_json(&spec->argv, "argv", row->argv, err);
+	if (st == MER_OK)
+		st = read_json(&spec->env, "env", row->env, err);
+	if (st == MER_OK)
+		st = read_json(&spec->params, "params", row->params, err);
+	return st == MER_OK ? read_json(&spec->limits, "limits", row->limits, err) : st;
+}
+
+/* --- applying options --------------------------------------------------------------------------------- */
+
+/* Sets a member, or takes it away where value is NULL. */
+static enum mer_status set_member(json_t *object, const char *key, json_t *value, bool wanted,
+                                  struct mer_error *err)
+{
+	if (!wanted) {
+		(void)json_object_del(object, key);
+		return MER_OK;
+	}
+	if (value == NULL)
+		return mer_fail(err, MER_EINPUT, "the value of '%s' is not UTF-8", key);
+	return json_object_set_new(object, key, value) == 0 ? MER_OK : no_memory(err);
+}
+
+static enum mer_status apply_texts(struct spec *spec, const struct cmd_value argv[],
+                                   struct mer_error *err)
+{
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < N_TEXTS && st == MER_OK; i++) {
+		const char *text = argv[texts[i].arg].text;
+		if (text == NULL)
+			continue;
+		bool wanted = text[0] != '\0' && strcmp(text, texts[i].fallback) != 0;
+		st = set_member(spec->params, texts[i].key, wanted ? json_string(text) : NULL, wanted, err);
+	}
+	return st;
+}
+
+static enum mer_status apply_error_lines(struct spec *spec, const struct cmd_value *value,
+                                         struct mer_error *err)
+{
+	if (!value->given)
+		return MER_OK;
+	bool wanted = !(value->count == 1 && value->words[0][0] == '\0');
+	json_t *globs = NULL;
+	enum mer_status st = wanted ? mer_json_from_words(value->words, &globs, err) : MER_OK;
+	return st == MER_OK ? set_member(spec->params, "error_lines", globs, wanted, err) : st;
+}
+
+static enum mer_status apply_flag(struct spec *spec, const char *key, const struct cmd_value *value,
+                                  struct mer_error *err)
+{
+	if (!value->given)
+		return MER_OK;
+	bool on = value->number != 0;
+	return set_member(spec->params, key, on ? json_true() : NULL, on, err);
+}
+
+/* Adds variables; NAME alone, which only a key of `model set` can be, takes one away. */
+static enum mer_status apply_env(struct spec *spec, const struct cmd_value *value,
+                                 struct mer_error *err)
+{
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < value->count && st == MER_OK; i++) {
+		const char *pair = value->words[i], *equals = strchr(pair, '=');
+		size_t len = equals != NULL ? (size_t)(equals - pair) : strlen(pair);
+		static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
+		static const char all[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+		if (len == 0 || strspn(pair, letters) == 0 || strspn(pair, all) < len)
+			return mer_fail(err, MER_EINPUT, "--env: no name of a variable: '%.*s'", (int)len,
+			                pair);
+		char *name = strndup(pair, len);
+		if (name == NULL)
+			return no_memory(err);
+		json_t *text = equals != NULL ? json_string(equals + 1) : NULL;
+		st = set_member(spec->env, name, text, equals != NULL, err);
+		free(name);
+	}
+	return st;
+}
+
+/* Absolute, unless it begins with {models}. */
+static enum mer_status apply_workdir(struct spec *spec, const char *path, struct mer_error *err)
+{
+	if (path == NULL && spec->workdir != NULL)
+		return MER_OK;
+	if (path != NULL && (path[0] == '/' || strncmp(path, "{models}", 8) == 0))
+		return set_copy(&spec->workdir, path, err);
+	MER_AUTO(mer_text_done) char *here = getcwd(NULL, 0);
+	if (here == NULL)
+		return mer_fail(err, MER_EINPUT, "cannot tell the current folder: %s", strerror(errno));
+	if (path == NULL || path[0] == '\0' || strcmp(path, ".") == 0)
+		return set_copy(&spec->workdir, here, err);
+	MER_AUTO(mer_text_done)
+	char *whole = mer_text_new("%s/%s", strcmp(here, "/") == 0 ? "" : here,
+	                           strncmp(path, "./", 2) == 0 ? path + 2 : path);
+	return whole == NULL ? no_memory(err) : set_copy(&spec->workdir, whole, err);
+}
+
+static enum mer_status apply_train(struct spec *spec, const char *line, struct mer_error *err)
+{
+	if (line == NULL)
+		return MER_OK;
+	MER_AUTO(mer_words_done) char **words = NULL;
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	size_t n;
+	enum mer_status st = mer_split_words(line, &words, &n, NULL, err);
+	if (st != MER_OK)
+		return mer_wrap(err, st, "--train");
+	if (n == 0)
+		return set_copy(&spec->train, "", err);
+	MER_AUTO(mer_text_done) char *text = NULL;
+	st = mer_json_from_words((const char *const *)words, &json, err);
+	if (st == MER_OK)
+		st = mer_json_text(json, &text, err);
+	return st == MER_OK ? set_copy(&spec->train, text, err) : mer_wrap(err, st, "--train");
+}
+
+static enum mer_status apply_argv(struct spec *spec, const struct cmd_value *value,
+                                  struct mer_error *err)
+{
+	if (!value->given)
+		return MER_OK;
+	json_t *argv;
+	enum mer_status st = mer_json_from_words(value->words, &argv, err);
+	if (st != MER_OK)
+		return mer_wrap(err, st, "ARGV");
+	json_decref(spec->argv);
+	spec->argv = argv;
+	return MER_OK;
+}
+
+static enum mer_status apply_server(struct spec *spec, struct mer_dal *dal,
+                                    const struct cmd_value *value, struct mer_error *err)
+{
+	if (!cmd_has(value))
+		return MER_OK;
+	enum mer_status st = find_server(dal, value->text, &spec->server_uid, NULL, err);
+	/* The first deployment is called as its server is. */
+	return st == MER_OK && spec->name[0] == '\0' ? set_copy(&spec->name, value->text, err) : st;
+}
+
+static enum mer_status apply_protocol(struct spec *spec, const struct cmd_value *value,
+                                      struct mer_error *err)
+{
+	if (!cmd_has(value))
+		return MER_OK;
+	if (mer_protocol_by_name(value->text) == MER_PROTOCOL_FRAME)
+		return mer_fail(err, MER_EINPUT, "protocol 'frame' is not built in");
+	/* One worker that stays; of those for one run as many as there are processors. */
+	spec->max_workers = mer_protocol_by_name(value->text) == MER_PROTOCOL_ONCE ? 0 : 1;
+	return set_copy(&spec->protocol, value->text, err);
+}
+
+static void apply_number(int64_t *to, const struct cmd_value *value)
+{
+	if (cmd_has(value))
+		*to = value->number;
+}
+
+static enum mer_status apply_limits(struct spec *spec, const struct cmd_value *value,
+                                    struct mer_error *err)
+{
+	if (!cmd_has(value))
+		return MER_OK;
+	return set_member(spec->limits, "max_output", json_integer(value->number), true, err);
+}
+
+/* --- what fits together --------------------------------------------------------------------------------- */
+
+static enum mer_status check_once(const struct spec *spec, struct mer_error *err)
+{
+	const char *odd = json_object_get(spec->params, "error_lines") != NULL ? "error-line" : NULL;
+	for (size_t i = 0; i < N_TEXTS; i++) {
+		if (json_object_get(spec->params, texts[i].key) != NULL)
+			odd = spec_args[texts[i].arg].name;
+	}
+	if (odd == NULL)
+		return MER_OK;
+	return mer_fail(err, MER_EINPUT, "--%s is for --protocol token", odd);
+}
+
+static enum mer_status check_tokens(const struct spec *spec, struct mer_error *err)
+{
+	const char *tokens[N_TEXTS];
+	for (size_t i = FIRST_TOKEN; i < N_TEXTS; i++) {
+		tokens[i] = mer_json_get_text(spec->params, texts[i].key, texts[i].fallback);
+		if (strpbrk(tokens[i], "\r\n") != NULL)
+			return mer_fail(err, MER_EINPUT, "--%s is not one line", spec_args[texts[i].arg].name);
+		for (size_t other = FIRST_TOKEN; other < i; other++) {
+			if (strcmp(tokens[i], tokens[other]) == 0)
+				return mer_fail(err, MER_EINPUT, "--%s and --%s are the same",
+				                spec_args[texts[other].arg].name, spec_args[texts[i].arg].name);
+		}
+	}
+	return MER_OK;
+}
+
+static enum mer_status check(const struct spec *spec, struct mer_error *err)
+{
+	const char *program = json_string_value(json_array_get(spec->argv, 0));
+	if (program == NULL || program[0] == '\0')
+		return mer_fail(err, MER_EINPUT, "ARGV names no program");
+	if (strcmp(spec->protocol, "once") == 0)
+		return check_once(spec, err);
+	return check_tokens(spec, err);
+}
+
+enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal, const struct cmd_value argv[],
+                           struct mer_error *err)
+{
+	apply_number(&spec->timeout_ms, &argv[SPEC_TIMEOUT]);
+	apply_number(&spec->start_timeout_ms, &argv[SPEC_START_TIMEOUT]);
+	apply_number(&spec->idle_ms, &argv[SPEC_IDLE]);
+	enum mer_status st = apply_protocol(spec, &argv[SPEC_PROTOCOL], err);
+	if (st == MER_OK)
+		st = apply_texts(spec, argv, err);
+	if (st == MER_OK)
+		st = apply_error_lines(spec, &argv[SPEC_ERROR_LINE], err);
+	if (st == MER_OK)
+		st = apply_flag(spec, "clean_env", &argv[SPEC_CLEAN_ENV], err);
+	if (st == MER_OK)
+		st = apply_flag(spec, "shell", &argv[SPEC_SHELL], err);
+	if (st == MER_OK)
+		st = apply_env(spec, &argv[SPEC_ENV], err);
+	if (st == MER_OK)
+		st = apply_workdir(spec, argv[SPEC_WORKDIR].text, err);
+	if (st == MER_OK)
+		st = apply_train(spec, argv[SPEC_TRAIN].text, err);
+	if (st == MER_OK)
+		st = apply_argv(spec, &argv[SPEC_ARGV], err);
+	if (st == MER_OK)
+		st = apply_limits(spec, &argv[SPEC_MAX_OUTPUT], err);
+	if (st == MER_OK)
+		st = check(spec, err);
+	return st == MER_OK ? apply_server(spec, dal, &argv[SPEC_SERVER], err) : st;
+}

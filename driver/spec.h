@@ -1,0 +1,85 @@
+/*
+ * A deployment as users write it: the options of `model add`, which are the keys of `model set` and
+ * the members of `model show`, against the row of the database.
+ */
+#ifndef SPEC_H
+#define SPEC_H
+
+#include "cmd.h"
+#include "output.h"
+
+#include <mer/dal.h>
+#include <mer/json.h>
+#include <mer/uid.h>
+
+/* The arguments of `model add`. */
+enum spec_arg {
+	SPEC_NAME,
+	SPEC_SUMMARY,
+	SPEC_SERVER,
+	SPEC_PROTOCOL,
+	SPEC_ANSWER,
+	SPEC_READY_TOKEN,
+	SPEC_START_TOKEN,
+	SPEC_STOP_TOKEN,
+	SPEC_EXIT_TOKEN,
+	SPEC_ERROR_LINE,
+	SPEC_WORKDIR,
+	SPEC_ENV,
+	SPEC_TIMEOUT,
+	SPEC_START_TIMEOUT,
+	SPEC_IDLE,
+	SPEC_MAX_OUTPUT,
+	SPEC_CLEAN_ENV,
+	SPEC_SHELL,
+	SPEC_TRAIN,
+	SPEC_ARGV,
+	SPEC_ARGS
+};
+extern const struct cmd_arg spec_args[SPEC_ARGS];
+
+/* The row; all owned. */
+struct spec {
+	struct mer_uid uid, model_uid, server_uid;
+	char *name, *protocol, *workdir, *train; /* train: JSON, "" where it cannot be trained */
+	json_t *argv, *env, *params, *limits;
+	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority;
+};
+
+/** An empty one; release it whatever happens. */
+MER_MUST enum mer_status spec_init(struct spec *spec, struct mer_error *err);
+void spec_release(struct spec *spec);
+
+/** Takes over a row, into an empty one. */
+MER_MUST enum mer_status spec_read(struct spec *spec, const struct mer_deployment_row *row,
+                                   struct mer_error *err);
+
+/**
+ * Changes what argv has a value for, a value a row of spec_args, and checks that it fits together.
+ * @return MER_EINPUT names the option; MER_ENOTFOUND no such server
+ */
+MER_MUST enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
+                                    const struct cmd_value argv[], struct mer_error *err);
+
+/** Writes it as a new row, or over the one with its uid. */
+MER_MUST enum mer_status spec_insert(const struct spec *spec, struct mer_dal *dal,
+                                     struct mer_error *err);
+MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *dal,
+                                     struct mer_error *err);
+
+/* The members by which a deployment is shown: columns, and the cells of one row. */
+enum { SPEC_COLUMNS = 23 };
+extern const struct out_column spec_columns[SPEC_COLUMNS];
+
+/* Cells and the texts that they borrow. */
+struct spec_cells {
+	struct mer_cell cells[SPEC_COLUMNS];
+	char *kept[8];
+	size_t n_kept;
+	json_t *params;
+};
+MER_MUST enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cells *out,
+                                   struct mer_error *err);
+void spec_cells_release(struct spec_cells *cells);
+
+#endif

@@ -1,0 +1,173 @@
+/* A deployment's row: writing it, and the members by which it is shown. */
+#include "spec.h"
+
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/meal.h>
+#include <string.h>
+
+/* --- writing -------------------------------------------------------------------------------------------- */
+
+/* The JSON columns as text. */
+struct documents {
+	char *argv, *env, *params, *limits;
+};
+
+static void documents_done(struct documents *documents)
+{
+	free(documents->argv);
+	free(documents->env);
+	free(documents->params);
+	free(documents->limits);
+}
+
+static enum mer_status write_documents(const struct spec *spec, struct documents *out,
+                                       struct mer_error *err)
+{
+	enum mer_status st = mer_json_text(spec->argv, &out->argv, err);
+	if (st == MER_OK)
+		st = mer_json_text(spec->env, &out->env, err);
+	if (st == MER_OK)
+		st = mer_json_text(spec->params, &out->params, err);
+	return st == MER_OK ? mer_json_text(spec->limits, &out->limits, err) : st;
+}
+
+enum mer_status spec_insert(const struct spec *spec, struct mer_dal *dal, struct mer_error *err)
+{
+	MER_AUTO(documents_done) struct documents json = { 0 };
+	enum mer_status st = write_documents(spec, &json, err);
+	if (st != MER_OK)
+		return st;
+	return mer_dal_exec(
+		dal, MER_Q_DEPLOYMENT_INSERT,
+		MER_ARGS(mer_text(spec->uid.text), mer_text(spec->name), mer_text(spec->model_uid.text),
+	             mer_text(spec->server_uid.text), mer_text(spec->protocol), mer_text(spec->workdir),
+	             mer_text(json.argv), mer_text(spec->train), mer_text(json.env),
+	             mer_text(json.params), mer_text(json.limits), mer_i64(spec->max_workers),
+	             mer_i64(spec->idle_ms), mer_i64(spec->timeout_ms), mer_i64(spec->start_timeout_ms),
+	             mer_i64(spec->priority)),
+		NULL, err);
+}
+
+enum mer_status spec_update(const struct spec *spec, struct mer_dal *dal, struct mer_error *err)
+{
+	MER_AUTO(documents_done) struct documents json = { 0 };
+	enum mer_status st = write_documents(spec, &json, err);
+	if (st != MER_OK)
+		return st;
+	return mer_dal_exec(dal, MER_Q_DEPLOYMENT_UPDATE,
+	                    MER_ARGS(mer_text(spec->uid.text), mer_text(spec->server_uid.text),
+	                             mer_text(spec->protocol), mer_text(spec->workdir),
+	                             mer_text(json.argv), mer_text(spec->train), mer_text(json.env),
+	                             mer_text(json.params), mer_text(json.limits),
+	                             mer_i64(spec->max_workers), mer_i64(spec->idle_ms),
+	                             mer_i64(spec->timeout_ms), mer_i64(spec->start_timeout_ms),
+	                             mer_i64(spec->priority)),
+	                    NULL, err);
+}
+
+/* --- showing -------------------------------------------------------------------------------------------- */
+
+const struct out_column spec_columns[SPEC_COLUMNS] = {
+	{ "uid", OUT_HIDDEN }, { "model", 0 },      { "server", 0 },     { "protocol", 0 },
+	{ "argv", 0 },         { "name", 0 },       { "answer", 0 },     { "ready_token", 0 },
+	{ "start_token", 0 },  { "stop_token", 0 }, { "exit_token", 0 }, { "error_line", 0 },
+	{ "workdir", 0 },      { "env", 0 },        { "timeout", 0 },    { "start_timeout", 0 },
+	{ "idle", 0 },         { "max_output", 0 }, { "clean_env", 0 },  { "shell", 0 },
+	{ "train", 0 },        { "weights", 0 },    { "priority", 0 },
+};
+
+struct unit {
+	const char *name;
+	int64_t factor;
+};
+
+static const struct unit ms_units[] = {
+	{ "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }
+};
+static const struct unit byte_units[] = {
+	{ "GiB", 1 << 30 }, { "MiB", 1 << 20 }, { "KiB", 1 << 10 }, { "B", 1 }
+};
+
+/* A number with the largest unit that keeps it exact, so that it can be given back. */
+static struct mer_cell unit_cell(struct spec_cells *out, int64_t number, const struct unit units[4])
+{
+	size_t i = number == 0 ? 2 : 0;
+	while (i < 3 && number % units[i].factor != 0)
+		i++;
+	char *text = mer_text_new("%lld%s", (long long)(number / units[i].factor), units[i].name);
+	out->kept[out->n_kept++] = text;
+	return mer_cell_text(text);
+}
+
+static struct mer_cell token_cell(const struct spec_cells *out, bool token, const char *key,
+                                  const char *fallback)
+{
+	return mer_cell_text(token ? mer_json_get_text(out->params, key, fallback) : NULL);
+}
+
+static enum mer_status error_cell(struct spec_cells *out, struct mer_cell *cell,
+                                  struct mer_error *err)
+{
+	const json_t *globs = json_object_get(out->params, "error_lines");
+	if (globs == NULL) {
+		*cell = mer_cell_json("[]");
+		return MER_OK;
+	}
+	enum mer_status st = mer_json_text(globs, &out->kept[out->n_kept], err);
+	if (st == MER_OK)
+		*cell = mer_cell_json(out->kept[out->n_kept++]);
+	return st;
+}
+
+enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cells *out,
+                          struct mer_error *err)
+{
+	*out = (struct spec_cells){ 0 };
+	MER_AUTO(mer_json_done) json_t *limits = NULL;
+	enum mer_status st =
+		mer_json_parse("params", row->params, strlen(row->params), &out->params, err);
+	if (st == MER_OK)
+		st = mer_json_parse("limits", row->limits, strlen(row->limits), &limits, err);
+	struct mer_cell error_line;
+	if (st == MER_OK)
+		st = error_cell(out, &error_line, err);
+	if (st != MER_OK)
+		return st;
+	bool token = strcmp(row->protocol, "token") == 0;
+	int64_t max_output = mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
+	const struct mer_cell cells[SPEC_COLUMNS] = {
+		mer_cell_text(row->uid),
+		mer_cell_text(row->model),
+		mer_cell_text(row->server),
+		mer_cell_text(row->protocol),
+		mer_cell_json(row->argv),
+		mer_cell_text(row->name),
+		token_cell(out, token, "answer", "framed"),
+		token_cell(out, token, "ready_token", MER_TOKEN_READY),
+		token_cell(out, token, "start_token", MER_TOKEN_START),
+		token_cell(out, token, "stop_token", MER_TOKEN_STOP),
+		token_cell(out, token, "exit_token", MER_TOKEN_EXIT),
+		error_line,
+		mer_cell_text(row->workdir),
+		mer_cell_json(row->env),
+		unit_cell(out, row->timeout_ms, ms_units),
+		unit_cell(out, row->start_timeout_ms, ms_units),
+		unit_cell(out, row->idle_ms, ms_units),
+		unit_cell(out, max_output, byte_units),
+		mer_cell_bool(mer_json_get_bool(out->params, "clean_env", false)),
+		mer_cell_bool(mer_json_get_bool(out->params, "shell", false)),
+		mer_cell_json(row->train),
+		mer_cell_word(row->weights_version),
+		mer_cell_i64(row->priority),
+	};
+	memcpy(out->cells, cells, sizeof cells);
+	return MER_OK;
+}
+
+void spec_cells_release(struct spec_cells *cells)
+{
+	for (size_t i = 0; i < cells->n_kept; i++)
+		free(cells->kept[i]);
+	json_decref(cells->params);
+}
