@@ -105,13 +105,11 @@ static void add_model(const char *protocol, const char *line, const char *params
 
 struct seen {
 	struct mer_run *run;
-	struct mer_sched *sched;
 	char output[64], status[16], uid[37];
 	size_t output_len;
 	struct mer_error error;
 	int started, done, exit_code;
-	bool cancel_when_started;
-	struct seen *then; /* submitted when this one is done */
+	bool cancel_when_started, stream;
 };
 
 static void on_started(void *ctx, const struct mer_run *run)
@@ -191,7 +189,7 @@ static void submit(struct mer_sched *sched, struct seen *seen, const char *model
 		.input_len = strlen(input),
 		.timeout_ms = timeout_ms,
 	};
-	seen->sched = sched;
+	request.stream = seen->stream;
 	ck_assert_int_eq(mer_sched_submit(sched, &request, &events, seen, &seen->run, NULL), MER_OK);
 	ck_assert_int_eq(seen->done, 0);
 }
@@ -355,6 +353,30 @@ START_TEST(many_at_once_each_end)
 }
 END_TEST
 
+/* Each run has a process of its own, so descriptors come and go and their numbers are used again. */
+START_TEST(stream_of_processes)
+{
+	enum { N = 300 };
+	uv_loop_t loop;
+	static struct seen seen[N];
+	add_model("once", "read x; echo \"got $x\"; test \"$x\" != bad", "{}", 60000);
+	struct mer_sched *sched = sched_open(&loop);
+	for (int i = 0; i < N; i++) {
+		seen[i].stream = true;
+		submit(sched, &seen[i], "m", i % 3 == 0 ? "bad" : "good", 0);
+	}
+	for (int i = 0; i < N; i++)
+		wait_done(&loop, &seen[i]);
+	sched_close(&loop, sched);
+	for (int i = 0; i < N; i++) {
+		const char *want = i % 3 == 0 ? "failed" : "ok";
+		ck_assert_str_eq(seen[i].output, i % 3 == 0 ? "got bad\n" : "got good\n");
+		ck_assert_str_eq(seen[i].status, want);
+		ck_assert_str_eq(read_row(seen[i].uid).status, want);
+	}
+}
+END_TEST
+
 START_TEST(closing_cancels_what_is_open)
 {
 	enum { N = 300 };
@@ -396,6 +418,7 @@ Suite *suite(void)
 	tcase_add_test(tc, unknown_model_has_no_row);
 	tcase_add_test(tc, warm_worker_is_kept);
 	tcase_add_test(tc, many_at_once_each_end);
+	tcase_add_test(tc, stream_of_processes);
 	tcase_add_test(tc, closing_cancels_what_is_open);
 	tcase_add_test(tc, opens_and_closes_without_a_run);
 	suite_add_tcase(suite, tc);

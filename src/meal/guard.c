@@ -594,12 +594,26 @@ static const char *parse(struct guard *g, int argc, char **argv)
 	return NULL;
 }
 
-/* closefrom() has the fallback for kernels without close_range. */
+static void close_between(unsigned first, unsigned last)
+{
+	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	DIR *dir = opendir("/proc/self/fd"); /* a kernel before 5.9 */
+	if (dir == NULL)
+		return; /* no worker is started without /proc */
+	for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+		unsigned fd = (unsigned)strtoul(entry->d_name, NULL, 10);
+		if (fd >= first && fd <= last && (int)fd != dirfd(dir))
+			(void)close((int)fd);
+	}
+	(void)closedir(dir);
+}
+
 static void close_others(int extra)
 {
-	for (int fd = MER_GUARD_FD + 1; fd < extra; fd++)
-		(void)close(fd);
-	closefrom((extra < 0 ? MER_GUARD_FD : extra) + 1);
+	unsigned kept = extra < 0 ? MER_GUARD_FD : (unsigned)extra;
+	close_between(MER_GUARD_FD + 1, kept - 1);
+	close_between(kept + 1, ~0U);
 	(void)fcntl(MER_GUARD_FD, F_SETFD, FD_CLOEXEC);
 }
 

@@ -36,8 +36,7 @@ enum meal_event_kind {
 
 struct meal_event {
 	enum meal_event_kind kind;
-	struct mer_str
-		bytes; /* OUTPUT, LOG, and DONE unless it is MER_OK; borrowed until the next call */
+	struct mer_str bytes;   /* OUTPUT, LOG, a failed DONE; borrowed until the next call */
 	enum mer_status status; /* DONE */
 };
 

@@ -9,30 +9,32 @@
 #include <mer/clean.h>
 #include <mer/log.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <uv.h>
 
-#define READ_BYTES 65536        /* what a pipe holds */
-#define FILE_BYTES (256 * 1024) /* of {input}, written in one turn of the loop */
-#define QUEUE_MAX 8             /* pieces: what settle copied, a run, a farewell */
-#define DRAIN_READS 32          /* of what a dead worker left, in a pipe of up to 1 MiB too */
-#define REAP_MS 1               /* between two looks for the supervisor's end */
+#define READ_BYTES 65536                /* what a pipe holds */
+#define FILE_BYTES ((size_t)256 * 1024) /* of {input}, written in one turn of the loop */
+#define QUEUE_MAX 8                     /* pieces: what settle copied, a run, a farewell */
+#define DRAIN_READS 32 /* of what a dead worker left, in a pipe of up to 1 MiB too */
+#define REAP_MS 1      /* between two looks for the supervisor's end */
 
-enum end_name { IN, OUT, ERR, CONTROL, END_COUNT };
+/* EXIT is the supervisor's process, opened when its end is near. */
+enum end_name { IN, OUT, ERR, CONTROL, EXIT, END_COUNT, CHANNEL_COUNT = EXIT };
 
 /* mer's end of a channel. */
 struct end {
 	struct local *owner;
 	uv_poll_t poll;
-	int fd; /* -1: closed */
+	bool watched; /* poll is open */
+	int fd;       /* -1: closed */
 };
 
 struct local {
@@ -40,7 +42,7 @@ struct local {
 	struct launch launch;
 	struct end ends[END_COUNT];
 	uv_idle_t turn;  /* does what takes long, a piece a turn of the loop */
-	uv_timer_t reap; /* looks for the supervisor's end */
+	uv_timer_t reap; /* looks for the supervisor's end where EXIT cannot be opened */
 	int open;        /* of these handles */
 	pid_t guard;     /* 0: reaped, or not started */
 
@@ -70,25 +72,40 @@ static struct local *downcast(struct meal_carrier *carrier)
 	return (struct local *)carrier;
 }
 
-/* The first problem is the cause of the others. */
-static MER_PRINTF(2, 3) void set_problem(struct local *c, const char *fmt, ...)
+static void drop_queue(struct local *c)
 {
-	if (c->how.problem[0] != '\0')
-		return;
-	va_list args;
-	va_start(args, fmt);
-	(void)vsnprintf(c->how.problem, sizeof c->how.problem, fmt, args);
-	va_end(args);
+	c->queued = 0;
+	free(c->owned);
+	c->owned = NULL;
 }
 
+static void release(struct local *c)
+{
+	launch_release(&c->launch);
+	drop_queue(c);
+	free(c);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct local *c = handle->type == UV_POLL ? ((struct end *)handle->data)->owner : handle->data;
+	if (--c->open > 0)
+		return;
+	if (c->closing) /* else it failed to start */
+		c->base.events->closed(c->base.ctx);
+	release(c);
+}
+
+/* The handle goes first and at once: libuv tells the kernel to forget the number of a handle that is
+ * closed, and by then it may be another worker's. */
 static void close_end(struct local *c, enum end_name name)
 {
 	struct end *end = &c->ends[name];
-	if (end->fd < 0)
-		return;
-	if (end->poll.data != NULL)
-		(void)uv_poll_stop(&end->poll);
-	(void)close(end->fd);
+	if (end->watched)
+		uv_close((uv_handle_t *)&end->poll, on_handle_closed);
+	end->watched = false;
+	if (end->fd >= 0)
+		(void)close(end->fd);
 	end->fd = -1;
 }
 
@@ -107,13 +124,6 @@ static void order(struct local *c, enum mer_guard_order what)
 }
 
 /* --- stdin ---------------------------------------------------------------------------------- */
-
-static void drop_queue(struct local *c)
-{
-	c->queued = 0;
-	free(c->owned);
-	c->owned = NULL;
-}
 
 /* Takes n bytes off the front of the queue. */
 static void advance(struct local *c, size_t n)
@@ -289,7 +299,8 @@ static void write_input(struct local *c)
 		n = write(c->file, piece.ptr, piece.len < FILE_BYTES ? piece.len : FILE_BYTES);
 	}
 	if (c->file < 0 || (n < 0 && errno != EINTR)) {
-		set_problem(c, "cannot write '%s': %s", path, strerror(errno));
+		(void)snprintf(c->how.problem, sizeof c->how.problem, "cannot write '%s': %s", path,
+		               strerror(errno));
 		order(c, MER_GUARD_KILL);
 		drop_queue(c);
 		close_file(c);
@@ -344,23 +355,6 @@ static void on_turn(uv_idle_t *turn)
 
 /* --- the supervisor ------------------------------------------------------------------------- */
 
-static void release(struct local *c)
-{
-	launch_release(&c->launch);
-	drop_queue(c);
-	free(c);
-}
-
-static void on_handle_closed(uv_handle_t *handle)
-{
-	struct local *c = handle->type == UV_POLL ? ((struct end *)handle->data)->owner : handle->data;
-	if (--c->open > 0)
-		return;
-	if (c->closing) /* else it failed to start */
-		c->base.events->closed(c->base.ctx);
-	release(c);
-}
-
 static void close_all(struct local *c)
 {
 	close_file(c);
@@ -370,28 +364,33 @@ static void close_all(struct local *c)
 		release(c);
 		return;
 	}
-	for (int i = IN; i < END_COUNT; i++)
-		if (c->ends[i].poll.data != NULL)
-			uv_close((uv_handle_t *)&c->ends[i].poll, on_handle_closed);
 	uv_close((uv_handle_t *)&c->turn, on_handle_closed);
 	uv_close((uv_handle_t *)&c->reap, on_handle_closed);
+}
+
+static void explain_loss(struct local *c, int status)
+{
+	char name[24];
+	if (WIFSIGNALED(status))
+		(void)snprintf(c->how.problem, sizeof c->how.problem,
+		               "the supervisor of '%s' was killed by %s", c->launch.program,
+		               meal_signal_name(WTERMSIG(status), name));
+	else
+		(void)snprintf(c->how.problem, sizeof c->how.problem,
+		               "the supervisor of '%s' ended with exit code %d", c->launch.program,
+		               WEXITSTATUS(status));
 }
 
 /* The supervisor is reaped: nothing can come of it any more. */
 static void on_reaped(struct local *c, int status)
 {
-	char name[24];
 	bool closing = c->closing; /* as the end is told it may begin */
 	bool well = (closing || c->gone) && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	c->guard = 0;
 	if (!well && !c->over && c->base.pid > 1)
 		(void)kill((pid_t)-c->base.pid, SIGKILL); /* in the place of a supervisor that was killed */
-	if (!c->over && WIFSIGNALED(status))
-		set_problem(c, "the supervisor of '%s' was killed by %s", c->launch.program,
-		            meal_signal_name(WTERMSIG(status), name));
-	else if (!c->over)
-		set_problem(c, "the supervisor of '%s' ended with exit code %d", c->launch.program,
-		            WEXITSTATUS(status));
+	if (!c->over && c->how.problem[0] == '\0')
+		explain_loss(c, status);
 	if (!closing)
 		on_gone(c);
 	if (!well)
@@ -400,15 +399,45 @@ static void on_reaped(struct local *c, int status)
 		close_all(c);
 }
 
-static void on_reap(uv_timer_t *reap)
+/* Returns whether the supervisor is reaped. */
+static bool try_reap(struct local *c)
 {
-	struct local *c = reap->data;
 	int status = 0;
 	pid_t pid = waitpid(c->guard, &status, WNOHANG);
 	if (pid == 0)
-		return;
-	(void)uv_timer_stop(reap);
+		return false;
+	(void)uv_timer_stop(&c->reap);
+	close_end(c, EXIT);
 	on_reaped(c, pid < 0 ? 0 : status); /* a program that ignores SIGCHLD has no status */
+	return true;
+}
+
+static void on_reap(uv_timer_t *reap)
+{
+	(void)try_reap(reap->data);
+}
+
+static void on_exit_of_guard(uv_poll_t *poll, int status, int events)
+{
+	(void)status, (void)events;
+	const struct end *end = poll->data;
+	(void)try_reap(end->owner);
+}
+
+/* The supervisor has closed its socket, so it is about to end. */
+static void await_exit(struct local *c)
+{
+	struct end *end = &c->ends[EXIT];
+	end->fd = pidfd_open(c->guard, 0);
+	if (end->fd >= 0 && uv_poll_init(c->turn.loop, &end->poll, end->fd) == 0) {
+		end->poll.data = end;
+		end->watched = true;
+		c->open++;
+		(void)uv_poll_start(&end->poll, UV_READABLE, on_exit_of_guard);
+	} else {
+		close_end(c, EXIT);
+		(void)uv_timer_start(&c->reap, on_reap, REAP_MS, REAP_MS);
+	}
 }
 
 static void on_report(struct local *c, const struct mer_guard_report *report)
@@ -463,8 +492,8 @@ static void on_control(uv_poll_t *poll, int status, int events)
 		return;
 	}
 	close_end(c, CONTROL);
-	(void)uv_timer_start(&c->reap, on_reap, REAP_MS, REAP_MS);
-	on_reap(&c->reap);
+	if (!try_reap(c))
+		await_exit(c);
 }
 
 /* --- start ---------------------------------------------------------------------------------- */
@@ -495,9 +524,10 @@ static bool lift(int *fd)
 }
 
 /* Makes the channels: mer's ends and, in the supervisor's order, the others. */
-static enum mer_status open_channels(struct local *c, int theirs[END_COUNT], struct mer_error *err)
+static enum mer_status open_channels(struct local *c, int theirs[CHANNEL_COUNT],
+                                     struct mer_error *err)
 {
-	for (int i = IN; i < END_COUNT; i++) {
+	for (int i = IN; i < CHANNEL_COUNT; i++) {
 		int pair[2];
 		int failed = i == CONTROL ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)
 		                          : pipe2(pair, O_CLOEXEC);
@@ -518,12 +548,13 @@ static enum mer_status open_handles(struct local *c, struct uv_loop_s *loop, str
 	(void)uv_timer_init(loop, &c->reap);
 	c->turn.data = c->reap.data = c;
 	c->open = 2;
-	for (int i = IN; i < END_COUNT; i++) {
+	for (int i = IN; i < CHANNEL_COUNT; i++) {
 		int error = uv_poll_init(loop, &c->ends[i].poll, c->ends[i].fd);
 		if (error != 0)
 			return mer_fail(err, MER_EUNREACHABLE, "cannot start '%s': %s", c->launch.program,
 			                uv_strerror(error));
 		c->ends[i].poll.data = &c->ends[i];
+		c->ends[i].watched = true;
 		c->open++;
 	}
 	return MER_OK;
@@ -533,7 +564,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
                              const struct mer_worker_spec *spec, struct mer_error *err)
 {
 	struct local *c = downcast(carrier);
-	int theirs[END_COUNT] = { -1, -1, -1, -1 };
+	int theirs[CHANNEL_COUNT] = { -1, -1, -1, -1 };
 	block_sigpipe();
 	enum mer_status st = launch_init(&c->launch, spec, err);
 	if (st == MER_OK)
@@ -542,7 +573,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 		st = open_handles(c, loop, err);
 	if (st == MER_OK)
 		st = launch_spawn(&c->launch, spec->env, theirs, &c->guard, err);
-	for (int i = IN; i < END_COUNT; i++)
+	for (int i = IN; i < CHANNEL_COUNT; i++)
 		mer_fd_done(&theirs[i]);
 	if (st != MER_OK) {
 		close_all(c);

@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <mer/log.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,20 +114,12 @@ static void remember(struct last_line *line, const char *bytes, size_t n)
 	line->whole |= end < n && memchr(bytes + end, '\n', n - end) != NULL;
 }
 
-static MER_PRINTF(3, 4) void say(struct mer_outcome *outcome, enum mer_status status,
-                                 const char *fmt, ...)
+static void set_outcome(struct mer_outcome *outcome, const struct mer_error *err)
 {
-	char text[sizeof outcome->message];
-	va_list args;
-	va_start(args, fmt);
-	if (vsnprintf(text, sizeof text, fmt, args) < 0)
-		text[0] = '\0';
-	va_end(args);
-	struct mer_error err;
-	outcome->status = mer_fail(&err, status, "%s", text); /* makes it one line */
-	static_assert(sizeof err.message == sizeof outcome->message,
+	static_assert(sizeof err->message == sizeof outcome->message,
 	              "what fits the one fits the other");
-	memcpy(outcome->message, err.message, sizeof err.message);
+	outcome->status = err->status;
+	memcpy(outcome->message, err->message, sizeof err->message);
 }
 
 static void describe(char text[64], const struct meal_exit *how)
@@ -151,25 +142,25 @@ static void judge(const struct mer_worker *w, const struct meal_exit *how, struc
 {
 	const char *when = "";
 	char end[64];
+	struct mer_error err = { .status = MER_OK };
 	describe(end, how);
 	enum mer_status status = w->protocol->ops->ended(w->protocol, how, &when);
-	bool left = w->asked && !w->protocol->open && w->life == READY; /* as it was told */
 	if (how->problem[0] != '\0')
-		say(out, how->started ? MER_EMODEL : MER_EUNREACHABLE, "%s", how->problem);
+		(void)mer_fail(&err, how->started ? MER_EMODEL : MER_EUNREACHABLE, "%s", how->problem);
 	else if (!how->started)
-		say(out, MER_ECANCELED, "canceled before the model was started");
-	else if (left)
-		out->status = MER_OK;
+		(void)mer_fail(&err, MER_ECANCELED, "canceled before the model was started");
+	else if (w->asked && !w->protocol->open && w->life == READY)
+		err.status = MER_OK; /* it left as it was told */
 	else if (is_canceled(w) || (w->asked && !w->protocol->open))
-		say(out, MER_ECANCELED, "canceled: the model %s", end);
+		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
 	else if (status == MER_OK && how->no_output[0] != '\0')
-		say(out, MER_EMODEL, "%s", how->no_output);
+		(void)mer_fail(&err, MER_EMODEL, "%s", how->no_output);
 	else if (status != MER_OK && w->said.len > 0)
-		say(out, status, "the model %s%s: %.*s", end, when, (int)w->said.len, w->said.text);
+		(void)mer_fail(&err, status, "the model %s%s: %.*s", end, when, (int)w->said.len,
+		               w->said.text);
 	else if (status != MER_OK)
-		say(out, status, "the model %s%s", end, when);
-	else
-		out->status = MER_OK;
+		(void)mer_fail(&err, status, "the model %s%s", end, when);
+	set_outcome(out, &err);
 }
 
 /* --- leaving -------------------------------------------------------------------------------- */
@@ -222,10 +213,10 @@ static void leave(struct mer_worker *w, enum degree degree)
 }
 
 /* Nothing that it says can be held or trusted any more. */
-static void give_up(struct mer_worker *w, enum mer_status status, const char *why)
+static void give_up(struct mer_worker *w, const struct mer_error *why)
 {
 	if (w->last.status == MER_OK)
-		say(&w->last, status, "%s", why);
+		set_outcome(&w->last, why);
 	w->deaf = true;
 	if (w->life != ENDED && w->ending < KILLED)
 		leave(w, KILLED);
@@ -239,14 +230,20 @@ static void finish(struct mer_worker *w)
 	MER_ASSERT(w->protocol->open);
 	if (w->life != ENDED) {
 		bool hear = w->protocol->hears_stderr && w->result.status == MER_OK;
-		if (w->carrier->ops->settle(w->carrier, hear) != MER_OK)
-			give_up(w, MER_ENOMEM, "out of memory for input that the model has not read");
+		struct mer_error err;
+		if (w->carrier->ops->settle(w->carrier, hear) != MER_OK) {
+			(void)mer_fail(&err, MER_ENOMEM, "out of memory for input that was not read yet");
+			give_up(w, &err);
+		}
 	}
 	w->finished = false;
 	w->protocol->open = w->protocol->syncing = false;
 	(void)uv_timer_stop(&w->sync);
-	if (w->result.status == MER_OK && is_canceled(w))
-		say(&w->result, MER_ECANCELED, "canceled");
+	if (w->result.status == MER_OK && is_canceled(w)) {
+		struct mer_error err;
+		(void)mer_fail(&err, MER_ECANCELED, "canceled");
+		set_outcome(&w->result, &err);
+	}
 	MER_DEBUG("done worker=%p pid=%lld status=%s output=%lld", (void *)w,
 	          (long long)w->carrier->pid, mer_status_name(w->result.status), (long long)w->output);
 	struct mer_outcome result = w->result; /* the next run may be given from the callback */
@@ -255,11 +252,15 @@ static void finish(struct mer_worker *w)
 
 static void set_done(struct mer_worker *w, const struct meal_event *event)
 {
-	if (event->status != MER_OK && event->bytes.len == 0)
-		say(&w->result, event->status, "the model said so by an empty line on stderr");
-	else if (event->status != MER_OK)
-		say(&w->result, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
+	struct mer_error err;
 	w->finished = true;
+	if (event->status == MER_OK)
+		return;
+	if (event->bytes.len == 0)
+		(void)mer_fail(&err, event->status, "the model said so by an empty line on stderr");
+	else
+		(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
+	set_outcome(&w->result, &err);
 }
 
 static void deliver(struct mer_worker *w, struct mer_str bytes)
@@ -273,9 +274,11 @@ static void deliver(struct mer_worker *w, struct mer_str bytes)
 		w->events->on_output(w->ctx, bytes.ptr, n);
 	if (!over)
 		return;
-	say(&w->result, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
+	struct mer_error err;
+	(void)mer_fail(&err, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
+	set_outcome(&w->result, &err);
 	w->finished = true;
-	give_up(w, MER_ELIMIT, w->result.message);
+	give_up(w, &err);
 }
 
 static void dispatch(struct mer_worker *w, const struct meal_event *event)
@@ -333,8 +336,11 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 		mer_buf_add(&w->kept, bytes + taken, n - taken);
 		hold(w);
 	}
-	if (mer_buf_check(&w->kept, NULL) != MER_OK)
-		give_up(w, MER_ENOMEM, "out of memory for output that nobody takes yet");
+	if (mer_buf_check(&w->kept, NULL) != MER_OK) {
+		struct mer_error err;
+		(void)mer_fail(&err, MER_ENOMEM, "out of memory for output that nobody takes yet");
+		give_up(w, &err);
+	}
 	if (w->finished && !settling)
 		finish(w);
 }

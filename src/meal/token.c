@@ -324,6 +324,7 @@ static size_t common(struct mer_str token, size_t from, const char *bytes, size_
 static size_t feed_held(struct token *token, const char *bytes, size_t n, struct meal_event *event)
 {
 	struct mer_str want = wanted(token);
+	MER_ASSERT(want.ptr != NULL);
 	size_t same_len = common(want, token->held, bytes, n);
 	if (same_len == n) {
 		token->held += n;

@@ -42,6 +42,21 @@ static void ping_end(struct route *route, const struct mer_error *err)
 	free(ping);
 }
 
+/* The worker takes no run any more: the run waits for another one, in its old place. */
+static void put_back(struct slot *slot, struct mer_run *run)
+{
+	struct route *route = slot->route;
+	slot->state = SLOT_ENDING;
+	slot->ready_by = slot->idle_until = 0;
+	if (run->stream)
+		sched_run_untimed(run); /* its time begins when it is taken */
+	run->state = RUN_READY;
+	run->taken_ns = 0;
+	TAILQ_INSERT_HEAD(&route->ready, run, link);
+	route->n_ready++;
+	route->sched->n_ready++;
+}
+
 static void send_run(struct slot *slot, struct mer_run *run)
 {
 	struct mer_error err;
@@ -50,7 +65,10 @@ static void send_run(struct slot *slot, struct mer_run *run)
 		slot->run = NULL;
 		run->slot = NULL;
 		run->sched->n_open--;
-		run_fail(run, st, "rejected", &err);
+		if (st == MER_EUNREACHABLE)
+			put_back(slot, run);
+		else
+			run_fail(run, st, "rejected", &err);
 		return;
 	}
 	slot->state = SLOT_BUSY;

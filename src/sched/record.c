@@ -156,7 +156,8 @@ static enum mer_status own(struct mer_sched *sched, struct mer_error *err)
 {
 	if (sched->registered)
 		return MER_OK;
-	identify(sched);
+	if (sched->owner.text[0] == '\0') /* what failed to be written is tried again under its name */
+		identify(sched);
 	enum mer_status st = mer_owners_sweep(sched->dal, true, NULL, err);
 	if (st == MER_OK)
 		st = mer_owner_register(sched->dal, sched->owner.text, sched->host, getpid(), "mer", err);
