@@ -84,6 +84,9 @@ static enum mer_status add_line(struct session *s, struct source *source, bool *
 	source->line++;
 	if (memchr(line.ptr, '\0', line.len) != NULL)
 		return mer_fail(err, MER_EINPUT, "a NUL in a command");
+	bool bom = source->line == 1 && line.len >= 3 && memcmp(line.ptr, "\xEF\xBB\xBF", 3) == 0;
+	if (bom)
+		line = (struct mer_str){ line.ptr + 3, line.len - 3 };
 	if (line.len > 0 && line.ptr[line.len - 1] == '\r')
 		line.len--;
 	if (source->command.len > 0)

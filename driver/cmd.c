@@ -132,7 +132,10 @@ struct scan {
 
 static const struct cmd_arg *row(const struct cmd *cmd, size_t i)
 {
-	return i < cmd->n_args ? &cmd->args[i] : &cmd_common[i - cmd->n_args];
+	if (i >= cmd->n_args)
+		return &cmd_common[i - cmd->n_args];
+	MER_ASSERT(cmd->args != NULL);
+	return &cmd->args[i];
 }
 
 static size_t n_rows(const struct scan *scan)
@@ -158,7 +161,7 @@ static void what_is(const struct cmd_arg *arg, char out[WHAT_SIZE])
 	else if (arg->option)
 		(void)snprintf(out, WHAT_SIZE, "-%c", arg->letter);
 	else
-		(void)snprintf(out, WHAT_SIZE, "%s", arg->name);
+		(void)snprintf(out, WHAT_SIZE, "%s", arg->name != NULL ? arg->name : arg->env);
 }
 
 static void add_token(struct scan *scan, const struct cmd_arg *arg, const char *text)
@@ -304,38 +307,44 @@ static enum mer_status read_words(struct scan *scan, struct mer_error *err)
 	return MER_OK;
 }
 
-/* Gives each row its value out of the tokens; pool has room for all words and a NULL a row. */
-static enum mer_status fill_values(const struct scan *scan, struct mer_error *err)
+/* Gives a row its value out of the tokens, or its fallback. Takes room for its words off the pool. */
+static enum mer_status fill_value(const struct scan *scan, const struct cmd_arg *arg,
+                                  struct cmd_value *value, const char ***pool,
+                                  struct mer_error *err)
 {
-	struct cmd_call *call = scan->out;
-	const char **pool = call->pool;
-	for (size_t i = 0; i < n_rows(scan); i++) {
-		const struct cmd_arg *arg = row(scan->cmd, i);
-		struct cmd_value *value = &call->values[i];
-		enum mer_status st = MER_OK;
-		char what[WHAT_SIZE];
-		value->words = pool;
-		for (size_t t = 0; t < call->n_tokens && st == MER_OK; t++) {
-			if (call->tokens[t].arg != arg)
-				continue;
-			what_is(arg, what);
-			st = cmd_value_parse(arg, what, call->tokens[t].text, value, err);
-			value->given = true;
-			*pool++ = call->tokens[t].text;
-		}
-		value->count = (size_t)(pool - value->words);
-		*pool++ = NULL;
-		if (st == MER_OK && !value->given && arg->fallback != NULL)
-			st = cmd_value_parse(arg, arg->name, arg->fallback, value, err);
-		if (st == MER_OK && !value->given && arg->required) {
-			what_is(arg, what);
-			st = mer_fail(err, MER_EINPUT, "'%s' needs %s", scan->cmd->name, what);
-			mer_hint(err, "'help %s' tells what it takes", scan->cmd->name);
-		}
+	const struct cmd_call *call = scan->out;
+	char what[WHAT_SIZE];
+	what_is(arg, what);
+	value->words = *pool;
+	for (size_t i = 0; i < call->n_tokens; i++) {
+		if (call->tokens[i].arg != arg)
+			continue;
+		enum mer_status st = cmd_value_parse(arg, what, call->tokens[i].text, value, err);
 		if (st != MER_OK)
 			return st;
+		value->given = true;
+		*(*pool)++ = call->tokens[i].text;
+		value->count++;
 	}
-	return MER_OK;
+	*(*pool)++ = NULL;
+	if (value->given)
+		return MER_OK;
+	if (arg->fallback != NULL)
+		return cmd_value_parse(arg, what, arg->fallback, value, err);
+	if (!arg->required)
+		return MER_OK;
+	(void)mer_fail(err, MER_EINPUT, "'%s' needs %s", scan->cmd->name, what);
+	mer_hint(err, "'help %s' tells what it takes", scan->cmd->name);
+	return MER_EINPUT;
+}
+
+static enum mer_status fill_values(const struct scan *scan, struct mer_error *err)
+{
+	const char **pool = scan->out->pool; /* room for all words, and a NULL a row */
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < n_rows(scan) && st == MER_OK; i++)
+		st = fill_value(scan, row(scan->cmd, i), &scan->out->values[i], &pool, err);
+	return st;
 }
 
 static bool asks_help(const char *const words[], size_t n)

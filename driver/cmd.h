@@ -35,6 +35,7 @@ struct cmd_arg {
 	const char *fallback;       /* where it is not given; as users write it */
 	const char *const *choices; /* ended by NULL */
 	const char *env;            /* of a setting: its environment variable, or NULL */
+	const char *example;        /* of a setting: a value for .env.example */
 	int64_t least;              /* of numbers */
 	enum arg_type type;
 	char letter; /* -c beside --command; 0: none */

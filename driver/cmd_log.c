@@ -16,7 +16,7 @@ static const struct out_column columns[LOG_COLUMNS] = {
 	{ "host", OUT_HIDDEN },
 	{ "pid", OUT_HIDDEN },
 	{ "status", 0 },
-	{ "started_at", OUT_SHORTEN },
+	{ "started_at", OUT_TIME },
 	{ "stopped_at", OUT_HIDDEN },
 	{ "exit_code", OUT_HIDDEN },
 	{ "signal", OUT_HIDDEN },

@@ -172,7 +172,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 	if (argv[LINES].given)
 		return lines(s, &choice, &argv[INPUT], err);
 	MER_AUTO(mer_text_done) char *input = NULL;
-	size_t len;
+	size_t len = 0;
 	enum mer_status st = read_input(s, &argv[INPUT], &input, &len, err);
 	return st == MER_OK ? run_one(s, &choice, input, len, err) : st;
 }

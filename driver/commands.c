@@ -22,4 +22,4 @@ const struct cmd *const commands[] = {
 	&cmd_exit,
 };
 /* clang-format on */
-const size_t n_commands = sizeof commands / sizeof *commands;
+const size_t n_commands = sizeof(commands) / sizeof(commands[0]);

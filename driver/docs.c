@@ -131,7 +131,9 @@ void docs_env(struct mer_buf *out)
 		mer_buf_printf(out, "\n# %s", arg->help);
 		if (arg->option)
 			mer_buf_printf(out, " (--%s)", arg->name);
-		mer_buf_printf(out, "\n#%s=%s\n", arg->env, arg->fallback != NULL ? arg->fallback : "");
+		if (arg->fallback != NULL)
+			mer_buf_printf(out, "; default %s", arg->fallback);
+		mer_buf_printf(out, "\n#%s=%s\n", arg->env, arg->example != NULL ? arg->example : "");
 	}
 }
 

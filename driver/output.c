@@ -17,7 +17,7 @@ bool out_is_terminal(void)
 bool out_has_colors(const struct session *s)
 {
 	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-	return out_is_terminal() && !setting_on(&s->settings, SET_NO_COLOR) &&
+	return s->prompt && out_is_terminal() && !setting_on(&s->settings, SET_NO_COLOR) &&
 	       (no_color == NULL || no_color[0] == '\0') && term != NULL && strcmp(term, "dumb") != 0;
 }
 

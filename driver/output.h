@@ -17,6 +17,7 @@ enum out_flags {
 	OUT_SHORTEN = 2, /* may be cut in a table that is too wide */
 	OUT_RIGHT = 4,   /* a number */
 	OUT_LINES = 8,   /* may be of several lines */
+	OUT_TIME = 16,   /* RFC 3339; tables of several rows show less of it */
 };
 
 struct out_column {
@@ -38,7 +39,7 @@ struct output {
 	struct table *table;
 };
 
-/** Whether stdout is a terminal; and whether it may have colours. */
+/** Whether stdout is a terminal; and whether it may have colours, which batch never has. */
 bool out_is_terminal(void);
 bool out_has_colors(const struct session *s);
 

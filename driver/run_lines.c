@@ -61,12 +61,15 @@ static struct line *head(struct lines *lines)
 	return lines->count > 0 ? &lines->ring[lines->first] : NULL;
 }
 
+/* Says what went wrong; the first is the command's own failure. Not from a callback. */
 static void fail(struct lines *lines, enum mer_status st, const struct mer_error *err)
 {
-	if (lines->status != MER_OK)
-		return;
-	lines->status = st;
-	lines->err = *err;
+	if (lines->status == MER_OK) {
+		lines->status = st;
+		lines->err = *err;
+	}
+	lines->s->reported = true;
+	session_failed(lines->s, lines->s->at, st, err);
 }
 
 /* --- what happens to a run ---------------------------------------------------------------------------------- */
@@ -326,13 +329,9 @@ static void take_failure(struct lines *lines, const struct line *line)
 {
 	struct mer_error why;
 	enum mer_status st = why_failed(line, &why);
-	fail(lines, st, &why);
-	if (!lines->choice->keep_going || st == MER_ENOTFOUND || st == MER_EDATABASE) {
+	if (!lines->choice->keep_going || st == MER_ENOTFOUND || st == MER_EDATABASE)
 		stop(lines, true, false);
-	} else {
-		lines->s->reported = true;
-		session_failed(lines->s, lines->s->at, st, &why);
-	}
+	fail(lines, st, &why);
 }
 
 /* Prints a run that has ended. */
@@ -369,10 +368,10 @@ static void release_line(struct line *line)
 static enum mer_status print_head(struct lines *lines, struct line *line, struct mer_error *err)
 {
 	enum mer_status st = MER_OK;
-	if (lines->stop) {
-		struct mer_error why;
-		if (line->done && line->status != MER_OK) /* cancelled, by a signal maybe */
-			fail(lines, why_failed(line, &why), &why);
+	if (lines->stop) { /* cancelled, maybe by a signal; one word of it is enough */
+		bool silent = line->status == MER_OK || lines->status != MER_OK;
+		if (line->done && !silent)
+			take_failure(lines, line);
 		return MER_OK;
 	}
 	if (line->done)
@@ -417,8 +416,8 @@ static void work(struct lines *lines)
 {
 	struct sink *sink = &lines->s->out.sink;
 	for (;;) {
-		pump(lines);
 		deliver(lines);
+		pump(lines); /* last, so that something is in flight or awaited when the loop waits */
 		if (is_over(lines))
 			return;
 		sink->lazy = lines->count > 1;

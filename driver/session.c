@@ -29,6 +29,7 @@ static void on_signal(uv_signal_t *handle, int signo)
 	uint64_t now = uv_now(&s->loop);
 	s->interrupts = s->interrupts > 0 && now - s->interrupted <= AGAIN_MS ? s->interrupts + 1 : 1;
 	s->interrupted = now;
+	s->stopped = true;
 	if (s->signal == 0 && (signo != SIGINT || !s->prompt))
 		s->signal = signo;
 	if (s->interrupts >= ENOUGH && !s->prompt)
@@ -107,10 +108,10 @@ enum mer_status session_wait_readable(struct session *s, int fd, struct mer_erro
 	if (st != MER_OK)
 		return st;
 	watch_start(&watch);
-	while (!ready && !watch.always && s->signal == 0)
+	while (!ready && !watch.always && !s->stopped)
 		(void)uv_run(&s->loop, UV_RUN_ONCE);
 	session_close_watch(s, &watch);
-	return s->signal != 0 ? fail_interrupted(err) : MER_OK;
+	return s->stopped ? fail_interrupted(err) : MER_OK;
 }
 
 void session_close_watch(struct session *s, struct watch *watch)
@@ -124,13 +125,16 @@ enum mer_status session_flush(struct session *s, struct mer_error *err)
 {
 	struct sink *sink = &s->out.sink;
 	sink_flush(sink);
-	while (!sink_empty(sink) && s->signal == 0)
+	while (!sink_empty(sink) && !s->stopped)
 		(void)uv_run(&s->loop, UV_RUN_ONCE);
 	if (sink->gone)
 		return mer_fail(err, MER_EIO, "the reader of stdout left");
 	if (sink->error != 0)
 		return mer_fail(err, MER_EIO, "cannot write stdout: %s", strerror(sink->error));
-	return sink_empty(sink) ? MER_OK : fail_interrupted(err);
+	if (sink_empty(sink))
+		return MER_OK;
+	sink_drop(sink);
+	return fail_interrupted(err);
 }
 
 /* --- the database and the scheduler ----------------------------------------------------------- */
@@ -138,7 +142,7 @@ enum mer_status session_flush(struct session *s, struct mer_error *err)
 enum mer_status session_dal(struct session *s, struct mer_dal **out, struct mer_error *err)
 {
 	if (s->dal == NULL) {
-		const char *url;
+		const char *url = NULL;
 		enum mer_status st = settings_database(&s->settings, &url, err);
 		if (st == MER_OK)
 			st = mer_dal_open(url, 0, &s->dal, err);
@@ -155,8 +159,8 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 {
 	MER_AUTO(mer_text_done) char *models = NULL;
 	MER_AUTO(mer_text_done) char *guard = NULL;
-	const char *url;
-	uv_loop_t *loop;
+	const char *url = NULL;
+	uv_loop_t *loop = NULL;
 	enum mer_status st = settings_database(&s->settings, &url, err);
 	if (st == MER_OK)
 		st = mer_place(MER_PLACE_MODELS, &models, err);
@@ -190,13 +194,14 @@ enum mer_status session_sched(struct session *s, bool place, struct mer_sched **
 
 void session_note(struct session *s, const char *fmt, ...)
 {
+	char text[512];
 	if (!s->prompt || setting_on(&s->settings, SET_QUIET))
 		return;
 	va_list args;
 	va_start(args, fmt);
-	(void)vfprintf(stderr, fmt, args);
+	(void)vsnprintf(text, sizeof text, fmt, args);
 	va_end(args);
-	(void)fputc('\n', stderr);
+	(void)fprintf(stderr, "%s\n", text);
 }
 
 static void add_json_error(struct mer_buf *out, const struct mer_error *err, int code)
@@ -312,7 +317,7 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 	/* What to fail in, until the words are understood. */
 	bool json = s->settings.format == MER_FORMAT_JSON || settings_guess_json(words, n);
 	s->out.format = json ? MER_FORMAT_JSON : MER_FORMAT_PLAIN;
-	s->out.told = s->reported = false;
+	s->out.told = s->reported = s->stopped = false;
 	s->at = at;
 	enum mer_status st = do_words(s, words, n, &call, &err);
 	cmd_call_release(&call);

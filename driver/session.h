@@ -47,6 +47,7 @@ struct session {
 	uv_signal_t signals[SESSION_SIGNALS];
 	int open_signals;
 	int signal;                /* that asks the program to end; 0: none */
+	bool stopped;              /* one came since the command began */
 	int interrupts;            /* how many came, each within a second of the one before */
 	uint64_t interrupted;      /* loop time of the last one */
 	session_cancel_fn *cancel; /* of the operation under way; NULL: none */
@@ -98,7 +99,7 @@ void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx);
 
 /**
  * Writes out what is in the sink, waiting for a slow reader.
- * @return MER_ECANCELED a signal came first
+ * @return MER_ECANCELED a signal came first; what was left is dropped
  *         MER_EIO       the reader left, or stdout cannot be written: out.sink says which
  */
 MER_MUST enum mer_status session_flush(struct session *s, struct mer_error *err);

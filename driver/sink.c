@@ -96,6 +96,12 @@ void sink_flush(struct sink *sink)
 	wait_for_reader(sink, sink->buf.len > 0);
 }
 
+void sink_drop(struct sink *sink)
+{
+	mer_buf_clear(&sink->buf);
+	sink_flush(sink);
+}
+
 static void on_writable(void *ctx)
 {
 	sink_flush(ctx);

@@ -59,6 +59,9 @@ static inline bool sink_empty(const struct sink *sink)
 	return sink->buf.len == 0;
 }
 
+/** Forgets what is not written. */
+void sink_drop(struct sink *sink);
+
 /** Begins to close what it has on the loop; sink_closed() tells when that is done. */
 void sink_close(struct sink *sink);
 static inline bool sink_closed(const struct sink *sink)

@@ -7,15 +7,17 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/text.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 enum { LEAST_WIDTH = 8, GAP = 1 };
 
+/* Cells as people read them, one after the other, each ended by a NUL. */
 struct table {
 	const struct out_column *columns;
-	size_t n_columns, n_rows, room;
-	char **cells; /* row by row; owned */
+	size_t n_columns, n_rows;
+	struct mer_buf texts, places; /* places: where each cell begins, a size_t each */
 };
 
 struct table *table_new(const struct out_column columns[], size_t n)
@@ -25,6 +27,8 @@ struct table *table_new(const struct out_column columns[], size_t n)
 		return NULL;
 	table->columns = columns;
 	table->n_columns = n;
+	mer_buf_init(&table->texts, PTRDIFF_MAX);
+	mer_buf_init(&table->places, PTRDIFF_MAX);
 	return table;
 }
 
@@ -32,54 +36,69 @@ void table_free(struct table *table)
 {
 	if (table == NULL)
 		return;
-	for (size_t i = 0; i < table->n_rows * table->n_columns; i++)
-		free(table->cells[i]);
-	free(table->cells);
+	mer_buf_release(&table->texts);
+	mer_buf_release(&table->places);
 	free(table);
 }
 
-/* A cell as people read it; the caller frees it. */
-static char *cell_text(const struct mer_cell *cell)
+static void add_text(struct mer_buf *out, const struct mer_cell *cell)
 {
 	switch (cell->type) {
-	case MER_CELL_I64: return mer_text_new("%lld", (long long)cell->number);
-	case MER_CELL_BOOL: return strdup(cell->number != 0 ? "yes" : "no");
+	case MER_CELL_I64: mer_buf_printf(out, "%lld", (long long)cell->number); break;
+	case MER_CELL_BOOL: mer_buf_text(out, cell->number != 0 ? "yes" : "no"); break;
 	case MER_CELL_TEXT:
-	case MER_CELL_JSON: return strndup(cell->text.ptr, cell->text.len);
+	case MER_CELL_JSON: mer_buf_add(out, cell->text.ptr, cell->text.len); break;
 	case MER_CELL_NULL: break;
 	}
-	return strdup("");
 }
 
-/* A row of a table is one line. */
-static void join_lines(char *text)
+/* Makes what was added one line. */
+static void join_lines(struct mer_buf *texts, size_t from)
 {
-	for (; *text != '\0'; text++) {
-		if ((unsigned char)*text < ' ' || *text == 127)
-			*text = ' ';
+	for (size_t i = from; i < texts->len; i++) {
+		if ((unsigned char)texts->ptr[i] < ' ' || texts->ptr[i] == 127)
+			texts->ptr[i] = ' ';
 	}
 }
 
 enum mer_status table_row(struct table *table, const struct mer_cell cells[], struct mer_error *err)
 {
-	if (table->n_rows == table->room) {
-		size_t room = 2 * table->room + 32;
-		char **more = realloc(table->cells, room * table->n_columns * sizeof *more);
-		if (more == NULL)
-			return mer_fail(err, MER_ENOMEM, "out of memory");
-		table->cells = more;
-		table->room = room;
-	}
-	char **row = table->cells + table->n_rows * table->n_columns;
-	bool whole = true;
 	for (size_t i = 0; i < table->n_columns; i++) {
-		row[i] = cell_text(&cells[i]);
-		if (row[i] != NULL && (table->columns[i].flags & OUT_LINES) == 0)
-			join_lines(row[i]);
-		whole = whole && row[i] != NULL;
+		size_t at = table->texts.len;
+		mer_buf_add(&table->places, &at, sizeof at);
+		add_text(&table->texts, &cells[i]);
+		if ((table->columns[i].flags & OUT_LINES) == 0)
+			join_lines(&table->texts, at);
+		mer_buf_byte(&table->texts, '\0');
 	}
 	table->n_rows++;
-	return whole ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = mer_buf_check(&table->places, err);
+	return st == MER_OK ? mer_buf_check(&table->texts, err) : st;
+}
+
+static const char *cell_at(const struct table *table, size_t row, size_t column)
+{
+	size_t at;
+	memcpy(&at, table->places.ptr + (row * table->n_columns + column) * sizeof at, sizeof at);
+	return table->texts.ptr + at;
+}
+
+/* In a list a time is short enough to be shown whole: month, day and time of day in UTC. The year, the
+ * milliseconds and the rest are in every other format. 2026-01-31T12:00:00.123Z -> 01-31 12:00:00 */
+static void shorten_times(struct table *table)
+{
+	for (size_t c = 0; c < table->n_columns; c++) {
+		if ((table->columns[c].flags & OUT_TIME) == 0)
+			continue;
+		for (size_t r = 0; r < table->n_rows; r++) {
+			char *text = table->texts.ptr + (cell_at(table, r, c) - table->texts.ptr);
+			if (strlen(text) != MER_TIME_SIZE - 1)
+				continue;
+			memmove(text, text + strlen("2026-"), strlen("01-31T12:00:00"));
+			text[strlen("01-31")] = ' ';
+			text[strlen("01-31 12:00:00")] = '\0';
+		}
+	}
 }
 
 /* --- fitting ----------------------------------------------------------------------------------- */
@@ -109,7 +128,7 @@ static void choose_widths(const struct table *table, size_t widths[])
 	for (size_t c = 0; c < n; c++) {
 		widths[c] = strlen(table->columns[c].name);
 		for (size_t r = 0; r < table->n_rows; r++) {
-			size_t width = mer_text_width(table->cells[r * n + c]);
+			size_t width = mer_text_width(cell_at(table, r, c));
 			widths[c] = width > widths[c] ? width : widths[c];
 		}
 		if (is_shown(&table->columns[c]))
@@ -201,6 +220,27 @@ static enum mer_status add_column(struct libscols_table *table, const struct out
 	return MER_OK;
 }
 
+/* Adds a row; what is wider than its column is cut. */
+static enum mer_status add_row(struct libscols_table *scols, const struct table *table, size_t row,
+                               const size_t widths[], struct mer_error *err)
+{
+	struct libscols_line *line = scols_table_new_line(scols, NULL);
+	if (line == NULL)
+		return no_memory(err);
+	for (size_t c = 0, to = 0; c < table->n_columns; c++) {
+		if (!is_shown(&table->columns[c]))
+			continue;
+		const char *text = cell_at(table, row, c);
+		bool fits = mer_text_width(text) <= widths[c];
+		MER_AUTO(mer_text_done) char *less = fits ? NULL : cut(text, widths[c]);
+		if (!fits && less == NULL)
+			return no_memory(err);
+		if (scols_line_set_data(line, to++, fits ? text : less) != 0)
+			return no_memory(err);
+	}
+	return MER_OK;
+}
+
 enum mer_status table_print(struct table *table, bool colors, struct mer_buf *out,
                             struct mer_error *err)
 {
@@ -211,23 +251,14 @@ enum mer_status table_print(struct table *table, bool colors, struct mer_buf *ou
 	MER_AUTO(table_done) struct libscols_table *scols = new_scols(true, colors);
 	if (scols == NULL)
 		return no_memory(err);
+	shorten_times(table);
 	choose_widths(table, widths);
 	for (size_t c = 0; c < table->n_columns && st == MER_OK; c++) {
 		if (is_shown(&table->columns[c]))
 			st = add_column(scols, &table->columns[c], err);
 	}
-	for (size_t r = 0; r < table->n_rows && st == MER_OK; r++) {
-		struct libscols_line *line = scols_table_new_line(scols, NULL);
-		size_t to = 0;
-		for (size_t c = 0; c < table->n_columns && st == MER_OK; c++) {
-			char **cell = &table->cells[r * table->n_columns + c];
-			if (!is_shown(&table->columns[c]))
-				continue;
-			char *text = mer_text_width(*cell) > widths[c] ? cut(*cell, widths[c]) : strdup(*cell);
-			if (line == NULL || text == NULL || scols_line_refer_data(line, to++, text) != 0)
-				st = no_memory(err);
-		}
-	}
+	for (size_t r = 0; r < table->n_rows && st == MER_OK; r++)
+		st = add_row(scols, table, r, widths, err);
 	return st == MER_OK ? print(scols, out, err) : st;
 }
 
@@ -254,9 +285,8 @@ enum mer_status table_print_members(struct table *table, bool colors, struct mer
 	enum mer_status st = member_columns(scols, colors, err);
 	for (size_t r = 0; r < table->n_rows && st == MER_OK; r++) {
 		struct libscols_line *line = scols_table_new_line(scols, NULL);
-		char **row = table->cells + r * table->n_columns;
-		if (line == NULL || scols_line_set_data(line, 0, row[0]) != 0 ||
-		    scols_line_set_data(line, 1, row[1]) != 0)
+		if (line == NULL || scols_line_set_data(line, 0, cell_at(table, r, 0)) != 0 ||
+		    scols_line_set_data(line, 1, cell_at(table, r, 1)) != 0)
 			st = no_memory(err);
 	}
 	return st == MER_OK ? print(scols, out, err) : st;

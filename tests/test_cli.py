@@ -734,6 +734,7 @@ class Batch(Case):
         self.assertEqual((code, out, err), (2, b"", "mer: stdin:1: a NUL in a command\n"))
         code, out, err = self.call(data=b"x" * (2 << 20))
         self.assertEqual((code, out, err), (2, b"", "mer: stdin:1: a line of more than 1 MiB\n"))
+        self.assertEqual(self.call(data=b"\xef\xbb\xbfversion\r\n"), (0, b"mer 0.1.0\n", ""))
         self.assertEqual(self.call(data=""), (0, b"", ""))
         self.assertEqual(self.call("-c", ""), (0, b"", ""))
 
@@ -921,6 +922,13 @@ class RunLines(Case):
         self.assertEqual(len(out), len(numbers))
         self.assertEqual([line.split()[1] for line in out[:1000]], [f"mean={i + 1}" for i in range(1000)])
         self.assertEqual(len(self.log("--limit", "100000", "--status", "ok")), len(numbers))
+
+    def test_many_refused(self):
+        for args, code in ((("--keep-going", "--quiet"), 2), (("--quiet",), 2)):
+            got = self.call(*args, "run", "--lines", "moments", data=b"a\0b\n" * 3000)
+            self.assertEqual(got[0], code)
+            self.assertEqual(got[1], b"\n" * 3000 if "--keep-going" in args else b"")
+            self.assertEqual(len(got[2].splitlines()), 3000 if "--keep-going" in args else 1)
 
     def test_long_lines(self):
         lines = [b"x" * 3_000_000, b"", b"y" * 5_000_000]

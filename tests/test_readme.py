@@ -2,12 +2,16 @@
 """The tour of README.md: each command of its console blocks is run, in order and in one place, and
 must print what stands below it. Uids, times and durations differ from run to run and are compared
 by their shape."""
+import fcntl
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import unittest
 
 PREFIX = os.environ["MER_PREFIX"]
@@ -16,7 +20,9 @@ SOURCE = os.environ["MER_SOURCE"]
 SHAPES = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "UID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
+    (re.compile(r"\b\d\d-\d\d \d\d:\d\d:\d\d\b"), "WHEN"),
     (re.compile(r"\b\d+ ms\b"), "N ms"),
+    (re.compile(r"( WHEN .*?) +\d+$", re.M), r"\1 N"),
     (re.compile(r"(queue_ms|start_ms|infer_ms|pid)(\t|\": ?)\d+"), r"\1\2N"),
     (re.compile(r"(who|host)\t\S+"), r"\1\tSOMEBODY"),
 ]
@@ -48,13 +54,34 @@ def blocks(path):
         yield steps
 
 
+def run_on_terminal(command, env, cwd):
+    """What a command prints on a terminal of 100 columns, stdout and stderr as they come."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    with subprocess.Popen(["sh", "-c", command], env=env, cwd=cwd, stdin=subprocess.DEVNULL,
+                          stdout=theirs, stderr=theirs) as ran:
+        os.close(theirs)
+        printed = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # Linux: all have closed their end
+                piece = b""
+            if not piece:
+                break
+            printed += piece
+        ran.wait(timeout=60)
+    os.close(ours)
+    return printed.decode().replace("\r\n", "\n")
+
+
 class Readme(unittest.TestCase):
     def test_tour(self):
         home = tempfile.mkdtemp(prefix="mer-readme-")
         self.addCleanup(shutil.rmtree, home)
         env = {
             "PATH": PREFIX + "/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8",
-            "USER": "tour", "XDG_STATE_HOME": home + "/state", "XDG_DATA_HOME": home + "/data",
+            "USER": "tour", "TERM": "dumb", "XDG_STATE_HOME": home + "/state", "XDG_DATA_HOME": home + "/data",
         }
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             if name in os.environ:
@@ -66,10 +93,7 @@ class Readme(unittest.TestCase):
                 if "scripts/" in command:
                     continue  # tests/fresh_machine.sh runs these
                 with self.subTest(command=command):
-                    ran = subprocess.run(["sh", "-c", command], env=env, cwd=home, check=False,
-                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT, timeout=60)
-                    self.assertEqual(shape(ran.stdout.decode()), shape(want))
+                    self.assertEqual(shape(run_on_terminal(command, env, home)), shape(want))
                     count += 1
         self.assertGreater(count, 5)
 
