@@ -373,6 +373,25 @@ START_TEST(uids_of_threads_differ)
 }
 END_TEST
 
+/* Whatever becomes of the clock: here it was an hour ahead before. */
+START_TEST(uids_of_a_source_are_in_order)
+{
+	struct mer_uid_source source = { 0 };
+	struct mer_uid first, uid, last;
+	mer_uid_next(&source, &first);
+	source.latest += UINT64_C(3600000) << 16;
+	mer_uid_next(&source, &last);
+	ck_assert_int_gt(strncmp(last.text, first.text, MER_UID_TIME), 0);
+	for (int i = 0; i < 200; i++) {
+		mer_uid_next(&source, &uid);
+		ck_assert_msg(mer_uid_valid(uid.text), "%s", uid.text);
+		ck_assert_int_ge(strncmp(uid.text, last.text, MER_UID_TIME), 0);
+		ck_assert_str_ne(uid.text, last.text);
+		last = uid;
+	}
+}
+END_TEST
+
 START_TEST(uid_is_of_rfc_9562)
 {
 	char last[16] = "";
@@ -507,6 +526,7 @@ Suite *suite(void)
 	tcase_add_test(log, log_line_reaches_the_sink);
 	tcase_set_timeout(uid, 60);
 	tcase_add_test(uid, uids_of_threads_differ);
+	tcase_add_test(uid, uids_of_a_source_are_in_order);
 	tcase_add_test(uid, uid_is_of_rfc_9562);
 	tcase_add_loop_test(uid, uid_rows_are_checked, 0, N_ROWS(uid_rows));
 	tcase_set_timeout(hash, 60);

@@ -149,8 +149,8 @@ MER_API const char *mer_dal_notice(const struct mer_dal *dal);
 
 /**
  * Closes as lost what dead owners left open and forgets those owners; alive is who holds the lock of
- * its key. Cheap when there is nothing to do: it writes only where a dead owner has open runs, or
- * inside a transaction that is open already; on a read-only database it does nothing.
+ * its key. Cheap when nobody died: one that ends well deletes its own row with its last run's. On a
+ * read-only database it does nothing.
  * @param lost  how many runs were closed; NULL allowed
  */
 MER_API MER_MUST enum mer_status mer_owners_sweep(struct mer_dal *dal, bool in_transaction,

@@ -48,10 +48,10 @@ enum mer_query {
 	MER_Q_RUN_BY_UID,  /* request uid */
 	MER_Q_RUN_INSERT,  /* struct mer_run_open, by mer_run_open_args() */
 	MER_Q_RUN_CLOSE,   /* struct mer_run_close, by mer_run_close_args() */
-	MER_Q_RUNS_LOST,   /* owner uid: its open runs become lost */
+	MER_Q_RUNS_LOST,   /* owner uid: its open runs, none of them older than it, become lost */
 
 	/* owners: struct mer_owner_row */
-	MER_Q_OWNERS,       /* with the number of their open runs */
+	MER_Q_OWNERS,
 	MER_Q_OWNER_INSERT, /* uid host pid program */
 	MER_Q_OWNER_DELETE, /* uid */
 
@@ -133,7 +133,6 @@ struct mer_owner_row {
 	const char *uid, *host;
 	int64_t pid;
 	const char *program, *started_at;
-	int64_t open_runs;
 };
 
 struct mer_value;

@@ -41,7 +41,6 @@ CREATE TABLE model_access (
 ) STRICT;
 
 CREATE INDEX model_access_by_model ON model_access (model, request_uid);
-CREATE INDEX model_access_open_by_owner ON model_access (owner) WHERE stopped_at IS NULL;
 
 -- Apart from the runs, so that the log stays small; written once, when a run is closed.
 CREATE TABLE model_access_io (

@@ -10,18 +10,18 @@ static bool is_dash(size_t at)
 	return at == 8 || at == 13 || at == 18 || at == 23;
 }
 
-void mer_uid_new(struct mer_uid *out)
+static uint64_t time_half(void)
 {
 	struct timespec now;
-	uint64_t random;
 	MER_ASSERT(clock_gettime(CLOCK_REALTIME, &now) == 0);
-	MER_ASSERT(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
-
 	uint64_t ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	uint64_t fraction = (uint64_t)now.tv_nsec % 1000000 * 4096 / 1000000;
-	uint64_t high = ms << 16 | UINT64_C(7) << 12 | fraction;
-	uint64_t low = UINT64_C(2) << 62 | random >> 2;
+	return ms << 16 | UINT64_C(7) << 12 | fraction;
+}
 
+static void write_uid(uint64_t high, uint64_t random, struct mer_uid *out)
+{
+	uint64_t low = UINT64_C(2) << 62 | random >> 2;
 	char *to = out->text;
 	for (int i = 15; i >= 0; i--) {
 		*to++ = "0123456789abcdef"[high >> (4 * i) & 15];
@@ -34,6 +34,26 @@ void mer_uid_new(struct mer_uid *out)
 		*to++ = "0123456789abcdef"[low >> (4 * i) & 15];
 	}
 	*to = '\0';
+}
+
+void mer_uid_new(struct mer_uid *out)
+{
+	uint64_t random;
+	MER_ASSERT(getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random);
+	write_uid(time_half(), random, out);
+}
+
+/* Up to 256 bytes getrandom() gives in one piece, uninterrupted: getrandom(2). */
+void mer_uid_next(struct mer_uid_source *source, struct mer_uid *out)
+{
+	if (source->left == 0) {
+		MER_ASSERT(getrandom(source->random, sizeof source->random, 0) ==
+		           (ssize_t)sizeof source->random);
+		source->left = sizeof source->random / sizeof *source->random;
+	}
+	uint64_t now = time_half();
+	source->latest = now > source->latest ? now : source->latest;
+	write_uid(source->latest, source->random[--source->left], out);
 }
 
 /* The value of a lower-case hexadecimal digit, or -1. */

@@ -10,13 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct owner {
-	struct mer_uid uid;
-	int64_t open_runs;
-};
-
 struct owners {
-	struct owner *list;
+	struct mer_uid *list;
 	size_t n, cap;
 };
 
@@ -34,15 +29,13 @@ static enum mer_status on_owner(void *ctx, const void *row, struct mer_error *er
 		return MER_OK;
 	if (owners->n == owners->cap) {
 		size_t cap = owners->cap == 0 ? 16 : 2 * owners->cap;
-		struct owner *list = realloc(owners->list, cap * sizeof *list);
+		struct mer_uid *list = realloc(owners->list, cap * sizeof *list);
 		if (list == NULL)
 			return mer_fail(err, MER_ENOMEM, "out of memory for %zu owners", cap);
 		owners->list = list;
 		owners->cap = cap;
 	}
-	struct owner *to = &owners->list[owners->n++];
-	memcpy(to->uid.text, owner->uid, sizeof to->uid.text);
-	to->open_runs = owner->open_runs;
+	memcpy(owners->list[owners->n++].text, owner->uid, sizeof owners->list->text);
 	return MER_OK;
 }
 
@@ -54,20 +47,18 @@ static enum mer_status is_alive(struct mer_dal *dal, const char *uid, bool *aliv
 	return *alive ? MER_OK : mer_dal_lock(dal, mer_uid_key(uid), MER_LOCK_TEST, alive, err);
 }
 
-/* Keeps the dead ones and counts their open runs. */
-static enum mer_status keep_dead(struct mer_dal *dal, struct owners *owners, int64_t *open_runs,
-                                 struct mer_error *err)
+/* Keeps the dead ones. */
+static enum mer_status keep_dead(struct mer_dal *dal, struct owners *owners, struct mer_error *err)
 {
 	size_t n_dead = 0;
 	for (size_t i = 0; i < owners->n; i++) {
-		const struct owner *owner = &owners->list[i];
+		const struct mer_uid *owner = &owners->list[i];
 		bool alive;
-		enum mer_status st = is_alive(dal, owner->uid.text, &alive, err);
+		enum mer_status st = is_alive(dal, owner->text, &alive, err);
 		if (st != MER_OK)
 			return st;
 		if (alive)
 			continue;
-		*open_runs += owner->open_runs;
 		owners->list[n_dead++] = *owner;
 	}
 	owners->n = n_dead;
@@ -78,7 +69,7 @@ static enum mer_status bury(struct mer_dal *dal, const struct owners *dead, int6
                             struct mer_error *err)
 {
 	for (size_t i = 0; i < dead->n; i++) {
-		const char *uid = dead->list[i].uid.text;
+		const char *uid = dead->list[i].text;
 		int64_t changed;
 		enum mer_status st =
 			mer_dal_exec(dal, MER_Q_RUNS_LOST, MER_ARGS(mer_text(uid)), &changed, err);
@@ -108,16 +99,16 @@ enum mer_status mer_owners_sweep(struct mer_dal *dal, bool in_transaction, int64
                                  struct mer_error *err)
 {
 	MER_ASSERT(in_transaction == dal->in_transaction);
-	int64_t closed = 0, open_runs = 0;
+	int64_t closed = 0;
 	__attribute__((cleanup(owners_done))) struct owners owners = { 0 };
 	enum mer_status st = MER_OK;
 	if (!dal->read_only)
 		st = mer_dal_query(dal, MER_Q_OWNERS, NULL, 0, on_owner, &owners, err);
 	if (st == MER_OK)
-		st = keep_dead(dal, &owners, &open_runs, err);
+		st = keep_dead(dal, &owners, err);
 	if (st == MER_OK && in_transaction)
 		st = bury(dal, &owners, &closed, err);
-	else if (st == MER_OK && open_runs > 0)
+	else if (st == MER_OK && owners.n > 0)
 		st = bury_alone(dal, &owners, &closed, err);
 	if (st != MER_OK && !(dal->read_only && !in_transaction))
 		return st;

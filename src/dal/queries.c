@@ -63,7 +63,7 @@ static const struct dal_field run_fields[] = {
 
 #define OWNER(member) DAL_FIELD(struct mer_owner_row, member)
 static const struct dal_field owner_fields[] = {
-	OWNER(uid), OWNER(host), OWNER(pid), OWNER(program), OWNER(started_at), OWNER(open_runs),
+	OWNER(uid), OWNER(host), OWNER(pid), OWNER(program), OWNER(started_at),
 };
 
 /* No member of a row is forgotten: each has the size of a union dal_row. */

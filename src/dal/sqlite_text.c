@@ -121,13 +121,14 @@ const char *const dal_sqlite_text[] = {
 		"attempts = $9, queue_ms = nullif($10, -1), start_ms = nullif($11, -1), "
 		"infer_ms = nullif($12, -1), bytes_out = nullif($13, -1), sha256_out = $14 "
 		"WHERE request_uid = $1",
+	/* Without an index by owner, which each run would pay for: an owner's runs are not older than
+	 * it (mer_uid_next). */
 	[MER_Q_RUNS_LOST] = "UPDATE model_access SET status = 'lost', stopped_at = " NOW ", "
 						"error = 'the mer that ran it died' "
-						"WHERE owner = $1 AND stopped_at IS NULL",
+						"WHERE owner = $1 AND stopped_at IS NULL AND "
+						"request_uid >= substr($1, 1, 18)",
 
-	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at, (SELECT count(*) "
-					 "FROM model_access AS r WHERE r.owner = o.uid AND r.stopped_at IS NULL) "
-					 "AS open_runs FROM owners AS o ORDER BY uid",
+	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
 	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",
 	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
 };

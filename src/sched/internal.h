@@ -148,13 +148,15 @@ struct mer_sched {
 	const char *const *environment;
 	bool may_place;
 
+	struct mer_uid owner; /* older than its runs */
+
 	/* the database thread's alone */
 	struct mer_dal *dal;
 	bool registered; /* our owner row is written and its lock is held */
-	struct mer_uid owner;
 	char who[64], host[256];
 
 	/* the loop's */
+	struct mer_uid_source uids;
 	struct route_list routes;
 	struct run_list pending; /* to be written */
 	struct run_list closing; /* to be closed in the database */
@@ -171,7 +173,8 @@ struct mer_sched {
 	struct place *place;
 
 	struct mer_job close_job;
-	bool closing_dal, closed_dal;
+	bool leaving; /* the database is being closed */
+	bool closed_dal;
 	int open_handles;
 	mer_sched_closed_fn *on_closed;
 	void *closed_ctx;
@@ -202,6 +205,7 @@ void pool_dispatch(struct route *route);
 /* Starts a worker that waits to be let go. */
 void pool_prepare(struct route *route);
 void pool_ping(struct route *route);
+void pool_cancel_ping(struct route *route);
 /* Ends a run that a slot has. */
 void pool_end_run(struct mer_run *run, bool kill);
 /* A new deployment is in force: workers of the old one leave when they are idle. */
@@ -227,6 +231,8 @@ void run_close_row(struct mer_run *run, struct mer_run_close *row, char started[
 void sched_due(struct mer_sched *sched, int64_t at);
 void sched_run_timed(struct mer_run *run);
 void sched_run_untimed(struct mer_run *run);
+/* Does soon, outside of the caller's call, what must not happen inside of it. */
+void sched_kick(struct mer_sched *sched);
 /* Something has ended; if it was the last, close. */
 void sched_maybe_closed(struct mer_sched *sched);
 

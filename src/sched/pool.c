@@ -38,8 +38,17 @@ static void ping_end(struct route *route, const struct mer_error *err)
 	struct ping *ping = route->ping;
 	route->ping = NULL;
 	int64_t ms = (int64_t)((uv_hrtime() - ping->begun_ns) / 1000000);
-	ping->on_ready(ping->ctx, err, ms, route->current->server);
+	ping->on_ready(ping->ctx, err, ms, route->current != NULL ? route->current->server : "");
 	free(ping);
+}
+
+void pool_cancel_ping(struct route *route)
+{
+	struct mer_error err;
+	if (route->ping == NULL)
+		return;
+	mer_fail(&err, MER_ECANCELED, "the ping of model '%s' was cancelled", route->model);
+	ping_end(route, &err);
 }
 
 /* The worker takes no run any more: the run waits for another one, in its old place. */

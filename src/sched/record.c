@@ -3,10 +3,12 @@
  * in one transaction. A row is in the database before its model sees input; closing it is never on
  * the path of an answer. One record job is under way at a time, so groups grow while one is written.
  */
+#define LOG_AREA "sched"
 #include "internal.h"
 
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/log.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,7 +141,6 @@ static enum mer_status resolve(struct mer_sched *sched, struct route *route,
  * and costs a library; the numeric id stands in. */
 static void identify(struct mer_sched *sched)
 {
-	mer_uid_new(&sched->owner);
 	const char *user = getenv("USER");
 	if (user == NULL || user[0] == '\0')
 		user = getenv("LOGNAME");
@@ -210,6 +211,7 @@ struct record_job {
 	struct run_list inserts, closes; /* the job's while it is under way */
 	struct resolved_list resolved;
 	struct mer_error insert_error, close_error; /* MER_OK: written */
+	bool last; /* nothing follows: we leave */
 };
 
 static struct resolved *resolved_of(struct record_job *job, const struct route *route)
@@ -275,6 +277,15 @@ static enum mer_status write_inserts(struct record_job *job, struct mer_error *e
 	return MER_OK;
 }
 
+/* Whoever ends well takes its owner row along, so that only the dead are looked for. */
+static enum mer_status disown(struct mer_sched *sched, struct mer_error *err)
+{
+	if (!sched->registered)
+		return MER_OK;
+	return mer_dal_exec(sched->dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(sched->owner.text)),
+	                    NULL, err);
+}
+
 static enum mer_status transact(struct record_job *job, bool inserts, struct mer_error *err)
 {
 	struct mer_dal *dal = job->sched->dal;
@@ -284,13 +295,15 @@ static enum mer_status transact(struct record_job *job, bool inserts, struct mer
 	st = write_closes(job, err);
 	if (st == MER_OK && inserts)
 		st = write_inserts(job, err);
+	if (st == MER_OK && job->last)
+		st = disown(job->sched, err);
 	if (st != MER_OK) {
 		mer_dal_rollback(dal);
 		return st;
 	}
 	st = mer_dal_end(dal, true, err);
-	if (st == MER_OK && inserts)
-		job->sched->registered = true;
+	if (st == MER_OK && (inserts || job->last))
+		job->sched->registered = !job->last;
 	return st;
 }
 
@@ -403,15 +416,16 @@ static void record_done(struct mer_job *base)
 	sched_maybe_closed(sched);
 }
 
-static bool due(const struct mer_sched *sched, bool now)
+static bool due(const struct mer_sched *sched)
 {
-	if (sched->n_pending == 0 && sched->n_closing == 0)
-		return false;
-	if (now || sched->n_pending >= GROUP_ROWS || sched->n_closing >= GROUP_ROWS)
+	if (sched->n_pending >= GROUP_ROWS || sched->n_closing >= GROUP_ROWS)
 		return true;
-	if (sched->n_pending > 0)
-		return sched->n_ready < READY_LOW;
-	return sched->n_open == 0 && sched->n_ready == 0;
+	return sched->n_pending > 0 && sched->n_ready < READY_LOW;
+}
+
+static bool at_rest(const struct mer_sched *sched)
+{
+	return sched->n_open == 0 && sched->n_ready == 0 && sched->n_pending == 0;
 }
 
 static void on_close_delay(uv_timer_t *timer)
@@ -421,10 +435,12 @@ static void on_close_delay(uv_timer_t *timer)
 
 void record_flush(struct mer_sched *sched, bool now)
 {
-	if (sched->recording)
+	if (sched->recording || (sched->n_pending == 0 && sched->n_closing == 0))
 		return;
-	if (!due(sched, now)) {
-		if (sched->n_closing > 0 && !uv_is_active((uv_handle_t *)&sched->close_delay))
+	if (!now && !due(sched)) {
+		if (at_rest(sched))
+			sched_kick(sched); /* the caller may be about to close: then this goes along */
+		else if (!uv_is_active((uv_handle_t *)&sched->close_delay))
 			uv_timer_start(&sched->close_delay, on_close_delay, CLOSE_DELAY_MS, 0);
 		return;
 	}
@@ -448,6 +464,7 @@ void record_flush(struct mer_sched *sched, bool now)
 		TAILQ_INSERT_TAIL(&job->inserts, run, link);
 		sched->n_pending--;
 	}
+	job->last = sched->on_closed != NULL && at_rest(sched) && TAILQ_EMPTY(&job->inserts);
 	sched->recording = true;
 	sched->jobs++;
 	mer_work_push(sched->work, &job->job);
@@ -514,6 +531,10 @@ static struct mer_sched *sched_of(struct mer_job *job)
 static void close_in_thread(struct mer_job *job)
 {
 	struct mer_sched *sched = sched_of(job);
+	if (sched->registered && mer_dal_begin(sched->dal, NULL) == MER_OK) {
+		if (disown(sched, NULL) != MER_OK || mer_dal_end(sched->dal, true, NULL) != MER_OK)
+			MER_DEBUG("the owner row stays: the next start takes it away");
+	}
 	mer_dal_close(sched->dal);
 	sched->dal = NULL;
 }

@@ -147,7 +147,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->stream = request->stream;
 	run->exit_code = -1;
 	run->queued_ns = uv_hrtime();
-	mer_uid_new(&run->uid);
+	mer_uid_next(&sched->uids, &run->uid);
 	if (route->current == NULL && !sched->recording)
 		record_resolve(route);
 	TAILQ_INSERT_TAIL(&sched->pending, run, link);
@@ -188,17 +188,24 @@ static void on_kick(uv_idle_t *kick)
 			sched->n_ready--;
 			run_end(run, &cancelled);
 		}
+		if (sched->on_closed != NULL)
+			pool_cancel_ping(route);
 		pool_dispatch(route);
 	}
-	record_flush(sched, sched->on_closed != NULL);
+	record_flush(sched, true);
 	sched_maybe_closed(sched);
+}
+
+void sched_kick(struct mer_sched *sched)
+{
+	uv_idle_start(&sched->kick, on_kick);
 }
 
 void mer_run_cancel(struct mer_run *run, bool kill)
 {
 	if (run->ending != ENDING_TIMEOUT || kill)
 		run->ending = kill ? ENDING_KILL : ENDING_CANCEL;
-	uv_idle_start(&run->sched->kick, on_kick);
+	sched_kick(run->sched);
 }
 
 void mer_run_pause(struct mer_run *run, bool pause)
@@ -275,8 +282,8 @@ void sched_maybe_closed(struct mer_sched *sched)
 		record_flush(sched, true);
 		return;
 	}
-	if (!sched->closing_dal) {
-		sched->closing_dal = true;
+	if (!sched->leaving) {
+		sched->leaving = true;
 		record_close_dal(sched);
 		return;
 	}
@@ -313,7 +320,7 @@ void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, vo
 				slot->run->ending = ENDING_CANCEL;
 		pool_drain(route);
 	}
-	uv_idle_start(&sched->kick, on_kick);
+	sched_kick(sched);
 }
 
 enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_options *options,
@@ -328,6 +335,7 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	sched->database = strdup(options->database);
 	sched->models = strdup(options->models);
 	sched->guard = strdup(options->guard);
+	mer_uid_next(&sched->uids, &sched->owner);
 	TAILQ_INIT(&sched->routes);
 	TAILQ_INIT(&sched->pending);
 	TAILQ_INIT(&sched->closing);
