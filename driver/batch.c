@@ -23,7 +23,7 @@ void source_release(struct source *source)
 	mer_buf_release(&source->command);
 }
 
-/* --- lines --------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------- */
 
 enum mer_status batch_fill(struct session *s, struct source *source, bool open,
                            struct mer_error *err)
@@ -124,7 +124,7 @@ enum mer_status source_next(struct session *s, struct source *source, char ***wo
 	return MER_OK;
 }
 
-/* --- what to do ------------------------------------------------------------------------------------ */
+/* --- what to do --------------------------------------------------------------------------- */
 
 /* Whether to go on after a command. */
 static bool goes_on(const struct session *s, bool succeeded)

@@ -29,7 +29,7 @@ bool cmd_takes(const struct cmd *cmd, size_t common)
 	}
 }
 
-/* --- one value ------------------------------------------------------------------------------ */
+/* --- one value ---------------------------------------------------------------------------- */
 
 static enum mer_status parse_bool(const char *text, int64_t *out, struct mer_error *err)
 {
@@ -118,7 +118,7 @@ const char *cmd_value_name(const struct cmd_arg *arg)
 	return arg->value != NULL && arg->type != ARG_NAME ? arg->value : names[arg->type];
 }
 
-/* --- the words of a command ----------------------------------------------------------------- */
+/* --- the words of a command --------------------------------------------------------------- */
 
 struct scan {
 	const struct cmd *cmd;
@@ -307,7 +307,7 @@ static enum mer_status read_words(struct scan *scan, struct mer_error *err)
 	return MER_OK;
 }
 
-/* Gives a row its value out of the tokens, or its fallback. Takes room for its words off the pool. */
+/* Gives a row its value out of the tokens, or its fallback. Its words take room off the pool. */
 static enum mer_status fill_value(const struct scan *scan, const struct cmd_arg *arg,
                                   struct cmd_value *value, const char ***pool,
                                   struct mer_error *err)

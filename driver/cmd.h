@@ -45,7 +45,8 @@ struct cmd_arg {
 };
 
 /* Rows: a positional argument, an option with a value, an option without. What follows is the help
- * and then any other fields: CMD_OPTION("timeout", ARG_MS, "D", "give up after D", .fallback = "1h"). */
+ * and then any other fields:
+ *     CMD_OPTION("timeout", ARG_MS, "D", "give up after D", .fallback = "1h") */
 #define CMD_WORD(name_, type_, ...) \
 	{ \
 		.name = (name_), .type = (type_), .help = __VA_ARGS__ \
@@ -59,7 +60,7 @@ struct cmd_arg {
 		.name = (name_), .option = true, .type = ARG_BOOL, .help = __VA_ARGS__ \
 	}
 
-/* What an argument was given, or its fallback. All texts are borrowed from the words and the row. */
+/* What an argument was given, or its fallback. Texts are borrowed from the words and the row. */
 struct cmd_value {
 	bool given;       /* by the user */
 	const char *text; /* of the last time, as written; NULL without a fallback */
@@ -97,7 +98,7 @@ struct cmd {
 extern const struct cmd *const commands[];
 extern const size_t n_commands;
 
-/* --- finding a command ---------------------------------------------------------------------- */
+/* --- finding a command -------------------------------------------------------------------- */
 
 /**
  * Finds the command that words begin with.
@@ -108,7 +109,7 @@ extern const size_t n_commands;
 MER_MUST enum mer_status cmd_find(const char *const words[], size_t n, bool changes,
                                   const struct cmd **out, size_t *used, struct mer_error *err);
 
-/* --- parsing its words ---------------------------------------------------------------------- */
+/* --- parsing its words -------------------------------------------------------------------- */
 
 /* Options that each command has beside its own. */
 enum { COMMON_JSON, COMMON_JSONL, COMMON_CSV, COMMON_PLAIN, COMMON_HELP, COMMON_COUNT };
@@ -131,8 +132,8 @@ struct cmd_call {
 /**
  * Reads the words behind a command's name into typed values.
  *
- * An option may stand before or after positional words until `--`; a word that begins with '-' and a
- * digit or a dot is none, nor is '-'. Where --help is given, nothing else is checked.
+ * An option may stand before or after positional words until `--`; a word that begins with '-' and
+ * a digit or a dot is none, nor is '-'. Where --help is given, nothing else is checked.
  *
  * @param cmd         for its rows and its name in messages
  * @param first_only  the first positional word ends it, and common options are not known: for the

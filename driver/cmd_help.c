@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* --- help ---------------------------------------------------------------------------------------- */
+/* --- help --------------------------------------------------------------------------------- */
 
 enum { COMMAND };
 static const struct cmd_arg help_args[] = {
@@ -41,7 +41,7 @@ const struct cmd cmd_help = {
 	.run = help,
 };
 
-/* --- version -------------------------------------------------------------------------------------- */
+/* --- version ------------------------------------------------------------------------------ */
 
 static enum mer_status version(struct session *s, const struct cmd_value *argv,
                                struct mer_error *err)
@@ -61,7 +61,7 @@ const struct cmd cmd_version = {
 	.run = version,
 };
 
-/* --- exit, quit ------------------------------------------------------------------------------------ */
+/* --- exit, quit --------------------------------------------------------------------------- */
 
 static enum mer_status leave(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {

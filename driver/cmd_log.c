@@ -62,7 +62,7 @@ static void fill_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_
 	memcpy(cells, all, sizeof all);
 }
 
-/* --- log ------------------------------------------------------------------------------------------------ */
+/* --- log ---------------------------------------------------------------------------------- */
 
 enum { MODEL, STATUS, SINCE, LIMIT };
 static const char *const statuses[] = { "queued",    "running", "ok",       "failed", "timeout",
@@ -107,7 +107,7 @@ const struct cmd cmd_log = {
 	.run = list,
 };
 
-/* --- log show ------------------------------------------------------------------------------------------- */
+/* --- log show ----------------------------------------------------------------------------- */
 
 enum { UID };
 static const struct cmd_arg show_args[] = {

@@ -13,7 +13,7 @@ static const struct cmd_arg model_args[] = {
 	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .required = true),
 };
 
-/* --- model list -------------------------------------------------------------------------------------- */
+/* --- model list --------------------------------------------------------------------------- */
 
 enum { MODEL_COLUMNS = 5 };
 static const struct out_column model_columns[MODEL_COLUMNS] = {
@@ -50,7 +50,7 @@ const struct cmd cmd_model_list = {
 	.run = list,
 };
 
-/* --- model show -------------------------------------------------------------------------------------- */
+/* --- model show --------------------------------------------------------------------------- */
 
 struct shown {
 	struct session *s;
@@ -160,7 +160,7 @@ const struct cmd cmd_model_show = {
 	.run = show,
 };
 
-/* --- model remove ------------------------------------------------------------------------------------ */
+/* --- model remove ------------------------------------------------------------------------- */
 
 static enum mer_status remove_model(struct session *s, const struct cmd_value *argv,
                                     struct mer_error *err)
@@ -183,7 +183,7 @@ const struct cmd cmd_model_remove = {
 	.run = remove_model,
 };
 
-/* --- model ping --------------------------------------------------------------------------------------- */
+/* --- model ping --------------------------------------------------------------------------- */
 
 /* Lives until the answer comes, which a signal does not wait for. */
 struct ping {

@@ -7,7 +7,7 @@
 #include <mer/clean.h>
 #include <string.h>
 
-/* --- model add ----------------------------------------------------------------------------------------- */
+/* --- model add ---------------------------------------------------------------------------- */
 
 static enum mer_status insert(struct spec *spec, struct mer_dal *dal, const struct cmd_value *argv,
                               struct mer_error *err)
@@ -54,7 +54,7 @@ const struct cmd cmd_model_add = {
 	.run = add,
 };
 
-/* --- model set ----------------------------------------------------------------------------------------- */
+/* --- model set ---------------------------------------------------------------------------- */
 
 enum { MODEL, PAIRS };
 static const struct cmd_arg set_args[] = {

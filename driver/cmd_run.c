@@ -21,11 +21,12 @@ static const struct cmd_arg run_args[] = {
 	[DEPLOYMENT] = CMD_OPTION("deployment", ARG_TEXT, "D", "this one of the model's deployments"),
 	[RAW] = CMD_FLAG("raw", "on a terminal too print the output as it is"),
 	[NO_RECORD] = CMD_FLAG("no-record", "leave no row in the log"),
-	[KEEP_GOING] = CMD_FLAG("keep-going", "with --lines: a line that fails is answered by an empty one"),
+	[KEEP_GOING] = CMD_FLAG("keep-going",
+		"with --lines: a line that fails is answered by an empty one"),
 };
 /* clang-format on */
 
-/* --- input ------------------------------------------------------------------------------------------------- */
+/* --- input -------------------------------------------------------------------------------- */
 
 /* Whether stdin may be a model's. word: how it was asked for, NULL: not at all. */
 static enum mer_status check_stdin(const struct session *s, const char *word, struct mer_error *err)
@@ -142,7 +143,7 @@ static enum mer_status open_input(struct session *s, const struct cmd_value *wor
 	return MER_OK;
 }
 
-/* --- run --------------------------------------------------------------------------------------------------- */
+/* --- run ---------------------------------------------------------------------------------- */
 
 static enum mer_status lines(struct session *s, const struct run_choice *choice,
                              const struct cmd_value *words, struct mer_error *err)

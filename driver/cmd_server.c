@@ -32,7 +32,7 @@ static const struct cmd_arg name_args[] = {
 	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .required = true),
 };
 
-/* --- server list, server show ------------------------------------------------------------------------ */
+/* --- server list, server show ------------------------------------------------------------- */
 
 static enum mer_status on_listed(void *ctx, const void *row, struct mer_error *err)
 {
@@ -83,7 +83,7 @@ const struct cmd cmd_server_show = {
 	.run = show,
 };
 
-/* --- server add ----------------------------------------------------------------------------------------- */
+/* --- server add --------------------------------------------------------------------------- */
 
 enum { NAME, KIND, HOST, PORT, USER, URL, PARAM, N_ADD };
 static const char *const kinds[] = { "local", "ssh", "http", NULL };
@@ -133,7 +133,7 @@ const struct cmd cmd_server_add = {
 	.run = add,
 };
 
-/* --- server set ----------------------------------------------------------------------------------------- */
+/* --- server set --------------------------------------------------------------------------- */
 
 enum { PAIRS = 1 };
 static const struct cmd_arg set_args[] = {
@@ -163,7 +163,7 @@ const struct cmd cmd_server_set = {
 	.run = set,
 };
 
-/* --- server remove -------------------------------------------------------------------------------------- */
+/* --- server remove ------------------------------------------------------------------------ */
 
 static enum mer_status remove_server(struct session *s, const struct cmd_value *argv,
                                      struct mer_error *err)

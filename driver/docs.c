@@ -6,7 +6,7 @@
 #include <mer/json.h>
 #include <string.h>
 
-/* --- docs/commands.md --------------------------------------------------------------------------------- */
+/* --- docs/commands.md --------------------------------------------------------------------- */
 
 /* Text in a cell of a table, where a bar would end it. */
 static void add_cell(struct mer_buf *out, const char *text)
@@ -100,14 +100,15 @@ void docs_commands(struct mer_buf *out)
 	mer_buf_text(
 		out,
 		"# The commands of mer\n\n"
-		"Written by `mer --print docs` from the tables that the program itself reads; to change it,\n"
-		"change them.\n\n"
+		"Written by `mer --print docs` from the tables that the program itself reads; to change\n"
+		"it, change them.\n\n"
 		"`mer` on a terminal opens the prompt. `mer [OPTIONS] COMMAND ARGS...` does one command;\n"
-		"`mer -c LINE`, `mer -f FILE` and a stdin that is no terminal hold commands as lines, split as\n"
-		"a shell splits words. OPTIONS stand before the command, a command's own before or behind its\n"
-		"arguments until `--`. The first command that fails ends it, unless `--keep-going`.\n\n"
+		"`mer -c LINE`, `mer -f FILE` and a stdin that is no terminal hold commands as lines,\n"
+		"split as a shell splits words. OPTIONS stand before the command, a command's own before\n"
+		"or behind its arguments until `--`. The first command that fails ends it, unless\n"
+		"`--keep-going`.\n\n"
 		"## Options and settings\n\n"
-		"The command line beats the environment, the environment beats the file of `--env-file`.\n\n");
+		"The command line beats the environment, the environment the file of `--env-file`.\n\n");
 	docs_settings(out);
 	mer_buf_text(out, "\n## Commands\n");
 	for (size_t i = 0; i < n_commands; i++)
@@ -117,7 +118,7 @@ void docs_commands(struct mer_buf *out)
 		mer_buf_printf(out, "| %d | %s |\n", exit_rows[i].code, exit_rows[i].means);
 }
 
-/* --- .env.example --------------------------------------------------------------------------------------- */
+/* --- .env.example ------------------------------------------------------------------------- */
 
 void docs_env(struct mer_buf *out)
 {
@@ -137,7 +138,7 @@ void docs_env(struct mer_buf *out)
 	}
 }
 
-/* --- all of it as JSON ---------------------------------------------------------------------------------- */
+/* --- all of it as JSON -------------------------------------------------------------------- */
 
 static void add_text(struct mer_buf *out, const char *before, const char *text)
 {

@@ -54,6 +54,7 @@ void exit_on_signals(bool minds[SESSION_SIGNALS])
 	}
 	action.sa_handler = SIG_IGN;
 	(void)sigaction(SIGPIPE, &action, NULL);
+	(void)sigaction(SIGXFSZ, &action, NULL); /* a file that may not grow is an error like a full disk */
 	action.sa_handler = SIG_DFL; /* ignored, it would keep children from being waited for */
 	(void)sigaction(SIGCHLD, &action, NULL);
 }

@@ -1,5 +1,5 @@
-/* The file of the lines that were typed: 0600, one line each, shared by all prompts of a user. It is
- * a comfort: whatever is wrong with it is no reason to complain. */
+/* The file of the lines that were typed: 0600, one line each, shared by all prompts of a user. It
+ * is a comfort: whatever is wrong with it is no reason to complain. */
 #ifndef HISTORY_H
 #define HISTORY_H
 

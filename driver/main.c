@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Descriptors 0 to 2 are taken, so that no file that is opened becomes stdout. What was closed stays
- * unusable: stdin cannot be read, stdout cannot be written. */
+/* Descriptors 0 to 2 are taken, so that no file that is opened becomes stdout. What was closed
+ * stays unusable: stdin cannot be read, stdout cannot be written. */
 static void keep_standard_fds(void)
 {
 	for (int fd = 0; fd <= 2; fd++) {

@@ -71,7 +71,7 @@ MER_MUST enum mer_status out_member(struct session *s, const char *name, struct 
                                     struct mer_error *err);
 MER_MUST enum mer_status out_members_end(struct session *s, struct mer_error *err);
 
-/* --- table.c: tables for a terminal, by libsmartcols ------------------------------------------ */
+/* --- table.c: tables for a terminal, by libsmartcols -------------------------------------- */
 
 /** Gives a table that borrows columns; NULL: out of memory. */
 struct table *table_new(const struct out_column columns[], size_t n);

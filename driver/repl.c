@@ -26,7 +26,7 @@ struct repl {
 	char *line;         /* NULL: the end of input */
 };
 
-/* --- what the terminal says ---------------------------------------------------------------------------- */
+/* --- what the terminal says --------------------------------------------------------------- */
 
 static void on_line(void *ctx, char *line)
 {
@@ -86,7 +86,7 @@ static enum mer_status fill(struct session *s, struct source *source, bool open,
 	return mer_buf_check(&source->bytes, err);
 }
 
-/* --- opening and closing ------------------------------------------------------------------------------- */
+/* --- opening and closing ------------------------------------------------------------------ */
 
 static enum mer_status load(struct repl *repl, struct mer_error *err)
 {
@@ -196,7 +196,7 @@ static enum mer_status open_repl(struct repl *repl, struct mer_error *err)
 	return MER_OK;
 }
 
-/* --- commands ----------------------------------------------------------------------------------------------- */
+/* --- commands ----------------------------------------------------------------------------- */
 
 static void remember(const struct repl *repl, const char *command)
 {

@@ -56,7 +56,7 @@ struct run_log {
 void run_log_add(struct run_log *log, const char *model, const char *bytes, size_t n);
 void run_log_end(struct run_log *log, const char *model);
 
-/* --- the two ways; input NULL: stdin ------------------------------------------------------------------- */
+/* --- the two ways; input NULL: stdin ------------------------------------------------------ */
 
 MER_MUST enum mer_status run_one(struct session *s, const struct run_choice *choice,
                                  const char *input, size_t len, struct mer_error *err);

@@ -7,7 +7,7 @@
 #include <mer/text.h>
 #include <string.h>
 
-/* --- results that are kept ------------------------------------------------------------------------------- */
+/* --- results that are kept ---------------------------------------------------------------- */
 
 struct run_kept *run_keep(const struct mer_run_result *result, bool no_record)
 {
@@ -81,7 +81,7 @@ enum mer_status run_status(const struct mer_run_result *result, struct mer_error
 	return st;
 }
 
-/* --- the object ---------------------------------------------------------------------------------------------- */
+/* --- the object --------------------------------------------------------------------------- */
 
 enum { COLUMNS = 17, CHUNK = 3 * 16384 }; /* base64 takes whole groups of three bytes */
 
@@ -210,7 +210,7 @@ enum mer_status run_copy(struct session *s, struct spool *output, struct caret *
 	return MER_OK;
 }
 
-/* --- the model's log ------------------------------------------------------------------------------------------- */
+/* --- the model's log ---------------------------------------------------------------------- */
 
 void run_log_end(struct run_log *log, const char *model)
 {

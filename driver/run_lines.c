@@ -1,8 +1,8 @@
 /*
- * Many runs: each line of the input is one, and their answers are printed in the order of the lines.
- * Runs are submitted ahead, up to a number and a size, so that memory stays flat however long the
- * input is. Callbacks only note what happened; reading, submitting and printing are done between
- * turns of the loop, where it is fine to wait for stdout's reader.
+ * Many runs: each line of the input is one, and their answers are printed in the order of the
+ * lines. Runs are submitted ahead, up to a number and a size, so that memory stays flat however
+ * long the input is. Callbacks only note what happened; reading, submitting and printing are done
+ * between turns of the loop, where it is fine to wait for stdout's reader.
  */
 #include "run.h"
 
@@ -72,7 +72,7 @@ static void fail(struct lines *lines, enum mer_status st, const struct mer_error
 	session_failed(lines->s, lines->s->at, st, err);
 }
 
-/* --- what happens to a run ---------------------------------------------------------------------------------- */
+/* --- what happens to a run ---------------------------------------------------------------- */
 
 static void on_started(void *ctx, const struct mer_run *run)
 {
@@ -162,7 +162,7 @@ static void on_cancel(void *ctx, bool kill)
 	stop(ctx, true, kill);
 }
 
-/* --- input -------------------------------------------------------------------------------------------------- */
+/* --- input -------------------------------------------------------------------------------- */
 
 static void on_readable(void *ctx)
 {
@@ -276,7 +276,7 @@ static void pump(struct lines *lines)
 	}
 }
 
-/* --- output ------------------------------------------------------------------------------------------------- */
+/* --- output ------------------------------------------------------------------------------- */
 
 /* One newline after each answer, so that line n answers line n where answers are of one line. */
 static void end_answer(struct lines *lines, struct line *line)
@@ -304,11 +304,11 @@ static enum mer_status print_kept(struct lines *lines, struct line *line, struct
 {
 	if (line->output.bytes == 0)
 		return spool_check(&line->output, err);
+	/* More may be added while stdout's reader is waited for, so its end is looked at afterwards. */
+	enum mer_status st = run_copy(lines->s, &line->output, lines->tidy ? &line->caret : NULL, err);
 	size_t got;
-	enum mer_status st =
-		spool_read(&line->output, line->output.bytes - 1, &line->last, 1, &got, err);
 	if (st == MER_OK)
-		st = run_copy(lines->s, &line->output, lines->tidy ? &line->caret : NULL, err);
+		st = spool_read(&line->output, line->output.bytes - 1, &line->last, 1, &got, err);
 	line->any = true;
 	spool_clear(&line->output);
 	return st;
@@ -324,7 +324,7 @@ static enum mer_status why_failed(const struct line *line, struct mer_error *err
 	return mer_wrap(err, st, "line %lld", (long long)line->number);
 }
 
-/* A run that failed: the first one ends all, unless the user wants to go on and there is sense in it. */
+/* A run that failed: the first ends all, unless the user wants to go on and it makes sense. */
 static void take_failure(struct lines *lines, const struct line *line)
 {
 	struct mer_error why;
@@ -390,13 +390,16 @@ static void deliver(struct lines *lines)
 	struct line *line;
 	while ((line = head(lines)) != NULL) {
 		struct mer_error err;
+		bool done = line->done; /* it may come to be while stdout's reader is waited for */
 		enum mer_status st = print_head(lines, line, &err);
 		bool unheard = sink->gone || sink->error != 0;
 		if (st != MER_OK && !unheard)
 			fail(lines, st, &err);
 		if ((st != MER_OK || unheard) && !lines->stop)
 			stop(lines, false, false);
-		if (!line->done)
+		if (!done && line->done)
+			continue;
+		if (!done)
 			return;
 		release_line(line);
 		lines->first = (lines->first + 1) % AHEAD;
@@ -404,7 +407,7 @@ static void deliver(struct lines *lines)
 	}
 }
 
-/* --- all of it ---------------------------------------------------------------------------------------------- */
+/* --- all of it ---------------------------------------------------------------------------- */
 
 static bool is_over(const struct lines *lines)
 {
@@ -421,6 +424,8 @@ static void work(struct lines *lines)
 		if (is_over(lines))
 			return;
 		sink->lazy = lines->count > 1;
+		if (lines->count > 0 && head(lines)->done) /* since something was waited for */
+			continue;
 		(void)uv_run(&lines->s->loop, UV_RUN_ONCE);
 	}
 }

@@ -17,7 +17,7 @@ struct one {
 	struct run_kept *result; /* NULL: no memory for it */
 };
 
-/* --- stdout --------------------------------------------------------------------------------------------- */
+/* --- stdout ------------------------------------------------------------------------------- */
 
 static void on_drain(void *ctx)
 {
@@ -46,7 +46,7 @@ static void on_output(void *ctx, const char *bytes, size_t n)
 		mer_run_pause(one->run, true);
 }
 
-/* --- the run -------------------------------------------------------------------------------------------- */
+/* --- the run ------------------------------------------------------------------------------ */
 
 static void on_started(void *ctx, const struct mer_run *run)
 {
@@ -98,7 +98,7 @@ static enum mer_status submit(struct one *one, const char *input, size_t len, st
 	return st == MER_OK ? mer_sched_submit(sched, &request, &events, one, &one->run, err) : st;
 }
 
-/* --- what is said of it ----------------------------------------------------------------------------------- */
+/* --- what is said of it ------------------------------------------------------------------- */
 
 static enum mer_status tell(struct one *one, struct mer_error *err)
 {

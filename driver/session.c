@@ -6,6 +6,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/json.h>
+#include <mer/ref.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -19,7 +20,7 @@ void session_init(struct session *s, const char *const environment[])
 	exit_on_signals(s->minds);
 }
 
-/* --- the loop and its signals ---------------------------------------------------------------- */
+/* --- the loop and its signals ------------------------------------------------------------- */
 
 /* The first asks the operation to end, a second within a second kills it. In batch it ends the
  * program too, and whoever insists gets that at once. */
@@ -137,7 +138,7 @@ enum mer_status session_flush(struct session *s, struct mer_error *err)
 	return fail_interrupted(err);
 }
 
-/* --- the database and the scheduler ----------------------------------------------------------- */
+/* --- the database and the scheduler ------------------------------------------------------- */
 
 enum mer_status session_dal(struct session *s, struct mer_dal **out, struct mer_error *err)
 {
@@ -170,12 +171,14 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		st = session_loop(s, &loop, err);
 	if (st != MER_OK)
 		return st;
+	const char *password = setting(&s->settings, SET_PASSWORD)->text;
 	const struct mer_sched_options options = {
 		.database = url,
 		.door = s->prompt ? "repl" : "batch",
 		.models = models,
 		.guard = guard,
 		.environment = s->environment,
+		.hidden = password != NULL ? mer_ref_env_name(password) : NULL,
 		.place = place,
 	};
 	return mer_sched_open(loop, &options, &s->sched, err);
@@ -190,7 +193,7 @@ enum mer_status session_sched(struct session *s, bool place, struct mer_sched **
 	return st;
 }
 
-/* --- what went wrong --------------------------------------------------------------------------- */
+/* --- what went wrong ---------------------------------------------------------------------- */
 
 void session_note(struct session *s, const char *fmt, ...)
 {
@@ -264,7 +267,7 @@ void session_interrupted(struct session *s)
 		s->code = EXIT_SIGNAL + s->signal;
 }
 
-/* --- one command --------------------------------------------------------------------------------- */
+/* --- one command -------------------------------------------------------------------------- */
 
 static enum mer_format choose_format(const struct session *s, const struct cmd_call *call)
 {
@@ -335,7 +338,7 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 	return st == MER_OK;
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------ */
 
 struct closing {
 	bool done;

@@ -1,6 +1,6 @@
 /*
- * What commands share: settings, output, the loop, the database and the scheduler. Each is opened at
- * the first need, so that a command that needs nothing starts as quickly as an empty program.
+ * What commands share: settings, output, the loop, the database and the scheduler. Each is opened
+ * at the first need, so that a command that needs nothing starts as quickly as an empty program.
  *
  * A command blocks by running the loop until its operation is done: session_run(). It never does so
  * from inside a callback.
@@ -77,7 +77,7 @@ void session_interrupted(struct session *s);
 /** A note for people at the prompt, on stderr; in batch and with --quiet nothing. */
 MER_PRINTF(2, 3) void session_note(struct session *s, const char *fmt, ...);
 
-/* --- what is opened at need ------------------------------------------------------------------ */
+/* --- what is opened at need --------------------------------------------------------------- */
 
 MER_MUST enum mer_status session_dal(struct session *s, struct mer_dal **out,
                                      struct mer_error *err);
@@ -89,7 +89,7 @@ MER_MUST enum mer_status session_sched(struct session *s, bool place, struct mer
 /** From here on SIGINT, SIGTERM and SIGHUP come by the loop instead of ending the program. */
 MER_MUST enum mer_status session_loop(struct session *s, uv_loop_t **out, struct mer_error *err);
 
-/* --- waiting ---------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------------ */
 
 /** Runs the loop until *done. The operation must end by itself or by what cancel does. */
 void session_run(struct session *s, const bool *done);
@@ -113,7 +113,7 @@ MER_MUST enum mer_status session_wait_readable(struct session *s, int fd, struct
 /** Closes a watch and waits until its memory may go. */
 void session_close_watch(struct session *s, struct watch *watch);
 
-/* --- exit.c: exit codes and signals ------------------------------------------------------------ */
+/* --- exit.c: exit codes and signals ------------------------------------------------------- */
 
 struct exit_row {
 	int code;
@@ -129,8 +129,9 @@ enum { EXIT_READER_LEFT = 141, EXIT_SIGNAL = 128 };
 
 extern const int exit_signals[SESSION_SIGNALS];
 
-/** Until there is a loop SIGINT, SIGTERM and SIGHUP end the program with 128 + signal: nothing is to
- * be recorded yet. SIGPIPE is ignored. What was ignored stays so (nohup): minds tells what was not. */
+/** Until there is a loop SIGINT, SIGTERM and SIGHUP end the program with 128 + signal: nothing is
+ * to be recorded yet. SIGPIPE is ignored. What was ignored stays so (nohup): minds tells what was
+ * not. */
 void exit_on_signals(bool minds[SESSION_SIGNALS]);
 
 #endif

@@ -19,7 +19,7 @@ void sink_init(struct sink *sink, int fd)
 	mer_buf_init(&sink->buf, PTRDIFF_MAX);
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------ */
 
 /* As write(2), but -1 with EAGAIN where it would wait. */
 static ssize_t write_some(const struct sink *sink, const char *bytes, size_t n)
@@ -146,7 +146,7 @@ void sink_add(struct sink *sink, const void *bytes, size_t n)
 	sink_added(sink);
 }
 
-/* --- life ----------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------- */
 
 /* A second descriptor for the same pipe or terminal, whose flags are its own; -1: none. */
 static int open_twin(int fd)

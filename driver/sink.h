@@ -1,6 +1,6 @@
 /*
- * Where data goes: stdout, buffered. It never waits for a slow reader while the loop has other work:
- * whoever fills it asks sink_full() and goes on in on_drain.
+ * Where data goes: stdout, buffered. It never waits for a slow reader while the loop has other
+ * work: whoever fills it asks sink_full() and goes on in on_drain.
  */
 #ifndef SINK_H
 #define SINK_H

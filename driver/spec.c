@@ -68,7 +68,7 @@ static const struct {
 };
 enum { N_TEXTS = sizeof texts / sizeof *texts, FIRST_TOKEN = 1 };
 
-/* --- life -------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------- */
 
 static enum mer_status no_memory(struct mer_error *err)
 {
@@ -154,7 +154,7 @@ enum mer_status spec_read(struct spec *spec, const struct mer_deployment_row *ro
 	return st == MER_OK ? read_json(&spec->limits, "limits", row->limits, err) : st;
 }
 
-/* --- applying options --------------------------------------------------------------------------------- */
+/* --- applying options --------------------------------------------------------------------- */
 
 /* Sets a member, or takes it away where value is NULL. */
 static enum mer_status set_member(json_t *object, const char *key, json_t *value, bool wanted,
@@ -313,7 +313,7 @@ static enum mer_status apply_limits(struct spec *spec, const struct cmd_value *v
 	return set_member(spec->limits, "max_output", json_integer(value->number), true, err);
 }
 
-/* --- what fits together --------------------------------------------------------------------------------- */
+/* --- what fits together ------------------------------------------------------------------- */
 
 static enum mer_status check_once(const struct spec *spec, struct mer_error *err)
 {

@@ -6,7 +6,7 @@
 #include <mer/meal.h>
 #include <string.h>
 
-/* --- writing -------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------ */
 
 /* The JSON columns as text. */
 struct documents {
@@ -66,7 +66,7 @@ enum mer_status spec_update(const struct spec *spec, struct mer_dal *dal, struct
 	                    NULL, err);
 }
 
-/* --- showing -------------------------------------------------------------------------------------------- */
+/* --- showing ------------------------------------------------------------------------------ */
 
 const struct out_column spec_columns[SPEC_COLUMNS] = {
 	{ "uid", OUT_HIDDEN }, { "model", 0 },      { "server", 0 },     { "protocol", 0 },

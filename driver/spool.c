@@ -37,7 +37,7 @@ void spool_clear(struct spool *spool)
 	spool->err.status = MER_OK;
 }
 
-/* --- UTF-8, piece by piece ---------------------------------------------------------------------------- */
+/* --- UTF-8, piece by piece ---------------------------------------------------------------- */
 
 static void check_text(struct spool *spool, const char *bytes, size_t n)
 {
@@ -67,7 +67,7 @@ static void check_text(struct spool *spool, const char *bytes, size_t n)
 		memcpy(spool->cut, bytes + whole, cut);
 }
 
-/* --- the file ------------------------------------------------------------------------------------------ */
+/* --- the file ----------------------------------------------------------------------------- */
 
 static int open_unnamed(const char *folder)
 {

@@ -1,5 +1,5 @@
-/* Output that is kept until it is known how the run ended: in memory up to a size, then in an unnamed
- * file, so that memory stays flat. */
+/* Output that is kept until it is known how the run ended: in memory up to a size, then in an
+ * unnamed file, so that memory stays flat. */
 #ifndef SPOOL_H
 #define SPOOL_H
 

@@ -83,8 +83,9 @@ static const char *cell_at(const struct table *table, size_t row, size_t column)
 	return table->texts.ptr + at;
 }
 
-/* In a list a time is short enough to be shown whole: month, day and time of day in UTC. The year, the
- * milliseconds and the rest are in every other format. 2026-01-31T12:00:00.123Z -> 01-31 12:00:00 */
+/* In a list a time is short enough to be shown whole: month, day and time of day in UTC. The year,
+ * the milliseconds and the rest are in every other format.
+ * 2026-01-31T12:00:00.123Z -> 01-31 12:00:00 */
 static void shorten_times(struct table *table)
 {
 	for (size_t c = 0; c < table->n_columns; c++) {
@@ -101,7 +102,7 @@ static void shorten_times(struct table *table)
 	}
 }
 
-/* --- fitting ----------------------------------------------------------------------------------- */
+/* --- fitting ------------------------------------------------------------------------------ */
 
 static size_t terminal_width(void)
 {
@@ -172,7 +173,7 @@ static char *cut(const char *text, size_t width)
 	return mer_text_new("%.*s%s", (int)at, text, ellipsis());
 }
 
-/* --- printing ----------------------------------------------------------------------------------- */
+/* --- printing ----------------------------------------------------------------------------- */
 
 static void table_done(struct libscols_table **table)
 {

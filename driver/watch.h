@@ -1,6 +1,6 @@
 /*
  * Waiting on the loop for a descriptor that others share, without changing its flags: O_NONBLOCK
- * belongs to what it refers to, so that setting it on a terminal or a pipe would change the shell's.
+ * belongs to what it refers to, so setting it on a terminal or a pipe would change the shell's.
  */
 #ifndef WATCH_H
 #define WATCH_H

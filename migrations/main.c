@@ -421,6 +421,7 @@ static enum exit_code run(struct work *work, int argc, char *const argv[])
 int main(int argc, char *argv[])
 {
 	keep_descriptors();
+	(void)signal(SIGXFSZ, SIG_IGN); /* an error like a full disk, which is reported */
 	(void)signal(SIGPIPE, SIG_IGN); /* a reader that leaves must not end it between two scripts */
 	(void)signal(SIGXFSZ, SIG_IGN); /* a file that must not grow is a database that is full */
 	struct work work = { 0 };

@@ -44,6 +44,7 @@ MODELS = {
     "bytes": ["--", "printf", "\\377\\n"],
     "upper": ["--shell", "--", "tr a-z A-Z"],
     "picky": ["--", "sh", "-c", "read x; echo \"got $x\"; test \"$x\" != bad"],
+    "jitter": ["--", "sh", "-c", "read x; case $x in *[02468]) sleep 0.05;; esac; echo \"$x\""],
     "environment": ["--env", "GREETING=hello", "--env", "PLAIN=text:env:X", "--", "env"],
     "clean": ["--clean-env", "--", "env"],
     "where": ["--workdir", "/", "--", "pwd"],
@@ -922,6 +923,27 @@ class RunLines(Case):
         self.assertEqual(len(out), len(numbers))
         self.assertEqual([line.split()[1] for line in out[:1000]], [f"mean={i + 1}" for i in range(1000)])
         self.assertEqual(len(self.log("--limit", "100000", "--status", "ok")), len(numbers))
+
+    def test_answers_keep_their_order(self):
+        data = "".join(f"{i}\n" for i in range(60))
+        self.assertEqual(self.out("run", "--lines", "jitter", data=data), data.encode())
+        self.assertEqual(self.out("run", "--lines", "--keep-going", "jitter", data=data), data.encode())
+        runs = [json.loads(line) for line in
+                self.out("run", "--lines", "--jsonl", "jitter", data=data).splitlines()]
+        self.assertEqual([(r["line"], r["output"]) for r in runs], [(i + 1, f"{i}\n") for i in range(60)])
+
+    def test_large_answers_to_a_slow_reader(self):
+        lines = [b"%d" % (i % 10) * (i * 7919 % 400_000) for i in range(40)]
+        path = self.file("in", b"\n".join(lines))
+        for args in ((), ("--keep-going",)):
+            process = self.start(*args, "run", "--lines", "echo", f"@{path}", stdin=subprocess.DEVNULL)
+            out = b""
+            while piece := os.read(process.stdout.fileno(), 1 << 20):
+                out += piece
+                time.sleep(0.0002)
+            self.assertEqual(process.wait(DEADLINE_S), 0)
+            self.assertEqual(out.splitlines(), lines)
+            self.assertEqual(len(out), sum(map(len, lines)) + len(lines))
 
     def test_many_refused(self):
         for args, code in ((("--keep-going", "--quiet"), 2), (("--quiet",), 2)):

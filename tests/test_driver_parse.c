@@ -1,5 +1,5 @@
-/* The parser of commands and settings, and the pure parts of mer beside it: what a terminal is shown
- * of an output, and output that is kept. */
+/* The parser of commands and settings, and the pure parts of mer beside it: what a terminal is
+ * shown of an output, and output that is kept. */
 #include "check_main.h"
 
 #include "../driver/caret.h"
@@ -11,7 +11,7 @@
 #include <mer/text.h>
 #include <string.h>
 
-/* --- a table of commands, as the program has its own -------------------------------------------------- */
+/* --- a table of commands, as the program has its own -------------------------------------- */
 
 enum { NAME, INPUT, FAST, TIMEOUT, SIZE, COUNT, KIND, ENV, GLOB, ARGV };
 static const char *const kinds[] = { "local", "ssh", NULL };
@@ -50,7 +50,7 @@ static const char *const *split(const char *line, char ***words, size_t *n)
 	return (const char *const *)*words;
 }
 
-/* --- finding ------------------------------------------------------------------------------------------------- */
+/* --- finding ------------------------------------------------------------------------------ */
 
 static const struct {
 	const char *line;
@@ -103,7 +103,7 @@ START_TEST(finds_commands)
 }
 END_TEST
 
-/* --- parsing ------------------------------------------------------------------------------------------------- */
+/* --- parsing ------------------------------------------------------------------------------ */
 
 static void describe_words(struct mer_buf *out, const char *name, const struct cmd_value *value)
 {
@@ -248,7 +248,7 @@ START_TEST(refuses_too_many)
 }
 END_TEST
 
-/* --- settings ------------------------------------------------------------------------------------------------- */
+/* --- settings ----------------------------------------------------------------------------- */
 
 static const struct {
 	const char *line, *env; /* env: NAME=VALUE or NULL */
@@ -330,7 +330,7 @@ START_TEST(hides_passwords)
 }
 END_TEST
 
-/* --- what a terminal is shown ------------------------------------------------------------------------------ */
+/* --- what a terminal is shown ------------------------------------------------------------- */
 
 #define TEXT(literal) (literal), sizeof(literal) - 1
 
@@ -378,7 +378,7 @@ START_TEST(shows_control_characters)
 }
 END_TEST
 
-/* --- output that is kept ------------------------------------------------------------------------------------- */
+/* --- output that is kept ------------------------------------------------------------------ */
 
 static const struct {
 	const char *bytes;

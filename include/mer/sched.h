@@ -31,6 +31,8 @@ struct mer_sched_options {
 	const char *models;   /* what {models} stands for; copied */
 	const char *guard;    /* the supervisor program; copied */
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
+	const char *hidden; /* a name in it that no model gets, since a reference names it; static
+	                     * or borrowed; NULL: none */
 	bool place; /* may put itself and a quick worker on one core while runs come one after another */
 };
 

@@ -86,8 +86,9 @@ static enum mer_status read_argv(struct deployment *deployment,
 }
 
 static enum mer_status read_env(struct deployment *deployment, const char *text, bool clean,
-                                const char *const environment[], struct mer_error *err)
+                                const struct mer_sched *sched, struct mer_error *err)
 {
+	const char *const hidden[] = { sched->hidden, NULL };
 	MER_AUTO(mer_json_done) json_t *json = NULL;
 	enum mer_status st = mer_json_parse("env", text, strlen(text), &json, err);
 	if (st != MER_OK)
@@ -102,7 +103,7 @@ static enum mer_status read_env(struct deployment *deployment, const char *text,
 		if (json_is_string(value))
 			added[i++] = (struct mer_pair){ name, json_string_value(value) };
 	}
-	st = mer_worker_env(environment, added, i, clean, NULL, &deployment->env, err);
+	st = mer_worker_env(sched->environment, added, i, clean, hidden, &deployment->env, err);
 	free(added);
 	return st;
 }
@@ -155,8 +156,7 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 }
 
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
-                            const char *models, const char *guard,
-                            const char *const environment[], struct mer_error *err)
+                            const struct mer_sched *sched, struct mer_error *err)
 {
 	deployment->uid = strdup(row->uid);
 	deployment->model = strdup(row->model);
@@ -181,26 +181,25 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (st == MER_OK)
 		st = read_params(deployment, params, err);
 	if (st == MER_OK)
-		st = read_argv(deployment, row, params, models, err);
+		st = read_argv(deployment, row, params, sched->models, err);
 	if (st == MER_OK)
 		st = read_env(deployment, row->env, mer_json_get_bool(params, "clean_env", false),
-		              environment, err);
+		              sched, err);
 	if (st == MER_OK)
 		st = read_limits(deployment, row->limits, err);
 	if (st == MER_OK)
-		fill_spec(deployment, guard, params);
+		fill_spec(deployment, sched->guard, params);
 	return st;
 }
 
-enum mer_status deployment_make(const struct mer_deployment_row *row, const char *models,
-                                const char *guard, const char *const environment[],
+enum mer_status deployment_make(const struct mer_deployment_row *row, const struct mer_sched *sched,
                                 struct deployment **out, struct mer_error *err)
 {
 	struct deployment *deployment = calloc(1, sizeof *deployment);
 	if (deployment == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	deployment->refs = 1;
-	enum mer_status st = fill(deployment, row, models, guard, environment, err);
+	enum mer_status st = fill(deployment, row, sched, err);
 	if (st != MER_OK) {
 		deployment_free(deployment);
 		return st == MER_ENOTFOUND ? st : mer_wrap(err, st, "model '%s'", row->model);

@@ -146,6 +146,7 @@ struct mer_sched {
 	const char *door;
 	char *database, *models, *guard;
 	const char *const *environment;
+	const char *hidden;
 	bool may_place;
 
 	struct mer_uid owner; /* older than its runs */
@@ -181,8 +182,7 @@ struct mer_sched {
 };
 
 /* --- deployment.c --- */
-enum mer_status deployment_make(const struct mer_deployment_row *row, const char *models,
-                                const char *guard, const char *const environment[],
+enum mer_status deployment_make(const struct mer_deployment_row *row, const struct mer_sched *sched,
                                 struct deployment **out, struct mer_error *err);
 void deployment_free(struct deployment *deployment);
 static inline struct deployment *deployment_ref(struct deployment *deployment)

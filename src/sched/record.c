@@ -53,9 +53,7 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 		choice->same = true;
 		return MER_OK;
 	}
-	const struct mer_sched *sched = choice->route->sched;
-	enum mer_status st = deployment_make(row, sched->models, sched->guard, sched->environment,
-	                                     &choice->made, err);
+	enum mer_status st = deployment_make(row, choice->route->sched, &choice->made, err);
 	if (st != MER_OK)
 		return st;
 	choice->uid = strdup(row->uid);

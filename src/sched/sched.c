@@ -332,6 +332,7 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	sched->loop = loop;
 	sched->door = options->door;
 	sched->environment = options->environment;
+	sched->hidden = options->hidden;
 	sched->database = strdup(options->database);
 	sched->models = strdup(options->models);
 	sched->guard = strdup(options->guard);
