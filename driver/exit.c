@@ -54,7 +54,8 @@ void exit_on_signals(bool minds[SESSION_SIGNALS])
 	}
 	action.sa_handler = SIG_IGN;
 	(void)sigaction(SIGPIPE, &action, NULL);
-	(void)sigaction(SIGXFSZ, &action, NULL); /* a file that may not grow is an error like a full disk */
+	/* A file that may not grow is an error like a full disk. */
+	(void)sigaction(SIGXFSZ, &action, NULL);
 	action.sa_handler = SIG_DFL; /* ignored, it would keep children from being waited for */
 	(void)sigaction(SIGCHLD, &action, NULL);
 }

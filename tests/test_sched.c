@@ -3,8 +3,8 @@
 
 #include <mer/clean.h>
 #include <mer/dal.h>
-#include <mer/json.h>
 #include <mer/file.h>
+#include <mer/json.h>
 #include <mer/sched.h>
 #include <mer/text.h>
 #include <spawn.h>
@@ -17,7 +17,7 @@ extern char **environ;
 #define READY "printf '@!#READY#!@\\n'; "
 #define ECHO_WORKER \
 	READY "while read -r l; do case $l in *EXIT*) exit 0;; *START*) printf '%s\\n' \"$l\";; " \
-	      "*) printf '%s\\n' \"$l\";; esac; done"
+		  "*) printf '%s\\n' \"$l\";; esac; done"
 
 /* --- a database with one model ------------------------------------------------------------ */
 
@@ -38,7 +38,8 @@ static void setup(void)
 	strcpy(folder, "/tmp/mer-sched-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	(void)snprintf(url, sizeof url, "sqlite:%s/mer.db", folder);
-	MER_AUTO(mer_text_done) char *migrate = mer_text_new("%s/bin/mer-migrate", getenv("MER_PREFIX"));
+	MER_AUTO(mer_text_done)
+	char *migrate = mer_text_new("%s/bin/mer-migrate", getenv("MER_PREFIX"));
 	run_program((const char *[]){ migrate, "up", "--quiet", "--database", url, NULL });
 }
 
@@ -82,17 +83,15 @@ static void add_model(const char *protocol, const char *line, const char *params
 		st = mer_dal_begin(dal, &err);
 	if (st == MER_OK)
 		st = mer_dal_exec(dal, MER_Q_MODEL_INSERT,
-		                  MER_ARGS(mer_text(model.text), mer_text("m"), mer_text("")), NULL,
-		                  &err);
+		                  MER_ARGS(mer_text(model.text), mer_text("m"), mer_text("")), NULL, &err);
 	if (st == MER_OK)
 		st = mer_dal_exec(dal, MER_Q_DEPLOYMENT_INSERT,
 		                  MER_ARGS(mer_text(deployment.text), mer_text("local"),
 		                           mer_text(model.text), mer_text(server), mer_text(protocol),
-		                           mer_text("/tmp"), mer_text(text), mer_text(""),
-		                           mer_text("{}"), mer_text(params),
-		                           mer_text("{\"max_output\":100000}"), mer_i64(0),
-		                           mer_i64(300000), mer_i64(60000), mer_i64(start_timeout_ms),
-		                           mer_i64(0)),
+		                           mer_text("/tmp"), mer_text(text), mer_text(""), mer_text("{}"),
+		                           mer_text(params), mer_text("{\"max_output\":100000}"),
+		                           mer_i64(0), mer_i64(300000), mer_i64(60000),
+		                           mer_i64(start_timeout_ms), mer_i64(0)),
 		                  NULL, &err);
 	if (st == MER_OK)
 		st = mer_dal_end(dal, true, &err);
@@ -226,8 +225,8 @@ static struct row read_row(const char *uid)
 {
 	struct row row = { 0 };
 	struct mer_dal *dal = dal_open();
-	ck_assert_int_eq(mer_dal_query(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(uid)), on_row, &row,
-	                               NULL), MER_OK);
+	ck_assert_int_eq(
+		mer_dal_query(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(uid)), on_row, &row, NULL), MER_OK);
 	mer_dal_close(dal);
 	return row;
 }
@@ -282,17 +281,16 @@ START_TEST(one_run)
 	wait_done(&loop, &seen);
 	sched_close(&loop, sched);
 	struct row row = read_row(seen.uid);
-	ck_assert_msg(seen.done == 1 && seen.error.status == rows[_i].want &&
-	                      seen.exit_code == rows[_i].want_exit &&
-	                      (rows[_i].want_output == NULL ||
-	                       strcmp(seen.output, rows[_i].want_output) == 0),
-	              "row %d '%s': done %d, status %s '%s', exit %d, output '%s'", _i, rows[_i].name,
-	              seen.done, mer_status_name(seen.error.status), seen.error.message,
-	              seen.exit_code, seen.output);
+	ck_assert_msg(
+		seen.done == 1 && seen.error.status == rows[_i].want &&
+			seen.exit_code == rows[_i].want_exit &&
+			(rows[_i].want_output == NULL || strcmp(seen.output, rows[_i].want_output) == 0),
+		"row %d '%s': done %d, status %s '%s', exit %d, output '%s'", _i, rows[_i].name, seen.done,
+		mer_status_name(seen.error.status), seen.error.message, seen.exit_code, seen.output);
 	ck_assert_msg(row.count == 1 && strcmp(row.status, rows[_i].want_row) == 0 &&
-	                      strcmp(seen.status, rows[_i].want_row) == 0 &&
-	                      row.exit_code == rows[_i].want_exit && row.stopped_at[0] != '\0' &&
-	                      (row.started_at[0] != '\0') == (seen.started == 1),
+	                  strcmp(seen.status, rows[_i].want_row) == 0 &&
+	                  row.exit_code == rows[_i].want_exit && row.stopped_at[0] != '\0' &&
+	                  (row.started_at[0] != '\0') == (seen.started == 1),
 	              "row %d '%s': %d rows, status '%s', exit %lld, started '%s', stopped '%s'", _i,
 	              rows[_i].name, row.count, row.status, (long long)row.exit_code, row.started_at,
 	              row.stopped_at);
@@ -318,8 +316,9 @@ START_TEST(warm_worker_is_kept)
 {
 	uv_loop_t loop;
 	struct seen seen[20] = { 0 };
-	add_model("token", READY "while read -r l; do case $l in *EXIT*) exit 0;; *START*) echo "
-	                         "\"$l\"; echo $$;; *STOP*) echo \"$l\";; esac; done",
+	add_model("token",
+	          READY "while read -r l; do case $l in *EXIT*) exit 0;; *START*) echo "
+	                "\"$l\"; echo $$;; *STOP*) echo \"$l\";; esac; done",
 	          "{}", 60000);
 	struct mer_sched *sched = sched_open(&loop);
 	for (int i = 0; i < 20; i++) {

@@ -17,7 +17,7 @@ struct mer_dal;
 #define MER_SCHEMA_NUM 5
 
 enum mer_dal_flags {
-	MER_DAL_CREATE = 1,    /* make the database (0600) and the folders above it (0700) */
+	MER_DAL_CREATE = 1,     /* make the database (0600) and the folders above it (0700) */
 	MER_DAL_ANY_SCHEMA = 2, /* do not ask which scripts have run, and check foreign keys after each
 	                           script instead of within it; mer-migrate only */
 };
@@ -32,8 +32,8 @@ enum mer_dal_flags {
  *         MER_EDATABASE  cannot be reached, is no database, is corrupt, or its schema is older
  *                        (not migrated) or newer than this program; the hint says what to do
  */
-MER_API MER_MUST enum mer_status mer_dal_open(const char *url, unsigned flags,
-                                              struct mer_dal **out, struct mer_error *err);
+MER_API MER_MUST enum mer_status mer_dal_open(const char *url, unsigned flags, struct mer_dal **out,
+                                              struct mer_error *err);
 
 /** Ends what is open (an open transaction is rolled back) and drops its locks. NULL is fine. */
 MER_API void mer_dal_close(struct mer_dal *dal);
@@ -43,9 +43,9 @@ MER_API void mer_dal_close(struct mer_dal *dal);
  * opening; 0 never), for tests: every call that can fail counts.
  * @param calls  borrowed until the connection is closed: counts the calls; NULL allowed
  */
-MER_API MER_MUST enum mer_status mer_dal_open_fault(const char *url, unsigned flags, int64_t fail_at,
-                                                    int64_t *calls, struct mer_dal **out,
-                                                    struct mer_error *err);
+MER_API MER_MUST enum mer_status mer_dal_open_fault(const char *url, unsigned flags,
+                                                    int64_t fail_at, int64_t *calls,
+                                                    struct mer_dal **out, struct mer_error *err);
 
 enum mer_value_type { MER_VALUE_NULL, MER_VALUE_TEXT, MER_VALUE_I64, MER_VALUE_BLOB };
 
@@ -129,7 +129,8 @@ enum mer_lock_op {
 	MER_LOCK_TEST, /* *yes: some other connection holds it */
 	MER_LOCK_DROP,
 };
-#define MER_LOCK_MIGRATE INT64_C(0) /* held by the one that changes the schema; owners have their key */
+#define MER_LOCK_MIGRATE \
+	INT64_C(0) /* held by the one that changes the schema; owners have their key */
 
 MER_API MER_MUST enum mer_status mer_dal_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op,
                                               bool *yes, struct mer_error *err);

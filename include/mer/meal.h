@@ -23,8 +23,13 @@
 struct uv_loop_s;
 struct mer_worker;
 
-enum mer_protocol { MER_PROTOCOL_UNSET, MER_PROTOCOL_ONCE, MER_PROTOCOL_TOKEN, MER_PROTOCOL_FRAME,
-	            MER_PROTOCOL_COUNT };
+enum mer_protocol {
+	MER_PROTOCOL_UNSET,
+	MER_PROTOCOL_ONCE,
+	MER_PROTOCOL_TOKEN,
+	MER_PROTOCOL_FRAME,
+	MER_PROTOCOL_COUNT
+};
 
 /** MER_PROTOCOL_UNSET where the name is none of once, token, frame. */
 MER_API enum mer_protocol mer_protocol_by_name(const char *name);
@@ -38,12 +43,12 @@ MER_API const char *mer_protocol_name(enum mer_protocol protocol);
 /* How a worker is started. Everything is borrowed until mer_worker_start() returns. */
 struct mer_worker_spec {
 	enum mer_protocol protocol;
-	const char *guard;         /* path of the supervisor program */
-	const char *const *argv;   /* ended by NULL; all but {input} and {output} is expanded */
-	const char *const *env;    /* NAME=VALUE, ended by NULL: the worker's whole environment */
-	const char *workdir;       /* absolute */
-	const char *temp;          /* folder for {input} and {output}; NULL: $TMPDIR or /tmp */
-	int64_t max_output;        /* bytes a run; more fails the run and ends the worker; 0: no limit */
+	const char *guard;       /* path of the supervisor program */
+	const char *const *argv; /* ended by NULL; all but {input} and {output} is expanded */
+	const char *const *env;  /* NAME=VALUE, ended by NULL: the worker's whole environment */
+	const char *workdir;     /* absolute */
+	const char *temp;        /* folder for {input} and {output}; NULL: $TMPDIR or /tmp */
+	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	/* token only; NULL: the defaults above */
 	const char *ready_token, *start_token, *stop_token, *exit_token;
@@ -53,15 +58,15 @@ struct mer_worker_spec {
 
 /* How a run or a worker ended. */
 struct mer_outcome {
-	enum mer_status status; /* MER_OK
+	enum mer_status status;      /* MER_OK
 	                         * MER_EMODEL       it failed: exit status, signal, error line, or it
 	                         *                  left before it had answered
 	                         * MER_ELIMIT       its output is over max_output
 	                         * MER_EUNREACHABLE it could not be started, or left before it was ready
 	                         * MER_ECANCELED    mer_worker_end() came before the answer */
-	char message[512];      /* one line, "" for MER_OK */
-	int exit_code;          /* of the process where it ended by exit, else -1 */
-	int signal;             /* that ended the process, else 0 */
+	char message[512];           /* one line, "" for MER_OK */
+	int exit_code;               /* of the process where it ended by exit, else -1 */
+	int signal;                  /* that ended the process, else 0 */
 	int64_t cpu_us, max_rss_kib; /* of the process where it ended, else 0 */
 };
 
@@ -88,9 +93,8 @@ struct mer_worker_events {
  */
 MER_API MER_MUST enum mer_status mer_worker_start(struct uv_loop_s *loop,
                                                   const struct mer_worker_spec *spec,
-                                                  const struct mer_worker_events *events,
-                                                  void *ctx, struct mer_worker **out,
-                                                  struct mer_error *err);
+                                                  const struct mer_worker_events *events, void *ctx,
+                                                  struct mer_worker **out, struct mer_error *err);
 
 /** Lets the program run. Before that nothing of argv has run. Twice is once. */
 MER_API void mer_worker_go(struct mer_worker *worker);
@@ -163,7 +167,7 @@ MER_API bool mer_expand_uses(const char *word, const char *name);
  */
 MER_API MER_MUST enum mer_status mer_worker_env(const char *const base[],
                                                 const struct mer_pair added[], size_t n_added,
-                                                bool clean, const char *const hidden[],
-                                                char ***out, struct mer_error *err);
+                                                bool clean, const char *const hidden[], char ***out,
+                                                struct mer_error *err);
 
 #endif

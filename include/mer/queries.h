@@ -33,22 +33,22 @@ enum mer_query {
 	MER_Q_MODEL_DELETE,  /* uid; its deployments and weights go too, its runs stay */
 
 	/* deployments: struct mer_deployment_row, by model, priority, name */
-	MER_Q_DEPLOYMENTS,        /* model name, "" for all */
-	MER_Q_RESOLVE,            /* model name: the enabled ones in the order to try them */
-	MER_Q_DEPLOYMENT_INSERT,  /* uid name model_uid server_uid protocol workdir argv train env params
+	MER_Q_DEPLOYMENTS,       /* model name, "" for all */
+	MER_Q_RESOLVE,           /* model name: the enabled ones in the order to try them */
+	MER_Q_DEPLOYMENT_INSERT, /* uid name model_uid server_uid protocol workdir argv train env params
 	                             limits max_workers idle_ms timeout_ms start_timeout_ms priority */
-	MER_Q_DEPLOYMENT_UPDATE,  /* uid server_uid protocol workdir argv train env params limits
+	MER_Q_DEPLOYMENT_UPDATE, /* uid server_uid protocol workdir argv train env params limits
 	                             max_workers idle_ms timeout_ms start_timeout_ms priority */
 
 	/* weights: struct mer_weights_row, newest first */
 	MER_Q_WEIGHTS, /* model name */
 
 	/* runs: struct mer_run_row, newest first */
-	MER_Q_RUNS,        /* model or "", status or "", since (time) or "", limit */
-	MER_Q_RUN_BY_UID,  /* request uid */
-	MER_Q_RUN_INSERT,  /* struct mer_run_open, by mer_run_open_args() */
-	MER_Q_RUN_CLOSE,   /* struct mer_run_close, by mer_run_close_args() */
-	MER_Q_RUNS_LOST,   /* owner uid: its open runs, none of them older than it, become lost */
+	MER_Q_RUNS,       /* model or "", status or "", since (time) or "", limit */
+	MER_Q_RUN_BY_UID, /* request uid */
+	MER_Q_RUN_INSERT, /* struct mer_run_open, by mer_run_open_args() */
+	MER_Q_RUN_CLOSE,  /* struct mer_run_close, by mer_run_close_args() */
+	MER_Q_RUNS_LOST,  /* owner uid: its open runs, none of them older than it, become lost */
 
 	/* owners: struct mer_owner_row */
 	MER_Q_OWNERS,

@@ -33,7 +33,8 @@ struct mer_sched_options {
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
 	const char *hidden; /* a name in it that no model gets, since a reference names it; static
 	                     * or borrowed; NULL: none */
-	bool place; /* may put itself and a quick worker on one core while runs come one after another */
+	bool
+		place; /* may put itself and a quick worker on one core while runs come one after another */
 };
 
 MER_API MER_MUST enum mer_status mer_sched_open(struct uv_loop_s *loop,
@@ -67,9 +68,10 @@ struct mer_run_result {
 	const char *status;     /* of its row: ok failed timeout cancelled rejected; NULL: no row */
 	const char *model, *deployment, *server, *weights; /* "" where it did not come to that */
 	struct mer_uid request_uid;
-	int exit_code;          /* -1: none */
-	const char *signal;     /* a name (SIGSEGV), "" */
-	const char *stderr_tail; /* the last 4 KiB of what the model said on stderr and beside answers */
+	int exit_code;      /* -1: none */
+	const char *signal; /* a name (SIGSEGV), "" */
+	const char
+		*stderr_tail; /* the last 4 KiB of what the model said on stderr and beside answers */
 	int64_t attempts;
 	int64_t queue_ms, start_ms, infer_ms; /* -1: did not come to that */
 	int64_t bytes_in, bytes_out;

@@ -25,8 +25,8 @@ static enum mer_status expand_argv(struct deployment *deployment, char **words, 
 	};
 	size_t n = sizeof pairs / sizeof *pairs;
 	for (size_t i = 0; words[i] != NULL; i++) {
-		bool wants = mer_expand_uses(words[i], "weights") ||
-		             mer_expand_uses(words[i], "weights_version");
+		bool wants =
+			mer_expand_uses(words[i], "weights") || mer_expand_uses(words[i], "weights_version");
 		if (wants && weights_path[0] == '\0')
 			return mer_fail(err, MER_ENOTFOUND, "model '%s' has no active weights",
 			                deployment->model);
@@ -99,7 +99,7 @@ static enum mer_status read_env(struct deployment *deployment, const char *text,
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	const char *name;
 	json_t *value;
-	json_object_foreach (json, name, value) {
+	json_object_foreach(json, name, value) {
 		if (json_is_string(value))
 			added[i++] = (struct mer_pair){ name, json_string_value(value) };
 	}
@@ -135,8 +135,7 @@ static enum mer_status read_limits(struct deployment *deployment, const char *te
 	MER_AUTO(mer_json_done) json_t *limits = NULL;
 	enum mer_status st = mer_json_parse("limits", text, strlen(text), &limits, err);
 	if (st == MER_OK)
-		deployment->spec.max_output =
-			mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
+		deployment->spec.max_output = mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
 	return st;
 }
 
@@ -183,8 +182,8 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (st == MER_OK)
 		st = read_argv(deployment, row, params, sched->models, err);
 	if (st == MER_OK)
-		st = read_env(deployment, row->env, mer_json_get_bool(params, "clean_env", false),
-		              sched, err);
+		st = read_env(deployment, row->env, mer_json_get_bool(params, "clean_env", false), sched,
+		              err);
 	if (st == MER_OK)
 		st = read_limits(deployment, row->limits, err);
 	if (st == MER_OK)

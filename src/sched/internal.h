@@ -24,12 +24,12 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#define GRACE_MS 2000       /* from SIGTERM to SIGKILL, and from the exit token to SIGTERM */
-#define GROUP_ROWS 256      /* rows that are worth a transaction; measured: more gains little */
-#define GROUP_MAX 1024      /* what one takes, when a slow disk has let them grow */
-#define READY_LOW 64        /* with fewer recorded runs waiting the next group is written */
-#define CLOSE_DELAY_MS 50   /* how long an ended run's row may stay open while others go on */
-#define STDERR_TAIL 4096    /* bytes kept of what a model says beside its answers */
+#define GRACE_MS 2000     /* from SIGTERM to SIGKILL, and from the exit token to SIGTERM */
+#define GROUP_ROWS 256    /* rows that are worth a transaction; measured: more gains little */
+#define GROUP_MAX 1024    /* what one takes, when a slow disk has let them grow */
+#define READY_LOW 64      /* with fewer recorded runs waiting the next group is written */
+#define CLOSE_DELAY_MS 50 /* how long an ended run's row may stay open while others go on */
+#define STDERR_TAIL 4096  /* bytes kept of what a model says beside its answers */
 
 struct run_list;
 TAILQ_HEAD(run_list, mer_run);
@@ -54,11 +54,11 @@ struct slot {
 	struct deployment *deployment;
 	struct mer_worker *worker;
 	enum slot_state state;
-	struct mer_run *run;    /* the run it answers, or that waits for it to be ready */
-	int64_t ready_by;       /* loop time in ms; 0: it is ready or not started */
-	int64_t idle_until;     /* loop time in ms; 0: not idle */
-	uint64_t started_ns;    /* when it was let go */
-	bool too_slow;          /* it missed ready_by */
+	struct mer_run *run; /* the run it answers, or that waits for it to be ready */
+	int64_t ready_by;    /* loop time in ms; 0: it is ready or not started */
+	int64_t idle_until;  /* loop time in ms; 0: not idle */
+	uint64_t started_ns; /* when it was let go */
+	bool too_slow;       /* it missed ready_by */
 };
 TAILQ_HEAD(slot_list, slot);
 
@@ -89,11 +89,11 @@ struct ping {
 };
 
 enum run_state {
-	RUN_NEW,    /* its row is not written */
-	RUN_READY,  /* in its route's ready list */
-	RUN_TAKEN,  /* a slot has it, the worker is not ready */
-	RUN_OPEN,   /* its input is sent */
-	RUN_ENDED,  /* done was called; the row is to be closed */
+	RUN_NEW,   /* its row is not written */
+	RUN_READY, /* in its route's ready list */
+	RUN_TAKEN, /* a slot has it, the worker is not ready */
+	RUN_OPEN,  /* its input is sent */
+	RUN_ENDED, /* done was called; the row is to be closed */
 };
 
 enum run_ending { ENDING_NO, ENDING_TIMEOUT, ENDING_CANCEL, ENDING_KILL };
@@ -163,13 +163,13 @@ struct mer_sched {
 	struct run_list closing; /* to be closed in the database */
 	struct run_list all_timed;
 	size_t n_pending, n_closing, n_open, n_ready;
-	bool recording;          /* a record job is under way */
-	size_t jobs;             /* of any kind under way */
-	size_t slots;            /* workers that are not gone */
-	uv_timer_t clock;        /* earliest deadline */
-	int64_t clock_at;        /* loop time; 0: not armed */
+	bool recording;   /* a record job is under way */
+	size_t jobs;      /* of any kind under way */
+	size_t slots;     /* workers that are not gone */
+	uv_timer_t clock; /* earliest deadline */
+	int64_t clock_at; /* loop time; 0: not armed */
 	uv_timer_t close_delay;
-	uv_idle_t kick;          /* does what must not happen inside a caller's call */
+	uv_idle_t kick; /* does what must not happen inside a caller's call */
 	struct mer_error record_error;
 	struct place *place;
 

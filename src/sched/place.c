@@ -8,16 +8,16 @@
 
 #include <stdlib.h>
 
-#define QUICK_NS 200000  /* calls shorter than this gain from sharing a processor */
-#define SLOW_NS 1000000  /* one call longer than this ends it */
-#define QUICK_CALLS 16   /* so many in a row begin it */
+#define QUICK_NS 200000 /* calls shorter than this gain from sharing a processor */
+#define SLOW_NS 1000000 /* one call longer than this ends it */
+#define QUICK_CALLS 16  /* so many in a row begin it */
 
 struct place {
 	struct mer_work *work;
-	cpu_set_t cpus;    /* where we may run */
-	bool usable;       /* there is more than one processor */
-	int quick;         /* quick calls in a row */
-	pid_t worker;      /* placed now; 0: nobody */
+	cpu_set_t cpus; /* where we may run */
+	bool usable;    /* there is more than one processor */
+	int quick;      /* quick calls in a row */
+	pid_t worker;   /* placed now; 0: nobody */
 	cpu_set_t worker_cpus;
 };
 
@@ -27,8 +27,8 @@ struct place *place_new(struct mer_work *work)
 	if (place == NULL)
 		return NULL;
 	place->work = work;
-	place->usable = sched_getaffinity(0, sizeof place->cpus, &place->cpus) == 0 &&
-	                CPU_COUNT(&place->cpus) > 1;
+	place->usable =
+		sched_getaffinity(0, sizeof place->cpus, &place->cpus) == 0 && CPU_COUNT(&place->cpus) > 1;
 	return place;
 }
 

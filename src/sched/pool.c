@@ -145,8 +145,7 @@ static void on_done(void *ctx, const struct mer_outcome *outcome)
 	route->sched->n_open--;
 	if (route->sched->place != NULL && run->stream && outcome->status == MER_OK &&
 	    stays(slot->deployment))
-		place_call(route->sched->place, mer_worker_pid(slot->worker),
-		           uv_hrtime() - run->sent_ns);
+		place_call(route->sched->place, mer_worker_pid(slot->worker), uv_hrtime() - run->sent_ns);
 	if (stays(slot->deployment))
 		rest(slot);
 	else
@@ -284,15 +283,15 @@ static struct slot *free_slot(struct route *route, size_t *busy, size_t *alive)
 {
 	struct slot *slot, *found = NULL;
 	*busy = *alive = 0;
-	TAILQ_FOREACH(slot, &route->slots, link) {
+	TAILQ_FOREACH(slot, &route->slots, link)
+	{
 		if (slot->state != SLOT_ENDING)
 			++*alive;
 		if (slot->run != NULL)
 			++*busy;
 		else if ((slot->state == SLOT_IDLE || slot->state == SLOT_PREPARED ||
 		          slot->state == SLOT_STARTING) &&
-		         slot->deployment == route->current &&
-		         (found == NULL || slot->state == SLOT_IDLE))
+		         slot->deployment == route->current && (found == NULL || slot->state == SLOT_IDLE))
 			found = slot;
 	}
 	return found;
@@ -396,7 +395,8 @@ void pool_changed(struct route *route, struct deployment *fresh)
 	struct slot *slot;
 	deployment_unref(route->current);
 	route->current = fresh;
-	TAILQ_FOREACH(slot, &route->slots, link) {
+	TAILQ_FOREACH(slot, &route->slots, link)
+	{
 		if (slot->run == NULL && slot->state != SLOT_ENDING)
 			end_slot(slot, slot->state == SLOT_IDLE ? MER_END_DRAIN : MER_END_KILL);
 	}
@@ -405,7 +405,8 @@ void pool_changed(struct route *route, struct deployment *fresh)
 void pool_drain(struct route *route)
 {
 	struct slot *slot;
-	TAILQ_FOREACH(slot, &route->slots, link) {
+	TAILQ_FOREACH(slot, &route->slots, link)
+	{
 		if (slot->state == SLOT_IDLE)
 			end_slot(slot, MER_END_DRAIN);
 		else if (slot->state == SLOT_PREPARED && slot->run == NULL)
@@ -419,7 +420,8 @@ int64_t pool_due(const struct route *route)
 {
 	const struct slot *slot;
 	int64_t due = 0;
-	TAILQ_FOREACH(slot, &route->slots, link) {
+	TAILQ_FOREACH(slot, &route->slots, link)
+	{
 		int64_t at = slot->ready_by != 0 ? slot->ready_by : slot->idle_until;
 		if (at != 0 && (due == 0 || at < due))
 			due = at;
@@ -432,8 +434,7 @@ static void not_ready_in_time(struct slot *slot)
 	struct route *route = slot->route;
 	struct mer_run *run = slot->run;
 	struct mer_error err;
-	mer_fail(&err, MER_ETIMEOUT, "model '%s' was not ready within its start timeout",
-	         route->model);
+	mer_fail(&err, MER_ETIMEOUT, "model '%s' was not ready within its start timeout", route->model);
 	mer_hint(&err, "a deployment's start-timeout says how long a start may take");
 	slot->run = NULL;
 	end_slot(slot, MER_END_TERM);
@@ -449,7 +450,8 @@ static void not_ready_in_time(struct slot *slot)
 void pool_tick(struct route *route, int64_t now)
 {
 	struct slot *slot;
-	TAILQ_FOREACH(slot, &route->slots, link) {
+	TAILQ_FOREACH(slot, &route->slots, link)
+	{
 		if (slot->ready_by != 0 && slot->ready_by <= now)
 			not_ready_in_time(slot);
 		else if (slot->idle_until != 0 && slot->idle_until <= now)

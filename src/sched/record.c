@@ -45,8 +45,8 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 	choice->found_model = true;
 	if (choice->key != NULL || !route_allows(choice->route, row))
 		return MER_OK;
-	choice->key = mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid,
-	                           row->server_uid);
+	choice->key =
+		mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid, row->server_uid);
 	if (choice->key == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	if (choice->route->seen != NULL && strcmp(choice->route->seen, choice->key) == 0) {
@@ -90,11 +90,10 @@ static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *rou
 		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment", route->model);
 	} else if (route->deployment[0] != '\0') {
 		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment '%s'%s%s", route->model,
-		         route->deployment, route->server[0] != '\0' ? " on server " : "",
-		         route->server);
+		         route->deployment, route->server[0] != '\0' ? " on server " : "", route->server);
 	} else {
-		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment on server '%s'",
-		         route->model, route->server);
+		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment on server '%s'", route->model,
+		         route->server);
 	}
 	return MER_ENOTFOUND;
 }
@@ -117,9 +116,8 @@ static enum mer_status resolve(struct mer_sched *sched, struct route *route,
                                struct deployment **fresh, struct mer_error *err)
 {
 	struct choice choice = { .route = route };
-	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE,
-	                                   MER_ARGS(mer_text(route->model)), on_deployment, &choice,
-	                                   err);
+	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE, MER_ARGS(mer_text(route->model)),
+	                                   on_deployment, &choice, err);
 	if (st == MER_OK && choice.key == NULL)
 		st = nothing_fits(sched->dal, route, choice.found_model, err);
 	if (st == MER_OK && !choice.same) {
@@ -209,22 +207,23 @@ struct record_job {
 	struct run_list inserts, closes; /* the job's while it is under way */
 	struct resolved_list resolved;
 	struct mer_error insert_error, close_error; /* MER_OK: written */
-	bool last; /* nothing follows: we leave */
+	bool last;                                  /* nothing follows: we leave */
 };
 
 static struct resolved *resolved_of(struct record_job *job, const struct route *route)
 {
 	struct resolved *one;
 	SLIST_FOREACH(one, &job->resolved, link)
-		if (one->route == route)
-			return one;
+	if (one->route == route)
+		return one;
 	return NULL;
 }
 
 static enum mer_status resolve_group(struct record_job *job, struct mer_error *err)
 {
 	struct mer_run *run;
-	TAILQ_FOREACH(run, &job->inserts, link) {
+	TAILQ_FOREACH(run, &job->inserts, link)
+	{
 		struct resolved *one = resolved_of(job, run->route);
 		if (one == NULL) {
 			one = calloc(1, sizeof *one);
@@ -248,7 +247,8 @@ static enum mer_status write_closes(struct record_job *job, struct mer_error *er
 {
 	struct mer_run *run;
 	enum mer_status st = MER_OK;
-	TAILQ_FOREACH(run, &job->closes, link) {
+	TAILQ_FOREACH(run, &job->closes, link)
+	{
 		st = close_run(job->sched, run, err);
 		if (st != MER_OK)
 			break;
@@ -265,7 +265,8 @@ static enum mer_status write_inserts(struct record_job *job, struct mer_error *e
 	st = own(job->sched, err);
 	if (st != MER_OK)
 		return st;
-	TAILQ_FOREACH(run, &job->inserts, link) {
+	TAILQ_FOREACH(run, &job->inserts, link)
+	{
 		if (run->no_record || run->refused)
 			continue;
 		st = insert_run(job->sched, run, err);
@@ -280,8 +281,8 @@ static enum mer_status disown(struct mer_sched *sched, struct mer_error *err)
 {
 	if (!sched->registered)
 		return MER_OK;
-	return mer_dal_exec(sched->dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(sched->owner.text)),
-	                    NULL, err);
+	return mer_dal_exec(sched->dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(sched->owner.text)), NULL,
+	                    err);
 }
 
 static enum mer_status transact(struct record_job *job, bool inserts, struct mer_error *err)
@@ -309,8 +310,8 @@ static bool any_recorded(const struct record_job *job)
 {
 	const struct mer_run *run;
 	TAILQ_FOREACH(run, &job->inserts, link)
-		if (!run->no_record)
-			return true;
+	if (!run->no_record)
+		return true;
 	return false;
 }
 
@@ -340,7 +341,8 @@ static void record_in_thread(struct mer_job *base)
 static void take_resolved(struct record_job *job)
 {
 	struct resolved *one;
-	SLIST_FOREACH(one, &job->resolved, link) {
+	SLIST_FOREACH(one, &job->resolved, link)
+	{
 		if (one->fresh != NULL)
 			pool_changed(one->route, one->fresh);
 		one->fresh = NULL;
@@ -409,7 +411,7 @@ static void record_done(struct mer_job *base)
 	free_resolved(job);
 	free(job);
 	TAILQ_FOREACH(route, &sched->routes, link)
-		pool_dispatch(route);
+	pool_dispatch(route);
 	record_flush(sched, false);
 	sched_maybe_closed(sched);
 }

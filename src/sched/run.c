@@ -156,9 +156,9 @@ void run_fail(struct mer_run *run, enum mer_status status, const char *row_statu
 static void explain(struct mer_run *run, const struct mer_outcome *outcome, struct mer_error *error)
 {
 	struct mer_str said = last_line(tail_text(run));
-	bool told = said.len == 0 || (said.len < sizeof outcome->message &&
-	                              memmem(outcome->message, strlen(outcome->message), said.ptr,
-	                                     said.len) != NULL);
+	bool told = said.len == 0 ||
+	            (said.len < sizeof outcome->message &&
+	             memmem(outcome->message, strlen(outcome->message), said.ptr, said.len) != NULL);
 	if (told)
 		mer_fail(error, outcome->status, "model '%s' failed: %s", run->route->model,
 		         outcome->message);

@@ -38,7 +38,8 @@ static void on_clock(uv_timer_t *timer)
 		if (run->deadline <= now)
 			expire(run);
 	}
-	TAILQ_FOREACH(route, &sched->routes, link) {
+	TAILQ_FOREACH(route, &sched->routes, link)
+	{
 		pool_tick(route, now);
 		pool_dispatch(route);
 	}
@@ -51,10 +52,10 @@ static void arm(struct mer_sched *sched)
 	const struct mer_run *run;
 	const struct route *route;
 	TAILQ_FOREACH(run, &sched->all_timed, timed)
-		sched_due(sched, run->deadline);
+	sched_due(sched, run->deadline);
 	TAILQ_FOREACH(route, &sched->routes, link)
-		if (pool_due(route) != 0)
-			sched_due(sched, pool_due(route));
+	if (pool_due(route) != 0)
+		sched_due(sched, pool_due(route));
 }
 
 void sched_due(struct mer_sched *sched, int64_t at)
@@ -101,9 +102,9 @@ static struct route *route_find(struct mer_sched *sched, const char *model, cons
 {
 	struct route *route;
 	TAILQ_FOREACH(route, &sched->routes, link)
-		if (strcmp(route->model, model) == 0 && strcmp(route->server, server) == 0 &&
-		    strcmp(route->deployment, deployment) == 0)
-			return route;
+	if (strcmp(route->model, model) == 0 && strcmp(route->server, server) == 0 &&
+	    strcmp(route->deployment, deployment) == 0)
+		return route;
 	route = calloc(1, sizeof *route);
 	if (route == NULL)
 		return NULL;
@@ -128,9 +129,9 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
                                  struct mer_run **out, struct mer_error *err)
 {
 	MER_ASSERT(sched->on_closed == NULL);
-	struct route *route = route_find(sched, request->model,
-	                                 request->server != NULL ? request->server : "",
-	                                 request->deployment != NULL ? request->deployment : "");
+	struct route *route =
+		route_find(sched, request->model, request->server != NULL ? request->server : "",
+	               request->deployment != NULL ? request->deployment : "");
 	struct mer_run *run = calloc(1, sizeof *run);
 	if (route == NULL || run == NULL) {
 		free(run);
@@ -174,11 +175,12 @@ static void on_kick(uv_idle_t *kick)
 		sched->n_pending--;
 		run_end(run, &cancelled);
 	}
-	TAILQ_FOREACH(route, &sched->routes, link) {
+	TAILQ_FOREACH(route, &sched->routes, link)
+	{
 		struct slot *slot;
 		TAILQ_FOREACH(slot, &route->slots, link)
-			if (slot->run != NULL && slot->run->ending > ENDING_TIMEOUT)
-				pool_end_run(slot->run, slot->run->ending == ENDING_KILL);
+		if (slot->run != NULL && slot->run->ending > ENDING_TIMEOUT)
+			pool_end_run(slot->run, slot->run->ending == ENDING_KILL);
 		for (run = TAILQ_FIRST(&route->ready); run != NULL; run = next) {
 			next = TAILQ_NEXT(run, link);
 			if (run->ending == ENDING_NO)
@@ -302,8 +304,8 @@ static void cancel_all(struct run_list *runs)
 {
 	struct mer_run *run;
 	TAILQ_FOREACH(run, runs, link)
-		if (run->ending == ENDING_NO)
-			run->ending = ENDING_CANCEL;
+	if (run->ending == ENDING_NO)
+		run->ending = ENDING_CANCEL;
 }
 
 void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, void *ctx)
@@ -312,12 +314,13 @@ void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, vo
 	sched->on_closed = on_closed;
 	sched->closed_ctx = ctx;
 	cancel_all(&sched->pending);
-	TAILQ_FOREACH(route, &sched->routes, link) {
+	TAILQ_FOREACH(route, &sched->routes, link)
+	{
 		struct slot *slot;
 		cancel_all(&route->ready);
 		TAILQ_FOREACH(slot, &route->slots, link)
-			if (slot->run != NULL && slot->run->ending == ENDING_NO)
-				slot->run->ending = ENDING_CANCEL;
+		if (slot->run != NULL && slot->run->ending == ENDING_NO)
+			slot->run->ending = ENDING_CANCEL;
 		pool_drain(route);
 	}
 	sched_kick(sched);
