@@ -1146,10 +1146,12 @@ END_TEST
 static const char *const fillings[] = {
 	"touch a b c .hidden 'a b' \"$(printf 'a\\nb')\"",
 	"mkdir -p a/b/c d/e; touch a/1 a/b/2 a/b/c/3 d/e/4",
-	"ln -s \"$1\" link; ln -s \"$1/file\" link2; ln -s . loop; mkdir a; ln -s ../.. a/up; ln -s \"$1\" a/x",
+	"ln -s \"$1\" link; ln -s \"$1/file\" link2; ln -s . loop; mkdir a; "
+	"ln -s ../.. a/up; ln -s \"$1\" a/x",
 	"mkdir a a/b; touch a/b/c; chmod 0 a/b a; touch f; chmod 0 f",
 	"mkfifo fifo; ln \"$1/file\" hard",
-	"for i in .mer-guard-0 .mer-guard-1 .mer-guard-2 .mer-guard-3; do mkdir -p $i/$i; touch $i/$i/x $i/y; done",
+	"for i in .mer-guard-0 .mer-guard-1 .mer-guard-2 .mer-guard-3; do "
+	"mkdir -p $i/$i; touch $i/$i/x $i/y; done",
 	"i=0; while [ $i -lt 300 ]; do mkdir " LONG_NAME "; cd -P " LONG_NAME
 	"; : > f; i=$((i+1)); done",
 	"i=0; while [ $i -lt 2000 ]; do : > $i; i=$((i+1)); done",

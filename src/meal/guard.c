@@ -1,4 +1,4 @@
-/* mer-guard: supervises one worker for mer and leaves nothing of it behind; guard.h is its contract.
+/* mer-guard: supervises one worker for mer and leaves nothing of it behind; contract in guard.h.
  * A program of its own, static and small, because a subreaper inside mer would die with mer. */
 #include "guard.h"
 
@@ -238,7 +238,7 @@ static unsigned sweep(struct guard *g, int sig)
 	return found;
 }
 
-/* A process with a SIGSTOP pending cannot fork: once a sweep finds nobody new, nobody is missing. */
+/* A process with a SIGSTOP pending cannot fork: once a sweep finds nobody new, none is missing. */
 static void stop_tree(struct guard *g)
 {
 	forget_members();
