@@ -7,7 +7,7 @@
 # The Debian packages, and the only list of them: to build and run, to test, and for each step of
 # check.
 build_packages='gcc libc6-dev pkg-config meson ninja-build libuv1-dev libsqlite3-dev libreadline-dev
-	libjansson-dev libsmartcols-dev nettle-dev python3'
+	libjansson-dev libsmartcols-dev musl-tools nettle-dev python3'
 test_packages='check python3-tap python3-pexpect sqlite3 procps'
 format_packages='clang-format'
 shell_packages='shellcheck'

@@ -1704,6 +1704,20 @@ class SuddenDeath(Case):
             self.assertEqual(statuses[2:], ["lost"] * 3)
         self.check_all_final()
 
+    def test_row_says_whose_it_was(self):
+        """Before the model sees its input, and for ever."""
+        self.model("once", HANG)
+        process = self.start("run", "m", "x")
+        self.wait_here()
+        with self.connect() as db:
+            owner = dict(db.execute("SELECT host, pid, program FROM owners").fetchone())
+        process.kill()
+        process.wait()
+        host = os.uname().nodename
+        self.assertEqual(owner, {"host": host, "pid": process.pid, "program": "mer"})
+        self.mer("log", out=None)
+        self.one_row("lost", who="tester", host=host, pid=process.pid, door="batch", server="local")
+
     @each(names("once", "token"))
     def stopped_worker(self, protocol):
         self.model(protocol, 'echo >"$HOME/here"; kill -STOP 0')

@@ -153,7 +153,7 @@ static enum mer_status own(struct mer_sched *sched, struct mer_error *err)
 {
 	if (sched->registered)
 		return MER_OK;
-	if (sched->owner.text[0] == '\0') /* what failed to be written is tried again under its name */
+	if (sched->who[0] == '\0') /* the first time; what failed to be written is tried again */
 		identify(sched);
 	enum mer_status st = mer_owners_sweep(sched->dal, true, NULL, err);
 	if (st == MER_OK)
