@@ -33,8 +33,8 @@ struct mer_sched_options {
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
 	const char *hidden; /* a name in it that no model gets, since a reference names it; static
 	                     * or borrowed; NULL: none */
-	bool
-		place; /* may put itself and a quick worker on one core while runs come one after another */
+	/* May put itself and a quick worker on one core while runs come one after another. */
+	bool place;
 };
 
 MER_API MER_MUST enum mer_status mer_sched_open(struct uv_loop_s *loop,
