@@ -842,6 +842,7 @@ class Program(Case):
         folder.mkdir()
         self.model(protocol, ECHO, "--workdir", folder)
         folder.chmod(0o000)
+        self.addCleanup(folder.chmod, 0o700)
         if os.geteuid() == 0:
             for path in (self.top, *self.top.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
