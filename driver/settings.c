@@ -118,8 +118,13 @@ enum mer_status settings_load(struct settings *out, const char *const words[], s
 {
 	*out = (struct settings){ 0 };
 	enum mer_status st = cmd_parse(&program, true, words, n, &out->call, err);
-	if (st != MER_OK || setting_on(out, SET_HELP) || setting_on(out, SET_VERSION))
+	if (st != MER_OK)
 		return st;
+	if (setting_on(out, SET_HELP) || setting_on(out, SET_VERSION)) {
+		/* Help lists what is allowed; what else may be wrong with the settings is not its business. */
+		st = take_environment(out, SET_CHANGES, err);
+		return st == MER_EINPUT ? MER_OK : st;
+	}
 	st = read_env_file(out, err);
 	for (size_t i = 0; i < SET_COUNT && st == MER_OK; i++)
 		st = take_environment(out, (enum setting)i, err);

@@ -377,6 +377,11 @@ class Help(Case):
         super().setUp()
         shutil.rmtree(self.folder / "state")
 
+    def test_allowed_by_the_environment(self):
+        for value, shown in (("1", True), ("0", False), ("bogus", False)):
+            code, out, err = self.call("--help", env={"MER_ALLOW_CHANGES": value})
+            self.assertEqual((code, b"model add" in out, err), (0, shown, ""))
+
     def test_without_database(self):
         for args in (["--help"], ["-h"], ["help"], ["help", "run"], ["run", "--help"], ["model", "--help"],
                      ["help", "model"], ["model", "list", "-h"], ["--version"], ["-V"], ["version"]):
