@@ -15,6 +15,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -30,6 +31,7 @@ from pathlib import Path
 PREFIX = Path(os.environ["MER_PREFIX"])
 MER = str(PREFIX / "bin/mer")
 MIGRATE = str(PREFIX / "bin/mer-migrate")
+SHELL_MER = shlex.quote(MER)
 KILLS = int(os.environ.get("MER_TEST_KILLS", "25"))
 SEED = int(os.environ.get("MER_TEST_SEED", random.SystemRandom().randrange(10**9)))
 SANITIZED = b"__asan_init" in Path(MER).read_bytes()
@@ -2134,21 +2136,21 @@ class Surroundings(Case):
         """mer does not eat the list that the loop reads."""
         self.model("once", ECHO)
         (self.top / "list").write_text("a\nb\nc\n")
-        self.mer("-c", f'while read x; do {MER} run m "$x"; done <list', program="sh",
+        self.mer("-c", f'while read x; do {SHELL_MER} run m "$x"; done <list', program="sh",
                  out=b"[a]\n[b]\n[c]\n")
         self.assertEqual(self.statuses(), ["ok"] * 3)
 
     def test_pipeline_of_a_shell(self):
         self.model("once", "seq 100000")
-        self.mer("-c", f"{MER} run m x | head -n 1", program="sh", out=b"1\n")
+        self.mer("-c", f"{SHELL_MER} run m x | head -n 1", program="sh", out=b"1\n")
         self.check_all_final()
-        self.mer("-c", f"({MER} run m x; echo $? >code) | head -n 1", program="sh", out=b"1\n")
+        self.mer("-c", f"({SHELL_MER} run m x; echo $? >code) | head -n 1", program="sh", out=b"1\n")
         self.assertEqual((self.top / "code").read_text(), "141\n")
 
     def test_folder_is_gone(self):
         """Where mer is started does not matter to a model that has a folder of its own."""
         self.model("once", ECHO, "--workdir", self.top)
-        self.mer("-c", f"mkdir gone; cd gone; rmdir ../gone; exec {MER} run m x", program="sh",
+        self.mer("-c", f"mkdir gone; cd gone; rmdir ../gone; exec {SHELL_MER} run m x", program="sh",
                  out=b"[x]\n")
 
     def test_no_home(self):

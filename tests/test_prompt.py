@@ -59,7 +59,8 @@ class Prompt(unittest.TestCase):
         return "'" + word.replace("'", "'\\''") + "'"
 
     def spawn(self, *args, program=MER, wait=True):
-        child = pexpect.spawn(program, list(args), env=self.env, encoding="utf-8", timeout=DEADLINE_S,
+        # Through env, since pexpect splits a program without arguments at its spaces.
+        child = pexpect.spawn("/usr/bin/env", [program, *args], env=self.env, encoding="utf-8", timeout=DEADLINE_S,
                               dimensions=(24, 100), cwd=str(self.folder), echo=True)
         self.addCleanup(child.close, force=True)
         child.delaybeforesend = 0
