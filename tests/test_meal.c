@@ -164,7 +164,7 @@ static void act(struct rig *rig, enum moment now)
 
 static void run(struct rig *rig, const char *input, size_t len)
 {
-	struct mer_error err;
+	struct mer_error err = { 0 };
 	ck_assert(!rig->open);
 	rig->open = true;
 	rig->n_runs++;
@@ -841,7 +841,7 @@ START_TEST(keeps_its_word)
 {
 	const struct row *row = &rows[_i];
 	struct rig rig;
-	struct mer_error err;
+	struct mer_error err = { 0 };
 	uv_timer_t held;
 	rig_init(&rig, row);
 	ck_assert_msg(start_over(&rig, NULL, &err) == MER_OK, "%s: %s", row->name, err.message);
@@ -1285,7 +1285,7 @@ START_TEST(takes_no_run_for_a_dead_worker)
 	};
 	for (int turns = 0; turns < 12; turns++) {
 		struct rig rig;
-		struct mer_error err;
+		struct mer_error err = { 0 };
 		rig_init(&rig, &row);
 		ck_assert_int_eq(start_over(&rig, NULL, NULL), MER_OK);
 		mer_worker_go(rig.worker);

@@ -29,7 +29,7 @@
 #define GROUP_MAX 1024    /* what one takes, when a slow disk has let them grow */
 #define READY_LOW 64      /* with fewer recorded runs waiting the next group is written */
 #define CLOSE_DELAY_MS 50 /* how long an ended run's row may stay open while others go on */
-#define STDERR_TAIL 4096  /* bytes kept of what a model says beside its answers */
+#define STDERR_TAIL ((size_t)4096) /* bytes kept of what a model says beside its answers */
 
 struct run_list;
 TAILQ_HEAD(run_list, mer_run);

@@ -95,6 +95,7 @@ static void rest(struct slot *slot)
 		end_slot(slot, MER_END_DRAIN);
 		return;
 	}
+	MER_ASSERT(slot->deployment != NULL);
 	slot->state = SLOT_IDLE;
 	slot->idle_until = (int64_t)uv_now(slot->route->sched->loop) + slot->deployment->idle_ms;
 	sched_due(slot->route->sched, slot->idle_until);
@@ -363,6 +364,7 @@ void pool_dispatch(struct route *route)
 			return;
 		enum mer_status st = slot_for(run, &slot, &row_status, &err);
 		if (st == MER_OK) {
+			MER_ASSERT(slot != NULL);
 			take(slot, run);
 		} else {
 			leave_ready(run);

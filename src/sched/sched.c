@@ -129,11 +129,13 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
                                  struct mer_run **out, struct mer_error *err)
 {
 	MER_ASSERT(sched->on_closed == NULL);
+	struct mer_run *run = calloc(1, sizeof *run);
+	if (run == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
 	struct route *route =
 		route_find(sched, request->model, request->server != NULL ? request->server : "",
 	               request->deployment != NULL ? request->deployment : "");
-	struct mer_run *run = calloc(1, sizeof *run);
-	if (route == NULL || run == NULL) {
+	if (route == NULL) {
 		free(run);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	}
@@ -225,9 +227,11 @@ const char *mer_run_uid(const struct mer_run *run)
 enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model, int64_t timeout_ms,
                                mer_ping_fn *on_ready, void *ctx, struct mer_error *err)
 {
-	struct route *route = route_find(sched, model, "", "");
 	struct ping *ping = calloc(1, sizeof *ping);
-	if (route == NULL || ping == NULL) {
+	if (ping == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	struct route *route = route_find(sched, model, "", "");
+	if (route == NULL) {
 		free(ping);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	}
