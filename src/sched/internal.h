@@ -221,6 +221,10 @@ void run_output(struct mer_run *run, const char *bytes, size_t n);
 void run_log(struct mer_run *run, const char *bytes, size_t n);
 /* Ends the run: its caller is told, its row goes to be closed. */
 void run_end(struct mer_run *run, const struct mer_outcome *outcome);
+/* Ends a run that no worker has, as its ending says: cancelled, or its deadline has passed. */
+void run_cancelled(struct mer_run *run);
+/* Takes it out of its route's ready list. */
+void run_leave_ready(struct mer_run *run);
 void run_fail(struct mer_run *run, enum mer_status status, const char *row_status,
               const struct mer_error *error);
 void run_free(struct mer_run *run);

@@ -273,13 +273,6 @@ void pool_ping(struct route *route)
 
 /* --- giving out runs ---------------------------------------------------------------------- */
 
-static void leave_ready(struct mer_run *run)
-{
-	TAILQ_REMOVE(&run->route->ready, run, link);
-	run->route->n_ready--;
-	run->sched->n_ready--;
-}
-
 static struct slot *free_slot(struct route *route, size_t *busy, size_t *alive)
 {
 	struct slot *slot, *found = NULL;
@@ -300,7 +293,7 @@ static struct slot *free_slot(struct route *route, size_t *busy, size_t *alive)
 
 static void take(struct slot *slot, struct mer_run *run)
 {
-	leave_ready(run);
+	run_leave_ready(run);
 	run->sched->n_open++;
 	run->state = RUN_TAKEN;
 	run->taken_ns = uv_hrtime();
@@ -326,11 +319,10 @@ static void take(struct slot *slot, struct mer_run *run)
 /* A run that was cancelled before it was sent. */
 static bool ended_early(struct mer_run *run)
 {
-	static const struct mer_outcome cancelled = { .status = MER_ECANCELED, .exit_code = -1 };
 	if (run->ending == ENDING_NO)
 		return false;
-	leave_ready(run);
-	run_end(run, &cancelled);
+	run_leave_ready(run);
+	run_cancelled(run);
 	return true;
 }
 
@@ -367,7 +359,7 @@ void pool_dispatch(struct route *route)
 			MER_ASSERT(slot != NULL);
 			take(slot, run);
 		} else {
-			leave_ready(run);
+			run_leave_ready(run);
 			run_fail(run, st, row_status, &err);
 		}
 	}
@@ -379,11 +371,10 @@ void pool_end_run(struct mer_run *run, bool kill)
 {
 	struct slot *slot = run->slot;
 	if (run->state == RUN_TAKEN) { /* the worker has not seen it and may go on starting */
-		static const struct mer_outcome cancelled = { .status = MER_ECANCELED, .exit_code = -1 };
 		slot->run = NULL;
 		run->slot = NULL;
 		run->sched->n_open--;
-		run_end(run, &cancelled);
+		run_cancelled(run);
 		return;
 	}
 	mer_worker_pause(slot->worker, false);

@@ -189,6 +189,19 @@ void run_end(struct mer_run *run, const struct mer_outcome *outcome)
 	finish(run, row_status_of(error.status), &error);
 }
 
+void run_cancelled(struct mer_run *run)
+{
+	static const struct mer_outcome cancelled = { .status = MER_ECANCELED, .exit_code = -1 };
+	run_end(run, &cancelled);
+}
+
+void run_leave_ready(struct mer_run *run)
+{
+	TAILQ_REMOVE(&run->route->ready, run, link);
+	run->route->n_ready--;
+	run->sched->n_ready--;
+}
+
 void run_close_row(struct mer_run *run, struct mer_run_close *row, char started[], char stopped[])
 {
 	started[0] = '\0';

@@ -10,15 +10,12 @@
 
 static void expire(struct mer_run *run)
 {
-	static const struct mer_outcome late = { .status = MER_ETIMEOUT, .exit_code = -1 };
 	sched_run_untimed(run);
 	if (run->ending == ENDING_NO)
 		run->ending = ENDING_TIMEOUT;
 	if (run->state == RUN_READY) {
-		TAILQ_REMOVE(&run->route->ready, run, link);
-		run->route->n_ready--;
-		run->sched->n_ready--;
-		run_end(run, &late);
+		run_leave_ready(run);
+		run_cancelled(run);
 	} else if (run->state == RUN_TAKEN || run->state == RUN_OPEN) {
 		pool_end_run(run, false);
 	}
@@ -164,7 +161,6 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 /* Runs that were cancelled from outside a callback end here. */
 static void on_kick(uv_idle_t *kick)
 {
-	static const struct mer_outcome cancelled = { .status = MER_ECANCELED, .exit_code = -1 };
 	struct mer_sched *sched = kick->data;
 	struct mer_run *run, *next;
 	struct route *route;
@@ -175,7 +171,7 @@ static void on_kick(uv_idle_t *kick)
 			continue;
 		TAILQ_REMOVE(&sched->pending, run, link);
 		sched->n_pending--;
-		run_end(run, &cancelled);
+		run_cancelled(run);
 	}
 	TAILQ_FOREACH(route, &sched->routes, link)
 	{
@@ -187,10 +183,8 @@ static void on_kick(uv_idle_t *kick)
 			next = TAILQ_NEXT(run, link);
 			if (run->ending == ENDING_NO)
 				continue;
-			TAILQ_REMOVE(&route->ready, run, link);
-			route->n_ready--;
-			sched->n_ready--;
-			run_end(run, &cancelled);
+			run_leave_ready(run);
+			run_cancelled(run);
 		}
 		if (sched->on_closed != NULL)
 			pool_cancel_ping(route);
