@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-	AHEAD = 1024,
+	AHEAD = 2048,
 	AHEAD_BYTES = 4 << 20, /* of input; one line may be longer */
 	CHUNK = 65536,
 	LITTLE = 4096,          /* what a run's buffers may keep of memory for the next */

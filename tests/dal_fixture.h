@@ -206,7 +206,7 @@ static inline enum mer_status close_run(struct mer_dal *dal, const char *uid, st
 		                               .exit_code = 0,
 		                               .attempts = 1,
 		                               .bytes_out = 7 };
-	struct mer_value args[MER_RUN_CLOSE_ARGS];
+	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	mer_run_close_args(&run, args);
 	return mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, e);
 }

@@ -529,8 +529,7 @@ START_TEST(keeps_a_run_from_start_to_end)
 	struct mer_dal *dal = begin_migrated(_i);
 	if (dal == NULL)
 		return;
-	struct mer_value
-		args[MER_RUN_CLOSE_ARGS > MER_RUN_OPEN_ARGS ? MER_RUN_CLOSE_ARGS : MER_RUN_OPEN_ARGS];
+	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	struct mer_run_open open = { RUN_UID, "m", "d",       "s", "w", "batch", "ann",
 		                         "here",  12,  "running", T0,  -1,  "i",     "o" };
 	mer_run_open_args(&open, args);
@@ -540,19 +539,18 @@ START_TEST(keeps_a_run_from_start_to_end)
 	                   "0 -1 -1 -1 -1 -1 [i] [] o\n");
 
 	/* It was not sent after all, and nothing more is known of it; then all is. */
-	struct mer_run_close lost = {
-		RUN_UID, "timeout", "", T2, -1, "", "", "", 0, -1, -1, -1, -1, ""
-	};
+	struct mer_run_close lost = { RUN_UID, "timeout", "", T2, -1, "", "", "",
+		                          0,       -1,        -1, -1, -1, "", 0 };
 	mer_run_close_args(&lost, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	expect_run(dal, RUN_UID " m d s w batch ann here 12 timeout [" T0 "] [] [" T2 "] exit=-1 [] [] "
 	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o\n");
 
 	int64_t changed;
-	struct mer_run_close close = {
-		RUN_UID, "failed",      T1, T2, 3, "SIGSEGV", "it died", "line\xc3\xa9\n",
-		2,       INT64_MAX - 1, 0,  4,  5, "x"
-	};
+	struct mer_run_close close = { RUN_UID, "failed",      T1,        T2,
+		                           3,       "SIGSEGV",     "it died", "line\xc3\xa9\n",
+		                           2,       INT64_MAX - 1, 0,         4,
+		                           5,       "x",           0 };
 	mer_run_close_args(&close, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, &changed, &err));
 	ck_assert_int_eq(changed, 1);
@@ -573,6 +571,31 @@ START_TEST(keeps_a_run_from_start_to_end)
 }
 END_TEST
 
+/* A place is a hint: where the row is not, nothing is changed. */
+START_TEST(closes_a_run_at_its_place)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
+	MUST(open_run(dal, RUN_UID, "", &err));
+	struct mer_run_close close = { .request_uid = RUN_UID, .status = "ok", .stopped_at = T2 };
+	close.place = mer_dal_last_place(dal);
+	int64_t changed = -1;
+	if (close.place != 0) {
+		close.place++;
+		mer_run_close_args(&close, args);
+		MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE_AT, args, MER_RUN_CLOSE_AT_ARGS, &changed, &err));
+		ck_assert_int_eq(changed, 0);
+		close.place--;
+		mer_run_close_args(&close, args);
+		MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE_AT, args, MER_RUN_CLOSE_AT_ARGS, &changed, &err));
+		ck_assert_int_eq(changed, 1);
+	}
+	mer_dal_close(dal);
+}
+END_TEST
+
 /* What mer_run_close_args() says when a run's fields are left out is "", not NULL. */
 START_TEST(keeps_long_text)
 {
@@ -583,10 +606,10 @@ START_TEST(keeps_long_text)
 	MER_AUTO(mer_text_done) char *tail = malloc(LEN + 1);
 	memset(tail, 'x', LEN);
 	tail[LEN] = '\0';
-	struct mer_value args[MER_RUN_CLOSE_ARGS];
+	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	MUST(open_run(dal, RUN_UID, "", &err));
-	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1, NULL, NULL,
-		                           tail,    0,        -1,   -1, -1, -1,   NULL };
+	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1, NULL, NULL, tail,
+		                           0,       -1,       -1,   -1, -1, NULL, 0 };
 	mer_run_close_args(&close, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	struct mer_buf buf;
@@ -1059,6 +1082,7 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, has_the_example_weights, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, updates_a_deployment, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_a_run_from_start_to_end, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, closes_a_run_at_its_place, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_long_text, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, lists_runs, 0, N_BACKENDS * N_ROWS(log_rows));
 	tcase_add_loop_test(tc, stops_when_told, 0, N_BACKENDS);

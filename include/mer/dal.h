@@ -91,6 +91,10 @@ MER_API MER_MUST enum mer_status mer_dal_exec(struct mer_dal *dal, enum mer_quer
                                               const struct mer_value args[], size_t n_args,
                                               int64_t *changed, struct mer_error *err);
 
+/** Where the row is that the last mer_dal_exec() inserted, for finding it without its key, as long as
+ * nobody has moved it; 0: not told. */
+MER_API int64_t mer_dal_last_place(const struct mer_dal *dal);
+
 #define MER_ARGS(...) \
 	(const struct mer_value[]){ __VA_ARGS__ }, \
 		(sizeof((const struct mer_value[]){ __VA_ARGS__ }) / sizeof(struct mer_value))

@@ -16,6 +16,11 @@ enum mer_query {
 	MER_Q_LEDGER_CREATE, /* makes the table unless it is there */
 	MER_Q_LEDGER,        /* no arguments */
 	MER_Q_LEDGER_INSERT, /* num name sha256 canonical_sha256 duration_ms applied_by tool_version */
+	MER_Q_LEDGER_START,  /* num name sha256 canonical_sha256 applied_by tool_version: one that runs
+	                         outside a transaction begins */
+	MER_Q_LEDGER_FINISH, /* num duration_ms: and has ended */
+	MER_Q_LEDGER_ACCEPT, /* num name sha256 canonical_sha256: this is what has run */
+	MER_Q_LEDGER_FORGET, /* num */
 	MER_Q_LEDGER_MAX,    /* struct mer_count_row: highest number below 1000, 0 without any */
 
 	/* servers: struct mer_server_row, by name */
@@ -44,11 +49,12 @@ enum mer_query {
 	MER_Q_WEIGHTS, /* model name */
 
 	/* runs: struct mer_run_row, newest first */
-	MER_Q_RUNS,       /* model or "", status or "", since (time) or "", limit */
-	MER_Q_RUN_BY_UID, /* request uid */
-	MER_Q_RUN_INSERT, /* struct mer_run_open, by mer_run_open_args() */
-	MER_Q_RUN_CLOSE,  /* struct mer_run_close, by mer_run_close_args() */
-	MER_Q_RUNS_LOST,  /* owner uid: its open runs, none of them older than it, become lost */
+	MER_Q_RUNS,         /* model or "", status or "", since (time) or "", limit */
+	MER_Q_RUN_BY_UID,   /* request uid */
+	MER_Q_RUN_INSERT,   /* struct mer_run_open, by mer_run_open_args() */
+	MER_Q_RUN_CLOSE,    /* struct mer_run_close, by mer_run_close_args() */
+	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
+	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
 
 	/* owners: struct mer_owner_row */
 	MER_Q_OWNERS,
@@ -159,12 +165,15 @@ struct mer_run_close {
 	int64_t attempts;
 	int64_t queue_ms, start_ms, infer_ms, bytes_out;
 	const char *sha256_out;
+	int64_t place; /* mer_dal_last_place() after its insert; for MER_Q_RUN_CLOSE_AT alone */
 };
 
 #define MER_RUN_OPEN_ARGS 14
 #define MER_RUN_CLOSE_ARGS 14
+#define MER_RUN_CLOSE_AT_ARGS 15
 
 MER_API void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out);
+/* out: MER_RUN_CLOSE_AT_ARGS of them, of which the first are those of MER_Q_RUN_CLOSE */
 MER_API void mer_run_close_args(const struct mer_run_close *run, struct mer_value *out);
 
 #endif

@@ -26,6 +26,10 @@ MER_API MER_MUST enum mer_status mer_work_open(struct uv_loop_s *loop, struct me
 /** Adds a job; never fails. Only from the loop's thread. */
 MER_API void mer_work_push(struct mer_work *work, struct mer_job *job);
 
+/** The same, and nothing is pushed after it: the thread ends by itself behind this job, so that
+ * mer_work_close() need not wake it up. */
+MER_API void mer_work_push_last(struct mer_work *work, struct mer_job *job);
+
 /** Lets the thread keep off one processor (or none: -1). */
 MER_API void mer_work_avoid_cpu(struct mer_work *work, int cpu);
 

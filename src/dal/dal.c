@@ -273,7 +273,13 @@ enum mer_status mer_dal_exec(struct mer_dal *dal, enum mer_query query,
 	leave(dal, began, shape->name, "changed", call.changed, st);
 	if (st == MER_OK && changed != NULL)
 		*changed = call.changed;
+	dal->last_place = call.place;
 	return st;
+}
+
+int64_t mer_dal_last_place(const struct mer_dal *dal)
+{
+	return dal->last_place;
 }
 
 enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)

@@ -63,6 +63,7 @@ struct mer_dal {
 	/* Kept by dal.c. */
 	bool in_transaction;
 	bool in_call;
+	int64_t last_place;
 	struct mer_uid owner; /* "": no owner was registered by this connection */
 	int64_t pid; /* of the process that opened it; a fork of it must not touch the connection */
 };
@@ -74,6 +75,7 @@ struct dal_call {
 	mer_row_fn *on_row;           /* not NULL where the query gives rows */
 	void *ctx;
 	int64_t changed; /* written by the backend: rows that a statement without rows changed */
+	int64_t place;   /* and where the row is that it inserted, if a backend has such places */
 };
 
 struct dal_ops {
@@ -120,6 +122,9 @@ extern const char *const dal_sqlite_text[MER_Q_COUNT];
 /* Whether a file system of that statfs(2) type may be shared with another host, or is served by a
  * program of which nobody knows that: there SQLite must not use shared memory. Pure. */
 bool dal_sqlite_network_fs(int64_t f_type);
+
+/* The file layer that its connections use, set up at the first call; NULL: SQLite's own. */
+const char *dal_sqlite_vfs(void);
 
 /* How long a call waits for other programs, instead of 30 s; for tests. */
 void dal_sqlite_set_wait(struct mer_dal *dal, int64_t wait_ms);

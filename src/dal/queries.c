@@ -92,6 +92,10 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_LEDGER_CREATE] = { "ledger-create", 0, NO_ROWS },
 	[MER_Q_LEDGER] = { "ledger", 0, ROWS(ledger) },
 	[MER_Q_LEDGER_INSERT] = { "ledger-insert", 7, NO_ROWS },
+	[MER_Q_LEDGER_START] = { "ledger-start", 6, NO_ROWS },
+	[MER_Q_LEDGER_FINISH] = { "ledger-finish", 2, NO_ROWS },
+	[MER_Q_LEDGER_ACCEPT] = { "ledger-accept", 4, NO_ROWS },
+	[MER_Q_LEDGER_FORGET] = { "ledger-forget", 1, NO_ROWS },
 	[MER_Q_LEDGER_MAX] = { "ledger-max", 0, ROWS(count) },
 
 	[MER_Q_SERVERS] = { "servers", 0, ROWS(server) },
@@ -117,6 +121,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_BY_UID] = { "run-by-uid", 1, ROWS(run) },
 	[MER_Q_RUN_INSERT] = { "run-insert", MER_RUN_OPEN_ARGS, NO_ROWS },
 	[MER_Q_RUN_CLOSE] = { "run-close", MER_RUN_CLOSE_ARGS, NO_ROWS },
+	[MER_Q_RUN_CLOSE_AT] = { "run-close-at", MER_RUN_CLOSE_AT_ARGS, NO_ROWS },
 	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
 
 	[MER_Q_OWNERS] = { "owners", 0, ROWS(owner) },
@@ -144,13 +149,18 @@ struct mer_value mer_blob(const void *bytes, size_t n)
 	return (struct mer_value){ .type = MER_VALUE_BLOB, .text = { bytes, n } };
 }
 
+static struct mer_value i64_or_null(int64_t number)
+{
+	return number == -1 ? (struct mer_value){ .type = MER_VALUE_NULL } : mer_i64(number);
+}
+
 void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
 {
 	const struct mer_value args[] = {
 		mer_text(run->request_uid), mer_text(run->model),     mer_text(run->deployment),
 		mer_text(run->server),      mer_text(run->weights),   mer_text(run->door),
 		mer_text(run->who),         mer_text(run->host),      mer_i64(run->pid),
-		mer_text(run->status),      mer_text(run->queued_at), mer_i64(run->bytes_in),
+		mer_text(run->status),      mer_text(run->queued_at), i64_or_null(run->bytes_in),
 		mer_text(run->sha256_in),   mer_text(run->owner),
 	};
 	static_assert(DAL_COUNT(args) == MER_RUN_OPEN_ARGS, "an argument for each column");
@@ -160,12 +170,12 @@ void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
 void mer_run_close_args(const struct mer_run_close *run, struct mer_value *out)
 {
 	const struct mer_value args[] = {
-		mer_text(run->request_uid), mer_text(run->status),      mer_text(run->started_at),
-		mer_text(run->stopped_at),  mer_i64(run->exit_code),    mer_text(run->signal),
-		mer_text(run->error),       mer_text(run->stderr_tail), mer_i64(run->attempts),
-		mer_i64(run->queue_ms),     mer_i64(run->start_ms),     mer_i64(run->infer_ms),
-		mer_i64(run->bytes_out),    mer_text(run->sha256_out),
+		mer_text(run->request_uid),  mer_text(run->status),       mer_text_or_null(run->started_at),
+		mer_text(run->stopped_at),   i64_or_null(run->exit_code), mer_text(run->signal),
+		mer_text(run->error),        mer_text(run->stderr_tail),  mer_i64(run->attempts),
+		i64_or_null(run->queue_ms),  i64_or_null(run->start_ms),  i64_or_null(run->infer_ms),
+		i64_or_null(run->bytes_out), mer_text(run->sha256_out),   mer_i64(run->place),
 	};
-	static_assert(DAL_COUNT(args) == MER_RUN_CLOSE_ARGS, "an argument for each column");
+	static_assert(DAL_COUNT(args) == MER_RUN_CLOSE_AT_ARGS, "an argument for each column");
 	memcpy(out, args, sizeof args);
 }

@@ -45,6 +45,11 @@
 	"queued_at >= $3 AND " \
 	"request_uid >= printf('%08x', max(0, strftime('%s', $3) - 86400) * 1000 >> 16) "
 
+#define CLOSE \
+	"UPDATE model_access SET status = $2, started_at = $3, stopped_at = $4, exit_code = $5, " \
+	"signal = $6, error = $7, stderr_tail = $8, attempts = $9, queue_ms = $10, start_ms = $11, " \
+	"infer_ms = $12, bytes_out = $13, sha256_out = $14 "
+
 const char *const dal_sqlite_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM sqlite_schema "
 							"WHERE type = 'table' AND name = 'migrations'",
@@ -67,6 +72,14 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_LEDGER_INSERT] = "INSERT INTO migrations (num, name, sha256, canonical_sha256, "
 							"duration_ms, applied_by, tool_version) "
 							"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	[MER_Q_LEDGER_START] = "INSERT INTO migrations (num, name, sha256, canonical_sha256, "
+						   "duration_ms, applied_by, tool_version, state) "
+						   "VALUES ($1, $2, $3, $4, 0, $5, $6, 'started')",
+	[MER_Q_LEDGER_FINISH] =
+		"UPDATE migrations SET state = 'applied', duration_ms = $2 WHERE num = $1",
+	[MER_Q_LEDGER_ACCEPT] = "UPDATE migrations SET state = 'applied', name = $2, sha256 = $3, "
+							"canonical_sha256 = $4 WHERE num = $1",
+	[MER_Q_LEDGER_FORGET] = "DELETE FROM migrations WHERE num = $1",
 	[MER_Q_LEDGER_MAX] = "SELECT coalesce(max(num), 0) AS count FROM migrations "
 						 "WHERE num < 1000 AND state = 'applied'",
 
@@ -113,14 +126,10 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
 		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) VALUES ($1, $2, $3, "
-		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, nullif($12, -1), "
+		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, "
 		"$13, $14)",
-	[MER_Q_RUN_CLOSE] =
-		"UPDATE model_access SET status = $2, started_at = nullif($3, ''), "
-		"stopped_at = $4, exit_code = nullif($5, -1), signal = $6, error = $7, stderr_tail = $8, "
-		"attempts = $9, queue_ms = nullif($10, -1), start_ms = nullif($11, -1), "
-		"infer_ms = nullif($12, -1), bytes_out = nullif($13, -1), sha256_out = $14 "
-		"WHERE request_uid = $1",
+	[MER_Q_RUN_CLOSE] = CLOSE "WHERE request_uid = $1",
+	[MER_Q_RUN_CLOSE_AT] = CLOSE "WHERE rowid = $15 AND request_uid = $1",
 	/* Without an index by owner, which each run would pay for: an owner's runs are not older than
 	 * it (mer_uid_next). */
 	[MER_Q_RUNS_LOST] = "UPDATE model_access SET status = 'lost', stopped_at = " NOW ", "

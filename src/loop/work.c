@@ -153,15 +153,27 @@ MER_API enum mer_status mer_work_open(struct uv_loop_s *loop, struct mer_work **
 	return MER_OK;
 }
 
-MER_API void mer_work_push(struct mer_work *work, struct mer_job *job)
+static void push(struct mer_work *work, struct mer_job *job, bool last)
 {
 	MER_ASSERT(work->on_closed == NULL);
 	if (work->under_way++ == 0)
 		uv_ref((uv_handle_t *)&work->report);
 	pthread_mutex_lock(&work->mutex);
+	MER_ASSERT(!work->stop);
 	queue_add(&work->todo, job);
+	work->stop = last;
 	pthread_cond_signal(&work->wake);
 	pthread_mutex_unlock(&work->mutex);
+}
+
+MER_API void mer_work_push(struct mer_work *work, struct mer_job *job)
+{
+	push(work, job, false);
+}
+
+MER_API void mer_work_push_last(struct mer_work *work, struct mer_job *job)
+{
+	push(work, job, true);
 }
 
 MER_API void mer_work_avoid_cpu(struct mer_work *work, int cpu)

@@ -23,8 +23,10 @@
 #define READ_BYTES 65536                /* what a pipe holds */
 #define FILE_BYTES ((size_t)256 * 1024) /* of {input}, written in one turn of the loop */
 #define QUEUE_MAX 8                     /* pieces: what settle copied, a run, a farewell */
-#define DRAIN_READS 32 /* of what a dead worker left, in a pipe of up to 1 MiB too */
-#define REAP_MS 1      /* between two looks for the supervisor's end */
+#define DRAIN_READS 32    /* of what a dead worker left, in a pipe of up to 1 MiB too */
+#define REAP_MS 1         /* between two looks for the supervisor's end */
+#define ANSWERS_A_TURN 16 /* read before the loop's other handles have their turn */
+#define LOOKS_OFF 64      /* answers for which no second look is taken after one in vain */
 
 /* EXIT is the supervisor's process, opened when its end is near. */
 enum end_name { IN, OUT, ERR, CONTROL, EXIT, END_COUNT, CHANNEL_COUNT = EXIT };
@@ -54,6 +56,7 @@ struct local {
 	bool told;     /* ended was told */
 	bool closing;
 	bool paused;
+	int looks_off; /* answers left without a second look */
 	bool in_done;  /* {input} is written, or there is none */
 	bool out_done; /* {output} is read, or there is none */
 	int file;      /* the one of them that is in work; -1: none */
@@ -203,12 +206,32 @@ static bool read_end(struct local *c, enum end_name name)
 	return (n > 0 || errno == EINTR) && c->ends[name].fd >= 0;
 }
 
+/* A worker that shares our processor has answered what the last read made us send by the time it is
+ * sent: then a second look costs less than going around the loop. Where one finds nothing, the
+ * worker is elsewhere or slow, and none is taken for a while. */
+static void on_output_readable(struct local *c)
+{
+	bool more = read_end(c, OUT);
+	for (int i = 1; more && i < ANSWERS_A_TURN && !c->paused && !c->closing; i++) {
+		if (c->looks_off > 0) {
+			c->looks_off--;
+			break;
+		}
+		more = read_end(c, OUT);
+		if (!more)
+			c->looks_off = LOOKS_OFF;
+	}
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	(void)status, (void)events; /* both show themselves in the reading */
 	struct end *end = poll->data;
 	struct local *c = end->owner;
-	(void)read_end(c, end == &c->ends[OUT] ? OUT : ERR);
+	if (end == &c->ends[OUT])
+		on_output_readable(c);
+	else
+		(void)read_end(c, ERR);
 	tell_ended(c);
 }
 

@@ -25,7 +25,7 @@
 #include <uv.h>
 
 #define GRACE_MS 2000     /* from SIGTERM to SIGKILL, and from the exit token to SIGTERM */
-#define GROUP_ROWS 256    /* rows that are worth a transaction; measured: more gains little */
+#define GROUP_ROWS 512    /* rows that are worth a transaction; measured: more gains little */
 #define GROUP_MAX 1024    /* what one takes, when a slow disk has let them grow */
 #define READY_LOW 64      /* with fewer recorded runs waiting the next group is written */
 #define CLOSE_DELAY_MS 50 /* how long an ended run's row may stay open while others go on */
@@ -116,6 +116,7 @@ struct mer_run {
 	bool no_record, stream, paused;
 	bool refused;  /* written by the database thread: its route has no deployment */
 	bool recorded; /* its row is in the database */
+	int64_t place; /* the database thread's: where in it; 0: not told */
 
 	uint64_t queued_ns, taken_ns, sent_ns, done_ns;
 	int64_t started_at, stopped_at; /* wall clock in ms */
@@ -140,6 +141,12 @@ struct resolved {
 };
 SLIST_HEAD(resolved_list, resolved);
 
+/* A time and its text. */
+struct stamp {
+	int64_t ms;
+	char text[MER_TIME_SIZE]; /* "": none yet */
+};
+
 struct mer_sched {
 	uv_loop_t *loop;
 	struct mer_work *work;
@@ -155,6 +162,8 @@ struct mer_sched {
 	struct mer_dal *dal;
 	bool registered; /* our owner row is written and its lock is held */
 	char who[64], host[256];
+	int64_t pid;
+	struct stamp queued, started, stopped; /* the last of each */
 
 	/* the loop's */
 	struct mer_uid_source uids;
@@ -228,7 +237,8 @@ void run_leave_ready(struct mer_run *run);
 void run_fail(struct mer_run *run, enum mer_status status, const char *row_status,
               const struct mer_error *error);
 void run_free(struct mer_run *run);
-void run_close_row(struct mer_run *run, struct mer_run_close *row, char started[], char stopped[]);
+/* All of it but its times. */
+void run_close_row(struct mer_run *run, struct mer_run_close *row);
 
 /* --- sched.c --- */
 /* Something with an earlier deadline has come. */

@@ -147,6 +147,7 @@ static void identify(struct mer_sched *sched)
 	if (gethostname(sched->host, sizeof sched->host) != 0)
 		sched->host[0] = '\0';
 	sched->host[sizeof sched->host - 1] = '\0';
+	sched->pid = getpid();
 }
 
 static enum mer_status own(struct mer_sched *sched, struct mer_error *err)
@@ -157,15 +158,23 @@ static enum mer_status own(struct mer_sched *sched, struct mer_error *err)
 		identify(sched);
 	enum mer_status st = mer_owners_sweep(sched->dal, true, NULL, err);
 	if (st == MER_OK)
-		st = mer_owner_register(sched->dal, sched->owner.text, sched->host, getpid(), "mer", err);
+		st = mer_owner_register(sched->dal, sched->owner.text, sched->host, sched->pid, "mer", err);
 	return st;
+}
+
+/* Rows of one group share most of their times. */
+static const char *stamp_text(struct stamp *stamp, int64_t ms)
+{
+	if (stamp->text[0] == '\0' || stamp->ms != ms)
+		mer_time_text(ms, stamp->text);
+	stamp->ms = ms;
+	return stamp->text;
 }
 
 static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
                                   struct mer_error *err)
 {
-	char queued_at[MER_TIME_SIZE], sha256[MER_SHA256_SIZE];
-	mer_time_text(mer_time_now_ms(), queued_at);
+	char sha256[MER_SHA256_SIZE];
 	mer_sha256(run->input, run->input_len, sha256);
 	struct mer_run_open row = {
 		.request_uid = run->uid.text,
@@ -176,27 +185,59 @@ static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
 		.door = sched->door,
 		.who = sched->who,
 		.host = sched->host,
-		.pid = getpid(),
+		.pid = sched->pid,
 		.status = run->stream ? "queued" : "running",
-		.queued_at = queued_at,
+		.queued_at = stamp_text(&sched->queued, mer_time_now_ms()),
 		.bytes_in = (int64_t)run->input_len,
 		.sha256_in = sha256,
 		.owner = sched->owner.text,
 	};
 	struct mer_value args[MER_RUN_OPEN_ARGS];
 	mer_run_open_args(&row, args);
-	return mer_dal_exec(sched->dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, err);
+	enum mer_status st =
+		mer_dal_exec(sched->dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, err);
+	run->place = mer_dal_last_place(sched->dal);
+	return st;
 }
 
 static enum mer_status close_run(struct mer_sched *sched, struct mer_run *run,
                                  struct mer_error *err)
 {
-	char started[MER_TIME_SIZE], stopped[MER_TIME_SIZE];
 	struct mer_run_close row;
-	run_close_row(run, &row, started, stopped);
-	struct mer_value args[MER_RUN_CLOSE_ARGS];
+	run_close_row(run, &row);
+	row.started_at = run->started_at != 0 ? stamp_text(&sched->started, run->started_at) : "";
+	row.stopped_at = stamp_text(&sched->stopped, run->stopped_at);
+	row.place = run->place;
+	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	mer_run_close_args(&row, args);
+	int64_t changed = 0;
+	enum mer_status st = MER_OK;
+	if (run->place != 0)
+		st = mer_dal_exec(sched->dal, MER_Q_RUN_CLOSE_AT, args, MER_RUN_CLOSE_AT_ARGS, &changed,
+		                  err);
+	if (st != MER_OK || changed > 0)
+		return st;
 	return mer_dal_exec(sched->dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, err);
+}
+
+/* Whoever ends well takes its owner row along, so that only the dead are looked for. */
+static enum mer_status disown(struct mer_sched *sched, struct mer_error *err)
+{
+	if (!sched->registered)
+		return MER_OK;
+	return mer_dal_exec(sched->dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(sched->owner.text)), NULL,
+	                    err);
+}
+
+/* An owner row that is left is taken away by the next start. */
+static void close_dal(struct mer_sched *sched)
+{
+	if (sched->registered && mer_dal_begin(sched->dal, NULL) == MER_OK) {
+		if (disown(sched, NULL) != MER_OK || mer_dal_end(sched->dal, true, NULL) != MER_OK)
+			MER_DEBUG("the owner row stays: the next start takes it away");
+	}
+	mer_dal_close(sched->dal);
+	sched->dal = NULL;
 }
 
 /* --- a group ------------------------------------------------------------------------------ */
@@ -276,15 +317,6 @@ static enum mer_status write_inserts(struct record_job *job, struct mer_error *e
 	return MER_OK;
 }
 
-/* Whoever ends well takes its owner row along, so that only the dead are looked for. */
-static enum mer_status disown(struct mer_sched *sched, struct mer_error *err)
-{
-	if (!sched->registered)
-		return MER_OK;
-	return mer_dal_exec(sched->dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(sched->owner.text)), NULL,
-	                    err);
-}
-
 static enum mer_status transact(struct record_job *job, bool inserts, struct mer_error *err)
 {
 	struct mer_dal *dal = job->sched->dal;
@@ -315,9 +347,8 @@ static bool any_recorded(const struct record_job *job)
 	return false;
 }
 
-static void record_in_thread(struct mer_job *base)
+static void write_group(struct record_job *job)
 {
-	struct record_job *job = (struct record_job *)base;
 	struct mer_error err = { .status = MER_OK };
 	bool inserts = any_recorded(job), closes = !TAILQ_EMPTY(&job->closes);
 	enum mer_status st = dal_ready(job->sched, &err);
@@ -336,6 +367,15 @@ static void record_in_thread(struct mer_job *base)
 		return;
 	job->close_error = err;
 	job->close_error.status = st;
+}
+
+/* The last group takes the connection along. */
+static void record_in_thread(struct mer_job *base)
+{
+	struct record_job *job = (struct record_job *)base;
+	write_group(job);
+	if (job->last)
+		close_dal(job->sched);
 }
 
 static void take_resolved(struct record_job *job)
@@ -405,6 +445,8 @@ static void record_done(struct mer_job *base)
 	struct route *route;
 	sched->recording = false;
 	sched->jobs--;
+	if (job->last)
+		sched->leaving = sched->closed_dal = true;
 	take_resolved(job);
 	take_inserted(job);
 	take_closed(job);
@@ -464,10 +506,14 @@ void record_flush(struct mer_sched *sched, bool now)
 		TAILQ_INSERT_TAIL(&job->inserts, run, link);
 		sched->n_pending--;
 	}
-	job->last = sched->on_closed != NULL && at_rest(sched) && TAILQ_EMPTY(&job->inserts);
+	job->last = sched->on_closed != NULL && sched->jobs == 0 && at_rest(sched) &&
+	            TAILQ_EMPTY(&job->inserts);
 	sched->recording = true;
 	sched->jobs++;
-	mer_work_push(sched->work, &job->job);
+	if (job->last)
+		mer_work_push_last(sched->work, &job->job);
+	else
+		mer_work_push(sched->work, &job->job);
 }
 
 /* --- reading ahead ------------------------------------------------------------------------ */
@@ -530,13 +576,7 @@ static struct mer_sched *sched_of(struct mer_job *job)
 
 static void close_in_thread(struct mer_job *job)
 {
-	struct mer_sched *sched = sched_of(job);
-	if (sched->registered && mer_dal_begin(sched->dal, NULL) == MER_OK) {
-		if (disown(sched, NULL) != MER_OK || mer_dal_end(sched->dal, true, NULL) != MER_OK)
-			MER_DEBUG("the owner row stays: the next start takes it away");
-	}
-	mer_dal_close(sched->dal);
-	sched->dal = NULL;
+	close_dal(sched_of(job));
 }
 
 static void close_done(struct mer_job *job)
@@ -551,5 +591,5 @@ void record_close_dal(struct mer_sched *sched)
 {
 	sched->close_job = (struct mer_job){ .run = close_in_thread, .done = close_done };
 	sched->jobs++;
-	mer_work_push(sched->work, &sched->close_job);
+	mer_work_push_last(sched->work, &sched->close_job);
 }

@@ -202,17 +202,11 @@ void run_leave_ready(struct mer_run *run)
 	run->sched->n_ready--;
 }
 
-void run_close_row(struct mer_run *run, struct mer_run_close *row, char started[], char stopped[])
+void run_close_row(struct mer_run *run, struct mer_run_close *row)
 {
-	started[0] = '\0';
-	if (run->started_at != 0)
-		mer_time_text(run->started_at, started);
-	mer_time_text(run->stopped_at, stopped);
 	*row = (struct mer_run_close){
 		.request_uid = run->uid.text,
 		.status = run->status,
-		.started_at = started,
-		.stopped_at = stopped,
 		.exit_code = run->exit_code,
 		.signal = signal_text(run->signal),
 		.error = run->error != NULL ? run->error : "",
