@@ -225,7 +225,7 @@ int64_t pool_due(const struct route *route);
 void pool_tick(struct route *route, int64_t now);
 
 /* --- run.c --- */
-void run_sent(struct mer_run *run);
+void run_sent(struct mer_run *run, uint64_t now_ns);
 void run_output(struct mer_run *run, const char *bytes, size_t n);
 void run_log(struct mer_run *run, const char *bytes, size_t n);
 /* Ends the run: its caller is told, its row goes to be closed. */

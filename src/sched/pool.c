@@ -66,7 +66,7 @@ static void put_back(struct slot *slot, struct mer_run *run)
 	route->sched->n_ready++;
 }
 
-static void send_run(struct slot *slot, struct mer_run *run)
+static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 {
 	struct mer_error err;
 	enum mer_status st = mer_worker_run(slot->worker, run->input, run->input_len, &err);
@@ -84,7 +84,7 @@ static void send_run(struct slot *slot, struct mer_run *run)
 	slot->idle_until = 0;
 	if (run->paused)
 		mer_worker_pause(slot->worker, true);
-	run_sent(run);
+	run_sent(run, now_ns);
 }
 
 static void rest(struct slot *slot)
@@ -112,7 +112,7 @@ static void on_ready(void *ctx)
 	if (route->ping != NULL)
 		ping_end(route, NULL);
 	if (slot->run != NULL)
-		send_run(slot, slot->run);
+		send_run(slot, slot->run, uv_hrtime());
 	if (slot->run == NULL)
 		rest(slot);
 	pool_dispatch(route);
@@ -143,10 +143,11 @@ static void on_done(void *ctx, const struct mer_outcome *outcome)
 	MER_ASSERT(run != NULL && run->state == RUN_OPEN);
 	slot->run = NULL;
 	run->slot = NULL;
+	run->done_ns = uv_hrtime();
 	route->sched->n_open--;
 	if (route->sched->place != NULL && run->stream && outcome->status == MER_OK &&
 	    stays(slot->deployment))
-		place_call(route->sched->place, mer_worker_pid(slot->worker), uv_hrtime() - run->sent_ns);
+		place_call(route->sched->place, mer_worker_pid(slot->worker), run->done_ns - run->sent_ns);
 	if (stays(slot->deployment))
 		rest(slot);
 	else
@@ -302,13 +303,13 @@ static void take(struct slot *slot, struct mer_run *run)
 	if (run->stream)
 		sched_run_timed(run);
 	if (!stays(slot->deployment)) {
-		send_run(slot, run);
+		send_run(slot, run, run->taken_ns);
 		if (slot->run != NULL)
 			mer_worker_go(slot->worker);
 		else
 			end_slot(slot, MER_END_KILL);
 	} else if (slot->state == SLOT_IDLE) {
-		send_run(slot, run);
+		send_run(slot, run, run->taken_ns);
 		if (slot->run == NULL)
 			rest(slot);
 	} else if (slot->state == SLOT_PREPARED) {

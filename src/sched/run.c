@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void run_sent(struct mer_run *run)
+void run_sent(struct mer_run *run, uint64_t now_ns)
 {
 	run->state = RUN_OPEN;
-	run->sent_ns = uv_hrtime();
+	run->sent_ns = now_ns;
 	run->started_at = mer_time_now_ms();
 	mer_sha256_init(&run->hash);
 	run->events->on_started(run->ctx, run);
@@ -88,7 +88,8 @@ static const char *signal_text(int number)
 
 static void finish(struct mer_run *run, const char *row_status, const struct mer_error *error)
 {
-	run->done_ns = uv_hrtime();
+	if (run->done_ns == 0)
+		run->done_ns = uv_hrtime();
 	run->stopped_at = mer_time_now_ms();
 	run->state = RUN_ENDED;
 	run->ended = error->status;
