@@ -17,6 +17,7 @@ const struct cmd *const commands[] = {
 	&cmd_server_remove,
 	&cmd_log,
 	&cmd_log_show,
+	&cmd_db_copy,
 	&cmd_help,
 	&cmd_version,
 	&cmd_exit,

@@ -4,6 +4,7 @@
 
 #include "cmd.h"
 
+extern const struct cmd cmd_db_copy;
 extern const struct cmd cmd_exit;
 extern const struct cmd cmd_help;
 extern const struct cmd cmd_log;

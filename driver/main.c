@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <mer/log.h>
+#include <mer/url.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -86,7 +87,9 @@ int main(int argc, char *argv[])
 	const char *const *words = (const char *const *)argv + (argc > 0);
 	size_t n = argc > 0 ? (size_t)argc - 1 : 0;
 	struct mer_error err;
-	enum mer_status st = settings_load(&s.settings, words, n, &err);
+	enum mer_status st = mer_url_blot_args(argc, argv, &err);
+	if (st == MER_OK)
+		st = settings_load(&s.settings, words, n, &err);
 	if (st == MER_OK && !did_without(&s)) {
 		st = mer_log_open(setting(&s.settings, SET_LOG)->text, on_log, &err);
 		s.out.format = s.settings.format;

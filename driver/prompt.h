@@ -11,14 +11,13 @@
 #include <mer/error.h>
 #include <stdio.h>
 
-#define PROMPT_MODULE "prompt.so"
-#define PROMPT_SYMBOL "mer_prompt"
+#define PROMPT_MODULE "prompt"
 
 /* Gets a line without its newline, which it frees; NULL: the end of input (Ctrl-D). */
 typedef void prompt_line_fn(void *ctx, char *line);
 
 struct prompt_ops {
-	const char *version; /* MER_VERSION; another one is refused */
+	const char *version; /* as mer/module.h has it */
 
 	/* Prepares; out is where it draws. Once. */
 	void (*open)(FILE *out, prompt_line_fn *on_line, void *ctx);

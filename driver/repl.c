@@ -5,9 +5,9 @@
 #include "history.h"
 #include "prompt.h"
 
-#include <dlfcn.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/module.h>
 #include <signal.h>
 #include <string.h>
 
@@ -16,7 +16,6 @@ enum { N_SIGNALS = 2 };
 struct repl {
 	struct session *s;
 	const struct prompt_ops *ops;
-	void *module;
 	FILE *out;     /* where the prompt is drawn */
 	char *history; /* path; NULL: none */
 	struct watch input;
@@ -90,25 +89,16 @@ static enum mer_status fill(struct session *s, struct source *source, bool open,
 
 static enum mer_status load(struct repl *repl, struct mer_error *err)
 {
-	MER_AUTO(mer_text_done) char *folder = NULL;
-	enum mer_status st = mer_place(MER_PLACE_MODULES, &folder, err);
-	if (st != MER_OK)
-		return st;
-	MER_AUTO(mer_text_done) char *path = mer_text_new("%s/%s", folder, PROMPT_MODULE);
-	if (path == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	repl->module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	repl->ops = repl->module != NULL ? dlsym(repl->module, PROMPT_SYMBOL) : NULL;
-	if (repl->ops == NULL)
-		(void)mer_fail(err, MER_EIO, "cannot load the prompt: %s", dlerror());
-	else if (strcmp(repl->ops->version, MER_VERSION) != 0)
-		(void)mer_fail(err, MER_EIO, "cannot load the prompt: '%s' is of version %s", path,
-		               repl->ops->version);
-	else
+	const void *table;
+	enum mer_status st = mer_module_load(PROMPT_MODULE, &table, err);
+	if (st == MER_OK) {
+		repl->ops = table;
 		return MER_OK;
-	repl->ops = NULL;
+	}
+	if (st != MER_ENOMEM)
+		st = mer_wrap(err, MER_EIO, "no prompt");
 	mer_hint(err, "commands work without it: mer COMMAND, or mer -f FILE");
-	return MER_EIO;
+	return st;
 }
 
 static enum mer_status watch_terminal(struct repl *repl, struct mer_error *err)
@@ -148,7 +138,6 @@ static void close_repl(struct repl *repl)
 	if (repl->history != NULL)
 		history_trim(repl->history);
 	free(repl->history);
-	/* The module stays: readline keeps nothing that would have to go before the program does. */
 }
 
 static void on_history(void *ctx, const char *line)

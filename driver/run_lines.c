@@ -127,6 +127,24 @@ static void on_log(void *ctx, const char *bytes, size_t n)
 	run_log_add(&line->log, line->lines->choice->model, bytes, n);
 }
 
+/* Whether nothing is to follow a line that failed so: the user wants it, or it would fail as well. */
+static bool ends_all(const struct lines *lines, enum mer_status st)
+{
+	return !lines->choice->keep_going || st == MER_ENOTFOUND || st == MER_EDATABASE;
+}
+
+/* The lines behind one that failed are not sent any more, though it is not its turn to be told. */
+static void cancel_behind(struct lines *lines, const struct line *line)
+{
+	bool behind = false;
+	for (size_t i = 0; i < lines->count; i++) {
+		const struct line *one = &lines->ring[(lines->first + i) % AHEAD];
+		if (behind && one->run != NULL)
+			mer_run_cancel(one->run, false);
+		behind |= one == line;
+	}
+}
+
 static void on_done(void *ctx, const struct mer_run_result *result)
 {
 	struct line *line = ctx;
@@ -138,6 +156,8 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 	lines->bytes_ahead -= line->input.len;
 	if (line->status != MER_OK || lines->as_json)
 		line->result = run_keep(result, lines->choice->no_record);
+	if (line->status != MER_OK && line->status != MER_ECANCELED && ends_all(lines, line->status))
+		cancel_behind(lines, line);
 }
 
 static const struct mer_run_events events = { on_started, on_output, on_log, on_done };
@@ -329,7 +349,7 @@ static void take_failure(struct lines *lines, const struct line *line)
 {
 	struct mer_error why;
 	enum mer_status st = why_failed(line, &why);
-	if (!lines->choice->keep_going || st == MER_ENOTFOUND || st == MER_EDATABASE)
+	if (ends_all(lines, st))
 		stop(lines, true, false);
 	fail(lines, st, &why);
 }

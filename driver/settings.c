@@ -136,6 +136,9 @@ enum mer_status settings_load(struct settings *out, const char *const words[], s
 		mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
 		return MER_EINPUT;
 	}
+	/* The database finds it there (mer/dal.h), wherever it was said. */
+	if (password != NULL && setenv("MER_DATABASE_PASSWORD", password, 1) != 0)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
 	out->format = choose_format(out);
 	return MER_OK;
 }

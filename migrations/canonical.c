@@ -1,13 +1,8 @@
-/*
- * The canonical form and the look ahead, both over the tokens of lex.h. Statements are told apart
- * as sqlite3_complete() documents it: at semicolons, save in CREATE TRIGGER, which ends at "; END
- * ;".
- */
+/* The canonical form, over the tokens of lex.h. */
 #include "canonical.h"
 
+#include <stdbool.h>
 #include <string.h>
-
-/* --- the canonical form ------------------------------------------------------------------- */
 
 /* What a token's edge may join with across white space that is left out. */
 enum {
@@ -72,9 +67,39 @@ static bool must_part(enum sql_dialect dialect, struct edge left, struct edge ri
 	return (left.joins & JOINS_PREFIX) != 0 && (right.joins & JOINS_QUOTE) != 0;
 }
 
-static bool is_gap(const struct sql_token *token)
+/* White space and comments between two tokens. */
+struct gap {
+	bool any, newline, block; /* block: a comment in Postgres that keeps two strings apart */
+};
+
+static bool add_gap(struct gap *gap, const struct sql_lex *lex, const struct sql_token *token)
 {
-	return token->kind == SQL_SPACE || token->kind == SQL_COMMENT;
+	const char *text = lex->text + token->at;
+	bool postgres = lex->dialect == SQL_POSTGRES;
+	if (!sql_is_gap(token))
+		return false;
+	gap->any = true;
+	gap->block = gap->block || (postgres && *text == '/');
+	gap->newline = gap->newline || memchr(text, '\n', token->len) != NULL ||
+	               (postgres && memchr(text, '\r', token->len) != NULL);
+	return true;
+}
+
+/* A token, with the ends of its lines as Unix has them: how a checkout writes them is no edit. */
+static void add_token(struct mer_buf *out, const char *text, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		size_t end = at;
+		while (end < len && text[end] == '\r')
+			end++;
+		if (end > at && end < len && text[end] == '\n')
+			at = end;
+		size_t n = 1;
+		while (at + n < len && text[at + n] != '\r')
+			n++;
+		mer_buf_add(out, text + at, n);
+		at += n;
+	}
 }
 
 void canonical_write(enum sql_dialect dialect, const char *text, size_t len, struct mer_buf *out)
@@ -82,21 +107,18 @@ void canonical_write(enum sql_dialect dialect, const char *text, size_t len, str
 	struct sql_lex lex;
 	sql_lex_init(&lex, dialect, text, len);
 	struct edge left = { 0 };
-	bool gap = false, newline = false;
+	struct gap gap = { 0 };
 	for (struct sql_token token; token = sql_lex_next(&lex), token.kind != SQL_END;) {
-		if (is_gap(&token)) {
-			gap = true;
-			newline = newline || memchr(text + token.at, '\n', token.len) != NULL;
+		if (add_gap(&gap, &lex, &token))
 			continue;
-		}
 		struct edge right = edge_of(&lex, &token);
 		/* Two strings apart are one in standard SQL if a newline is between them. */
-		if (gap && must_part(dialect, left, right))
-			mer_buf_byte(out,
-			             (left.joins & right.joins & JOINS_QUOTE) != 0 && newline ? '\n' : ' ');
-		mer_buf_add(out, text + token.at, token.len);
+		bool one = (left.joins & right.joins & JOINS_QUOTE) != 0 && gap.newline && !gap.block;
+		if (gap.any && must_part(dialect, left, right))
+			mer_buf_byte(out, one ? '\n' : ' ');
+		add_token(out, text + token.at, token.len);
 		left = right;
-		gap = newline = false;
+		gap = (struct gap){ 0 };
 	}
 }
 
@@ -115,167 +137,4 @@ enum mer_status canonical_sha256(enum sql_dialect dialect, const char *text, siz
 	if (st == MER_OK)
 		mer_sha256(form.ptr, form.len, out);
 	return st;
-}
-
-/* --- the look ahead ----------------------------------------------------------------------- */
-
-enum effect {
-	EFFECT_NONE,
-	EFFECT_TRANSACTION, /* begins or ends one */
-	EFFECT_OUTSIDE,     /* runs in none */
-	EFFECT_ATTACH,
-	EFFECT_SESSION, /* changes the connection */
-};
-
-/* What SQLite does at the first word of a statement that is of interest here. */
-static const struct {
-	const char *word;
-	enum effect effect;
-} sqlite_words[] = {
-	{ "ATTACH", EFFECT_ATTACH },         { "BEGIN", EFFECT_TRANSACTION },
-	{ "COMMIT", EFFECT_TRANSACTION },    { "DETACH", EFFECT_ATTACH },
-	{ "END", EFFECT_TRANSACTION },       { "PRAGMA", EFFECT_SESSION },
-	{ "RELEASE", EFFECT_TRANSACTION },   { "ROLLBACK", EFFECT_TRANSACTION },
-	{ "SAVEPOINT", EFFECT_TRANSACTION }, { "VACUUM", EFFECT_OUTSIDE },
-};
-
-/* Where in a statement the look ahead is. */
-enum state {
-	START,        /* nothing of it was seen */
-	EXPLAINED,    /* EXPLAIN, after which CREATE TRIGGER may stand */
-	CREATED,      /* CREATE, after which TRIGGER may stand */
-	INSIDE,       /* anywhere else */
-	TRIGGER,      /* in a trigger, where a semicolon ends nothing */
-	TRIGGER_SEMI, /* behind a semicolon of a trigger */
-	TRIGGER_END,  /* behind its "; END" */
-};
-
-struct look {
-	struct sql_lex lex;
-	struct script_facts *facts;
-	enum state state;
-};
-
-static void refuse(struct look *look, const struct sql_token *at, bool named, const char *why,
-                   const char *hint)
-{
-	struct script_facts *facts = look->facts;
-	if (facts->refused != NULL)
-		return;
-	facts->refused = why;
-	facts->refused_at = at->at;
-	facts->hint = hint;
-	if (named)
-		facts->subject = (struct mer_str){ .ptr = look->lex.text + at->at, .len = at->len };
-}
-
-static void first_word(struct look *look, const struct sql_token *token)
-{
-	enum effect effect = EFFECT_NONE;
-	for (size_t i = 0; i < sizeof sqlite_words / sizeof *sqlite_words; i++) {
-		if (sql_is_word(&look->lex, token, sqlite_words[i].word))
-			effect = sqlite_words[i].effect;
-	}
-	switch (effect) {
-	case EFFECT_NONE: break;
-	case EFFECT_SESSION: look->facts->touches_session = true; break;
-	case EFFECT_TRANSACTION:
-		refuse(look, token, true, "a script does not begin or end transactions",
-		       "take it out: each script is one transaction, with its row in the ledger");
-		break;
-	case EFFECT_OUTSIDE:
-		refuse(look, token, true, "it cannot run in the transaction of a script", NULL);
-		break;
-	case EFFECT_ATTACH: refuse(look, token, true, "a script is about one database", NULL); break;
-	}
-}
-
-static enum state after_semicolon(enum state state)
-{
-	return state == TRIGGER || state == TRIGGER_SEMI ? TRIGGER_SEMI : START;
-}
-
-static bool is_one_of(const struct sql_lex *lex, const struct sql_token *token,
-                      const char *const words[])
-{
-	for (; *words != NULL; words++) {
-		if (sql_is_word(lex, token, *words))
-			return true;
-	}
-	return false;
-}
-
-static const char *const temp_words[] = { "TEMP", "TEMPORARY", NULL };
-
-static enum state after_token(const struct look *look, const struct sql_token *token)
-{
-	static const char *const not_explained[] = { "EXPLAIN", "TEMP", "TEMPORARY",
-		                                         "TRIGGER", "END",  NULL };
-	const struct sql_lex *lex = &look->lex;
-	switch (look->state) {
-	case START:
-		if (sql_is_word(lex, token, "EXPLAIN"))
-			return EXPLAINED;
-		return sql_is_word(lex, token, "CREATE") ? CREATED : INSIDE;
-	case EXPLAINED:
-		if (sql_is_word(lex, token, "CREATE"))
-			return CREATED;
-		return is_one_of(lex, token, not_explained) ? INSIDE : EXPLAINED;
-	case CREATED:
-		if (is_one_of(lex, token, temp_words))
-			return CREATED;
-		return sql_is_word(lex, token, "TRIGGER") ? TRIGGER : INSIDE;
-	case TRIGGER_SEMI: return sql_is_word(lex, token, "END") ? TRIGGER_END : TRIGGER;
-	case TRIGGER_END:
-	case TRIGGER: return TRIGGER;
-	case INSIDE: break;
-	}
-	return INSIDE;
-}
-
-static void look_at(struct look *look, const struct sql_token *token)
-{
-	if (token->kind == SQL_SEMICOLON) {
-		look->state = after_semicolon(look->state);
-		return;
-	}
-	look->facts->statements += look->state == START;
-	if (look->state == START || look->state == EXPLAINED)
-		first_word(look, token);
-	if (is_one_of(&look->lex, token, temp_words))
-		look->facts->touches_session = true;
-	look->state = after_token(look, token);
-}
-
-/* A first line "-- mer: ..." is an instruction. */
-static void look_at_first_line(struct look *look, const struct sql_token *token)
-{
-	static const char mark[] = "-- mer:", no_transaction[] = " no-transaction";
-	const char *line = look->lex.text + token->at;
-	size_t len = token->len, n = sizeof mark - 1;
-	if (len < n || memcmp(line, mark, n) != 0)
-		return;
-	while (len > n && strchr(" \t\r", line[len - 1]) != NULL)
-		len--;
-	if (len - n == sizeof no_transaction - 1 && memcmp(line + n, no_transaction, len - n) == 0)
-		look->facts->no_transaction = true;
-	else
-		refuse(look, token, false, "unknown instruction",
-		       "the one there is: -- mer: no-transaction");
-}
-
-void script_look(enum sql_dialect dialect, const char *text, size_t len, struct script_facts *facts)
-{
-	struct look look = { .facts = facts };
-	*facts = (struct script_facts){ 0 };
-	sql_lex_init(&look.lex, dialect, text, len);
-	for (struct sql_token token; token = sql_lex_next(&look.lex), token.kind != SQL_END;) {
-		if (token.kind == SQL_COMMENT && token.at == 0)
-			look_at_first_line(&look, &token);
-		/* SQLite would skip the rest of the script without a word. */
-		if (token.kind == SQL_COMMENT && token.open)
-			refuse(&look, &token, false, "a comment that does not end", NULL);
-		if (!is_gap(&token))
-			look_at(&look, &token);
-	}
 }

@@ -13,6 +13,8 @@ enum exit_code {
 	EXIT_LOCKED = 5,
 	EXIT_PENDING = 6,
 	EXIT_DEFECT = 70,
+	EXIT_INTERRUPTED = 130, /* by SIGINT */
+	EXIT_TERMINATED = 143,  /* by SIGTERM */
 	EXIT_READER_LEFT = 141, /* as if SIGPIPE had ended it */
 };
 

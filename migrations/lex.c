@@ -1,6 +1,6 @@
 /*
  * The tokens of SQL. Sources: SQLite's "SQL As Understood By SQLite" (comments, keywords in quotes)
- * as 3.40 behaves; PostgreSQL 15 manual, 4.1 "Lexical Structure".
+ * as 3.40 behaves; PostgreSQL 15 manual, 4.1 "Lexical Structure", and what its server takes.
  */
 #include "lex.h"
 
@@ -26,6 +26,11 @@ bool sql_dialect_by_name(const char *name, enum sql_dialect *out)
 	return false;
 }
 
+const char *sql_dialect_name(enum sql_dialect dialect)
+{
+	return dialect_names[dialect];
+}
+
 void sql_lex_init(struct sql_lex *lex, enum sql_dialect dialect, const char *text, size_t len)
 {
 	*lex = (struct sql_lex){ .dialect = dialect, .text = text, .len = len };
@@ -44,9 +49,14 @@ static bool is_letter(char byte)
 	       (byte & 0x80) != 0;
 }
 
+static bool is_digit(char byte)
+{
+	return byte >= '0' && byte <= '9';
+}
+
 static bool is_word(char byte)
 {
-	return is_letter(byte) || (byte >= '0' && byte <= '9') || byte == '$';
+	return is_letter(byte) || is_digit(byte) || byte == '$';
 }
 
 static char byte_at(const struct sql_lex *lex, size_t at)
@@ -68,8 +78,28 @@ static size_t skip_spaces(const struct sql_lex *lex, size_t at)
 	return at;
 }
 
+static size_t skip_digits(const struct sql_lex *lex, size_t at)
+{
+	while (is_digit(byte_at(lex, at)))
+		at++;
+	return at;
+}
+
+/* A number or the $1 of a parameter ends where its digits do, so that a dollar quote or the E of a
+ * string may follow at once. */
+static size_t skip_number(const struct sql_lex *lex, size_t at)
+{
+	bool parameter = lex->text[at] == '$';
+	at = skip_digits(lex, at + 1);
+	bool exponent =
+		!parameter && (byte_at(lex, at) | 0x20) == 'e' && is_digit(byte_at(lex, at + 1));
+	return exponent ? skip_digits(lex, at + 1) : at;
+}
+
 static size_t skip_word(const struct sql_lex *lex, size_t at)
 {
+	if (lex->dialect == SQL_POSTGRES && !is_letter(lex->text[at]))
+		return skip_number(lex, at);
 	while (at < lex->len && is_word(lex->text[at]))
 		at++;
 	return at;
@@ -161,11 +191,30 @@ static bool opens_block(const struct sql_lex *lex, size_t at)
 	       (lex->dialect != SQL_SQLITE || at + 2 < lex->len);
 }
 
+static enum sql_escapes after_token(const struct sql_lex *lex, const struct sql_token *token)
+{
+	const char *text = lex->text + token->at;
+	enum sql_escapes before = lex->escapes;
+	bool behind = before == SQL_ESCAPES_STRING || before == SQL_ESCAPES_NEWLINE;
+	if (lex->dialect != SQL_POSTGRES)
+		return SQL_ESCAPES_NO;
+	if (token->kind == SQL_WORD)
+		return token->len == 1 && (*text | 0x20) == 'e' ? SQL_ESCAPES_E : SQL_ESCAPES_NO;
+	if (token->kind == SQL_QUOTED && *text == '\'')
+		return before == SQL_ESCAPES_E || before == SQL_ESCAPES_NEWLINE ? SQL_ESCAPES_STRING
+		                                                                : SQL_ESCAPES_NO;
+	if (token->kind == SQL_COMMENT && *text == '-')
+		return behind ? before : SQL_ESCAPES_NO;
+	if (token->kind == SQL_SPACE && behind)
+		return memchr(text, '\n', token->len) != NULL || memchr(text, '\r', token->len) != NULL
+		           ? SQL_ESCAPES_NEWLINE
+		           : before;
+	return SQL_ESCAPES_NO;
+}
+
 struct sql_token sql_lex_next(struct sql_lex *lex)
 {
 	struct sql_token token = { .kind = SQL_END, .at = lex->at };
-	bool escapes = lex->escapes;
-	lex->escapes = false;
 	if (lex->at >= lex->len)
 		return token;
 
@@ -187,6 +236,7 @@ struct sql_token sql_lex_next(struct sql_lex *lex)
 		end = skip_block(lex, at, &token.open);
 	} else if (close != '\0') {
 		token.kind = SQL_QUOTED;
+		bool escapes = lex->escapes == SQL_ESCAPES_E || lex->escapes == SQL_ESCAPES_NEWLINE;
 		end = skip_quoted(lex, at, close, escapes && byte == '\'', &token.open);
 	} else if (tag > 0) {
 		token.kind = SQL_QUOTED;
@@ -194,12 +244,12 @@ struct sql_token sql_lex_next(struct sql_lex *lex)
 	} else if (is_word(byte)) {
 		token.kind = SQL_WORD;
 		end = skip_word(lex, at);
-		lex->escapes = lex->dialect == SQL_POSTGRES && end == at + 1 && (byte | 0x20) == 'e';
 	} else {
 		token.kind = byte == ';' ? SQL_SEMICOLON : SQL_OTHER;
 		end = at + 1;
 	}
 	token.len = end - at;
+	lex->escapes = after_token(lex, &token);
 	lex->at = end;
 	return token;
 }

@@ -14,6 +14,9 @@ enum sql_dialect { SQL_SQLITE, SQL_POSTGRES, SQL_DIALECT_COUNT };
 /** The dialect by the name of its folder of scripts; false: no such. */
 bool sql_dialect_by_name(const char *name, enum sql_dialect *out);
 
+/** And back. */
+const char *sql_dialect_name(enum sql_dialect dialect);
+
 enum sql_kind {
 	SQL_END,
 	SQL_SPACE,
@@ -30,11 +33,15 @@ struct sql_token {
 	size_t at, len;
 };
 
+/* Where it is about a string of Postgres with backslashes: E'..', which goes on in the quotes that
+ * follow behind white space with a newline in it. */
+enum sql_escapes { SQL_ESCAPES_NO, SQL_ESCAPES_E, SQL_ESCAPES_STRING, SQL_ESCAPES_NEWLINE };
+
 struct sql_lex {
 	enum sql_dialect dialect;
 	const char *text; /* borrowed */
 	size_t len, at;
-	bool escapes; /* the last token was the E of a Postgres string with backslashes */
+	enum sql_escapes escapes;
 };
 
 /** Begins over text of len bytes, which needs no NUL. */
@@ -45,6 +52,12 @@ void sql_lex_init(struct sql_lex *lex, enum sql_dialect dialect, const char *tex
  * again.
  */
 struct sql_token sql_lex_next(struct sql_lex *lex);
+
+/** Whether it is white space or a comment. */
+static inline bool sql_is_gap(const struct sql_token *token)
+{
+	return token->kind == SQL_SPACE || token->kind == SQL_COMMENT;
+}
 
 /** Whether a token is this word, in any case; upper is in capitals. */
 bool sql_is_word(const struct sql_lex *lex, const struct sql_token *token, const char *upper);

@@ -11,22 +11,23 @@
 #define EVERYWHERE (~0u)
 
 static const struct row {
-	const char *name, *summary;
-	bool built; /* its work; what is not is refused */
+	const char *name, *argument; /* argument: what to call it; NULL: takes none */
+	const char *summary;
 } commands[] = {
-	[COMMAND_NONE] = { "", "", false },
-	[COMMAND_UP] = { "up", "apply what is pending, in order; nothing to do is success", true },
-	[COMMAND_STATUS] = { "status", "what each script is: applied, pending, edited, missing, late",
-	                     true },
-	[COMMAND_PLAN] = { "plan", "what 'up' would do, and whether it can", true },
-	[COMMAND_VERIFY] = { "verify", "compare the history with the files; change nothing", true },
-	[COMMAND_BASELINE] = { "baseline", "record scripts as applied without running them", false },
-	[COMMAND_REPAIR] = { "repair", "settle named disagreements", false },
-	[COMMAND_NEW] = { "new", "write the next script", false },
+	[COMMAND_NONE] = { "", NULL, "" },
+	[COMMAND_UP] = { "up", NULL, "apply what is pending, in order; nothing to do is success" },
+	[COMMAND_STATUS] = { "status", NULL,
+	                     "what each script is: applied, pending, edited, missing, late" },
+	[COMMAND_PLAN] = { "plan", NULL, "what 'up' would do, and whether it can" },
+	[COMMAND_VERIFY] = { "verify", NULL, "compare the history with the files; change nothing" },
+	[COMMAND_BASELINE] = { "baseline", "N",
+	                       "the database has it already: record scripts up to N as applied" },
+	[COMMAND_REPAIR] = { "repair", NULL, "settle named disagreements, print what it changed" },
+	[COMMAND_NEW] = { "new", "NAME", "write the next NN-NAME.sql in every dialect's folder" },
 };
 static_assert(sizeof commands / sizeof *commands == COMMAND_COUNT, "a row for each command");
 
-enum type { FLAG, TEXT, TEXTS, DURATION, NUMBER };
+enum type { FLAG, TEXT, TEXTS, DURATION, NUMBER, NUMBERS };
 
 #define FIELD(member) offsetof(struct options, member)
 
@@ -39,10 +40,15 @@ static const struct option {
 } options[] = {
 	{ "to", "N", FIELD(to), NUMBER, IN(COMMAND_UP), "the highest number to apply" },
 	{ "dry-run", NULL, FIELD(dry_run), FLAG, IN(COMMAND_UP), "say what would be done, like plan" },
+	{ "accept-edit", "N", FIELD(accepts), NUMBERS, IN(COMMAND_REPAIR),
+	  "take script N for what ran, as its file is now; again for more" },
+	{ "forget", "N", FIELD(forgets), NUMBERS, IN(COMMAND_REPAIR),
+	  "take script N for one that never ran; again for more" },
 	{ "check", NULL, FIELD(check), FLAG, IN(COMMAND_STATUS),
 	  "exit 6 when any is pending, 3 when the history disagrees" },
 	{ "database", "URL", FIELD(database), TEXT, EVERYWHERE,
-	  "sqlite:PATH; default MER_DATABASE_URL, then sqlite:$XDG_STATE_HOME/mer/mer.db" },
+	  "sqlite:PATH or postgres://HOST/NAME; default MER_DATABASE_URL,\n"
+	  "                    then sqlite:$XDG_STATE_HOME/mer/mer.db" },
 	{ "dir", "DIR", FIELD(dirs), TEXTS, EVERYWHERE,
 	  "a folder of scripts, again for more; default: the installed ones" },
 	{ "wait", "D", FIELD(wait_ms), DURATION, EVERYWHERE,
@@ -94,10 +100,8 @@ static enum mer_status unknown_option(const char *name, struct mer_error *err)
 static enum mer_status unknown_command(const char *name, struct mer_error *err)
 {
 	struct guess guess = { .word = name };
-	for (size_t i = 1; i < COMMAND_COUNT; i++) {
-		if (commands[i].built)
-			consider(&guess, commands[i].name);
-	}
+	for (size_t i = 1; i < COMMAND_COUNT; i++)
+		consider(&guess, commands[i].name);
 	(void)mer_fail(err, MER_EINPUT, "unknown command '%s'", name);
 	if (guess.name != NULL)
 		mer_hint(err, "did you mean '%s'?", guess.name);
@@ -120,6 +124,15 @@ static enum mer_status set_number(const char *value, int64_t *to, struct mer_err
 	return MER_OK;
 }
 
+static enum mer_status add_number(const char *value, struct options *out, int64_t numbers[],
+                                  struct mer_error *err)
+{
+	size_t *n = numbers == out->accepts ? &out->n_accepts : &out->n_forgets;
+	enum mer_status st = set_number(value, &numbers[*n], err);
+	*n += st == MER_OK;
+	return st;
+}
+
 static enum mer_status set_value(struct options *out, const struct option *option,
                                  const char *value, struct mer_error *err)
 {
@@ -131,6 +144,7 @@ static enum mer_status set_value(struct options *out, const struct option *optio
 	case TEXTS: out->dirs[out->n_dirs++] = value; break;
 	case DURATION: st = mer_parse_ms(value, (int64_t *)(void *)field, err); break;
 	case NUMBER: st = set_number(value, (int64_t *)(void *)field, err); break;
+	case NUMBERS: st = add_number(value, out, *(int64_t **)(void *)field, err); break;
 	}
 	return st == MER_OK ? st : mer_wrap(err, MER_EINPUT, "option '--%s'", option->name);
 }
@@ -170,20 +184,44 @@ static enum mer_status parse_option(struct words *words, struct options *out, st
 	return set_value(out, option, value, err);
 }
 
+/* The N of baseline, the NAME of new. */
+static enum mer_status set_argument(const char *word, struct options *out, struct mer_error *err)
+{
+	const struct row *row = &commands[out->command];
+	bool given = out->name != NULL || (out->command == COMMAND_BASELINE && out->to != 0);
+	if (row->argument == NULL || given)
+		return mer_fail(err, MER_EINPUT, "'%s' takes no argument '%s'", row->name, word);
+	if (*word == '\0')
+		return mer_fail(err, MER_EINPUT, "the %s of '%s' is empty", row->argument, row->name);
+	if (out->command == COMMAND_NEW) {
+		out->name = word;
+		return MER_OK;
+	}
+	enum mer_status st = set_number(word, &out->to, err);
+	return st == MER_OK ? st : mer_wrap(err, st, "'%s %s'", row->name, row->argument);
+}
+
 static enum mer_status parse_word(const char *word, struct options *out, struct mer_error *err)
 {
 	if (out->command != COMMAND_NONE)
-		return mer_fail(err, MER_EINPUT, "'%s' takes no argument '%s'", commands[out->command].name,
-		                word);
+		return set_argument(word, out, err);
 	for (size_t i = 1; i < COMMAND_COUNT; i++) {
-		if (strcmp(word, commands[i].name) != 0)
-			continue;
-		if (!commands[i].built)
-			return mer_fail(err, MER_EINPUT, "'%s' is not supported yet", word);
-		out->command = (enum command)i;
-		return MER_OK;
+		if (strcmp(word, commands[i].name) == 0) {
+			out->command = (enum command)i;
+			return MER_OK;
+		}
 	}
 	return unknown_command(word, err);
+}
+
+static enum mer_status check_argument(const struct options *out, struct mer_error *err)
+{
+	const struct row *row = &commands[out->command];
+	if (row->argument == NULL || out->name != NULL || out->to != 0)
+		return MER_OK;
+	(void)mer_fail(err, MER_EINPUT, "'%s' needs a %s", row->name, row->argument);
+	mer_hint(err, "mer-migrate %s %s", row->name, row->argument);
+	return MER_EINPUT;
 }
 
 /* Each option must be one that the command has. */
@@ -228,7 +266,9 @@ enum mer_status options_parse(int argc, char *const argv[], struct options *out,
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
 		out->json = out->json || strcmp(argv[i], "--json") == 0;
 	out->dirs = calloc((size_t)argc + 1, sizeof *out->dirs);
-	if (out->dirs == NULL)
+	out->accepts = calloc((size_t)argc + 1, sizeof *out->accepts);
+	out->forgets = calloc((size_t)argc + 1, sizeof *out->forgets);
+	if (out->dirs == NULL || out->accepts == NULL || out->forgets == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	struct words words = { .at = argv + (argc > 0), .end = argv + argc };
 	enum mer_status st = parse_words(&words, out, err);
@@ -239,7 +279,8 @@ enum mer_status options_parse(int argc, char *const argv[], struct options *out,
 		mer_hint(err, "mer-migrate up, or see mer-migrate --help");
 		return MER_EINPUT;
 	}
-	return check_used(out, words.used, err);
+	st = check_used(out, words.used, err);
+	return st == MER_OK ? check_argument(out, err) : st;
 }
 
 void options_release(struct options *options_)
@@ -247,6 +288,8 @@ void options_release(struct options *options_)
 	if (options_ == NULL)
 		return;
 	free(options_->dirs);
+	free(options_->accepts);
+	free(options_->forgets);
 	*options_ = (struct options){ 0 };
 }
 
@@ -264,6 +307,8 @@ static void command_text(enum command command, struct mer_buf *out)
 {
 	char text[64];
 	mer_buf_text(out, commands[command].name);
+	if (commands[command].argument != NULL)
+		mer_buf_printf(out, " %s", commands[command].argument);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		if (options[i].commands == EVERYWHERE || (options[i].commands & IN(command)) == 0)
 			continue;
@@ -287,12 +332,14 @@ static void help_options(unsigned commands_, bool everywhere, struct mer_buf *ou
 static void help_commands(struct mer_buf *out)
 {
 	for (size_t i = 1; i < COMMAND_COUNT; i++) {
-		if (!commands[i].built)
-			continue;
 		struct mer_buf text;
 		mer_buf_init(&text, 256);
 		command_text((enum command)i, &text);
-		mer_buf_printf(out, "  %-26s%s\n", text.ptr != NULL ? text.ptr : "", commands[i].summary);
+		const char *words = text.ptr != NULL ? text.ptr : "";
+		if (strlen(words) < 26)
+			mer_buf_printf(out, "  %-26s%s\n", words, commands[i].summary);
+		else
+			mer_buf_printf(out, "  %s\n%28s%s\n", words, "", commands[i].summary);
 		mer_buf_release(&text);
 	}
 }

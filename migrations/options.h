@@ -26,7 +26,10 @@ struct options {
 	const char **dirs; /* owned; in the order in which they were given */
 	size_t n_dirs;
 	int64_t wait_ms;
-	int64_t to; /* 0: all */
+	int64_t to;                 /* of up and baseline; 0: all */
+	const char *name;           /* of new */
+	int64_t *accepts, *forgets; /* of repair; owned */
+	size_t n_accepts, n_forgets;
 	bool strict, json, quiet, check, dry_run, help, version;
 };
 

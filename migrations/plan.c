@@ -235,9 +235,6 @@ void plan_release(struct plan *plan)
 
 /* --- in words ----------------------------------------------------------------------------- */
 
-/* Room for a name of a file. */
-enum { FILE_ROOM = 300 };
-
 static const char *row_file(const struct mer_ledger_row *row, char *out, size_t size)
 {
 	(void)snprintf(out, size, "%02" PRId64 "-%s.sql", row->num, row->name);
@@ -251,7 +248,7 @@ const char *entry_file(const struct entry *entry, char *out, size_t size)
 
 static void explain_edited(const struct entry *entry, struct mer_error *out)
 {
-	char was[FILE_ROOM];
+	char was[ENTRY_FILE_ROOM];
 	const struct mer_ledger_row *row = entry->row;
 	if (strcmp(entry->script->name, row->name) == 0)
 		(void)mer_fail(out, MER_ECONFLICT, "'%s' was edited after it ran at %s",
@@ -259,7 +256,10 @@ static void explain_edited(const struct entry *entry, struct mer_error *out)
 	else
 		(void)mer_fail(out, MER_ECONFLICT, "'%s' is not '%s', which ran at %s", entry->script->file,
 		               row_file(row, was, sizeof was), row->applied_at);
-	mer_hint(out, "put its old text back, and write the change as a new script");
+	mer_hint(out,
+	         "put its old text back, and write the change as a new script; or, if the database has "
+	         "it: mer-migrate repair --accept-edit %" PRId64,
+	         entry->num);
 }
 
 static void explain_cosmetic(const struct entry *entry, struct mer_error *out)
@@ -273,7 +273,7 @@ static void explain_cosmetic(const struct entry *entry, struct mer_error *out)
 
 static void explain_missing(const struct entry *entry, struct mer_error *out)
 {
-	char was[FILE_ROOM];
+	char was[ENTRY_FILE_ROOM];
 	const struct mer_ledger_row *row = entry->row;
 	(void)mer_fail(out, MER_ECONFLICT, "'%s' ran at %s and is missing",
 	               row_file(row, was, sizeof was), row->applied_at);
@@ -303,17 +303,25 @@ static void explain_duplicate(const struct entry *entry, struct mer_error *out)
 	mer_hint(out, "numbers are unique over all folders");
 }
 
+void entry_hint_half_done(int64_t num, struct mer_error *out)
+{
+	mer_hint(out,
+	         "see what it has left in the database; then: mer-migrate repair --forget %" PRId64
+	         " (it runs again) or --accept-edit %" PRId64 " (it is done)",
+	         num, num);
+}
+
 static void explain_half_done(const struct entry *entry, struct mer_error *out)
 {
-	char file[FILE_ROOM];
+	char file[ENTRY_FILE_ROOM];
 	(void)mer_fail(out, MER_ECONFLICT, "'%s' began at %s outside a transaction and did not end",
 	               entry_file(entry, file, sizeof file), entry->row->applied_at);
-	mer_hint(out, "see what it has left in the database before anything else");
+	entry_hint_half_done(entry->num, out);
 }
 
 static void explain_renamed(const struct entry *entry, struct mer_error *out)
 {
-	char was[FILE_ROOM];
+	char was[ENTRY_FILE_ROOM];
 	(void)mer_fail(out, MER_OK, "'%s' ran as '%s'", entry->script->file,
 	               row_file(entry->row, was, sizeof was));
 }
@@ -359,7 +367,7 @@ const struct entry *plan_explain(const struct plan *plan, struct mer_error *out)
 		const struct entry *entry = &plan->entries[i];
 		if (entry->action != ACTION_REFUSE)
 			continue;
-		char file[FILE_ROOM];
+		char file[ENTRY_FILE_ROOM];
 		mer_buf_printf(&list, "%s%s (%s)", first == NULL ? "" : ", ",
 		               entry_file(entry, file, sizeof file), entry_state_name(entry->state));
 		if (first == NULL)

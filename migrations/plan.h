@@ -5,8 +5,8 @@
 #ifndef MIGRATIONS_PLAN_H
 #define MIGRATIONS_PLAN_H
 
-#include "canonical.h"
 #include "exit.h"
+#include "look.h"
 
 #include <mer/hash.h>
 #include <mer/queries.h>
@@ -91,8 +91,14 @@ void plan_release(struct plan *plan);
 const char *entry_state_name(enum entry_state state);
 const char *entry_action_name(enum entry_action action);
 
+/* Room for what entry_file() writes. */
+enum { ENTRY_FILE_ROOM = 300 };
+
 /** NN-Name.sql of its file, or as its file must have been named; in out where there is no file. */
 const char *entry_file(const struct entry *entry, char *out, size_t size);
+
+/** How a script that did not end outside a transaction is settled. */
+void entry_hint_half_done(int64_t num, struct mer_error *out);
 
 /** What is to be said about it: a message and a hint, both "" where it is as it should be. */
 void entry_explain(const struct entry *entry, struct mer_error *out);

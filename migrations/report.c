@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <locale.h>
 #include <mer/file.h>
 #include <mer/json.h>
@@ -61,6 +62,7 @@ struct shown {
 	struct mer_error words;
 	char file[CELL_ROOM];
 	int64_t duration_ms; /* of what was applied just now; or -1 */
+	const char *deed;    /* what was done about it; NULL: what is to be done */
 };
 
 static struct mer_cell cell_num(const struct shown *shown)
@@ -82,7 +84,8 @@ static struct mer_cell cell_state(const struct shown *shown)
 }
 static struct mer_cell cell_action(const struct shown *shown)
 {
-	return mer_cell_word(entry_action_name(shown->entry->action));
+	return mer_cell_word(shown->deed != NULL ? shown->deed
+	                                         : entry_action_name(shown->entry->action));
 }
 static struct mer_cell cell_applied_at(const struct shown *shown)
 {
@@ -174,7 +177,16 @@ static const struct {
 };
 static_assert(sizeof views / sizeof *views == VIEW_COUNT, "a row for each view");
 
-static const struct list applied_list = { { NUM, NAME, FILE_NAME, DURATION_MS }, 4 };
+static const struct {
+	const char *name; /* of the list in JSON */
+	struct list json;
+} deed_lists[] = {
+	[DEEDS_APPLIED] = { "applied", { { NUM, NAME, FILE_NAME, DURATION_MS }, 4 } },
+	[DEEDS_RECORDED] = { "recorded", { { NUM, NAME, FILE_NAME }, 3 } },
+	[DEEDS_REPAIRED] = { "repaired", { { NUM, NAME, FILE_NAME, STATE, ACTION }, 5 } },
+	[DEEDS_WRITTEN] = { "written", { { NUM, NAME, FILE_NAME }, 3 } },
+};
+static_assert(sizeof deed_lists / sizeof *deed_lists == DEEDS_COUNT, "a row for each list");
 
 static void begin_list(struct report *report, const struct list *list)
 {
@@ -250,6 +262,7 @@ static void show(struct shown *shown, const struct entry *entry)
 {
 	shown->entry = entry;
 	shown->duration_ms = -1;
+	shown->deed = NULL;
 	entry_explain(entry, &shown->words);
 	const char *file = entry_file(entry, shown->file, sizeof shown->file);
 	if (file != shown->file)
@@ -332,13 +345,23 @@ void report_view(struct report *report, enum view view, const struct plan *plan)
 	}
 }
 
-void report_begin(struct report *report)
+void report_begin(struct report *report, enum deeds deeds)
 {
 	if (report->format != MER_FORMAT_JSON)
 		return;
-	open_document(report, "applied");
-	begin_list(report, &applied_list);
+	report->deeds = deeds;
+	open_document(report, deed_lists[deeds].name);
+	begin_list(report, &deed_lists[deeds].json);
 	report->list = true;
+	flush(report);
+}
+
+/* A row of the list that was begun. */
+static void add_deed(struct report *report, const struct shown *shown)
+{
+	struct mer_cell cells[N_COLUMNS] = { 0 };
+	fill_cells(&deed_lists[report->deeds].json, shown, cells);
+	mer_emit_row(&report->emit, cells);
 	flush(report);
 }
 
@@ -347,16 +370,37 @@ void report_applied(struct report *report, const struct script *script, int64_t 
 	if (report->format == MER_FORMAT_JSON) {
 		struct entry entry = { .num = script->num, .script = script };
 		struct shown shown;
-		struct mer_cell cells[N_COLUMNS] = { 0 };
 		show(&shown, &entry);
 		shown.duration_ms = duration_ms;
-		fill_cells(&applied_list, &shown, cells);
-		mer_emit_row(&report->emit, cells);
-		flush(report);
+		add_deed(report, &shown);
 		return;
 	}
-	report_line(report, "applied %s (%" PRId64 " ms%s)", script->file, duration_ms,
-	            script->facts.statements == 0 ? ", no statements" : "");
+	report_line(report, "applied %s (%" PRId64 " ms)", script->file, duration_ms);
+}
+
+void report_changed(struct report *report, const struct change *change)
+{
+	struct shown shown;
+	show(&shown, change->entry);
+	shown.deed = change_name(change->kind);
+	if (report->format == MER_FORMAT_JSON)
+		add_deed(report, &shown);
+	else if (change->kind == CHANGE_RECORD)
+		report_line(report, "%s %s", change_done(change->kind), shown.file);
+	else
+		report_line(report, "%s %s (%s)", change_done(change->kind), shown.file,
+		            entry_state_name(change->entry->state));
+}
+
+void report_written(struct report *report, int64_t num, const char *name, const char *path)
+{
+	if (report->format == MER_FORMAT_JSON) {
+		const struct mer_cell cells[] = { mer_cell_i64(num), mer_cell_text(name),
+			                              mer_cell_text(path) };
+		mer_emit_row(&report->emit, cells);
+		return;
+	}
+	report_line(report, "%s", path);
 }
 
 /* --- lines -------------------------------------------------------------------------------- */
@@ -365,7 +409,7 @@ void report_line(struct report *report, const char *fmt, ...)
 {
 	if (!talks(report))
 		return;
-	char line[1024];
+	char line[PATH_MAX + 200];
 	va_list args;
 	va_start(args, fmt);
 	int n = vsnprintf(line, sizeof line, fmt, args);
@@ -519,7 +563,7 @@ static void add_ending(struct mer_buf *out, bool list, int code, const struct me
 	mer_buf_text(out, "}\n");
 }
 
-void report_allow_stop(struct report *report, const char *what)
+void report_allow_stop(struct report *report, const char *what, struct mer_dal *cancel)
 {
 	static const int codes[] = { 130, 143 };
 	struct mer_buf messages[2], documents[2];
@@ -538,7 +582,7 @@ void report_allow_stop(struct report *report, const char *what)
 		words[i].message = messages[i].ptr != NULL ? messages[i].ptr : "";
 		words[i].data = documents[i].ptr != NULL ? documents[i].ptr : "";
 	}
-	stop_allow(words);
+	stop_allow_cancel(words, cancel);
 	for (size_t i = 0; i < 2; i++) {
 		mer_buf_release(&messages[i]);
 		mer_buf_release(&documents[i]);

@@ -7,9 +7,13 @@
 #ifndef MIGRATIONS_REPORT_H
 #define MIGRATIONS_REPORT_H
 
-#include "plan.h"
+#include "settle.h"
 
+#include <mer/dal.h>
 #include <mer/emit.h>
+
+/* The lists of what a command did. */
+enum deeds { DEEDS_APPLIED, DEEDS_RECORDED, DEEDS_REPAIRED, DEEDS_WRITTEN, DEEDS_COUNT };
 
 enum view { VIEW_STATUS, VIEW_PLAN, VIEW_VERIFY, VIEW_COUNT };
 
@@ -17,6 +21,7 @@ struct report {
 	enum mer_format format; /* TABLE PLAIN JSON */
 	bool quiet;             /* say nothing but what failed; JSON was asked for, so it is written */
 	bool list;              /* the document's list is open: rows may follow */
+	enum deeds deeds;       /* which list, where it is one of deeds */
 	bool document;          /* the document is complete */
 	bool reader_left;       /* stdout has nobody who reads it */
 	enum mer_status written;
@@ -32,9 +37,11 @@ void report_release(struct report *report);
 /** The scripts, as `status`, `plan` or `verify` shows them. */
 void report_view(struct report *report, enum view view, const struct plan *plan);
 
-/** Begins the list of what is applied; then each script of it. */
-void report_begin(struct report *report);
+/** Begins one; then each script of it. */
+void report_begin(struct report *report, enum deeds deeds);
 void report_applied(struct report *report, const struct script *script, int64_t duration_ms);
+void report_changed(struct report *report, const struct change *change);
+void report_written(struct report *report, int64_t num, const char *name, const char *path);
 
 /** A line for people on stdout. */
 MER_PRINTF(2, 3) void report_line(struct report *report, const char *fmt, ...);
@@ -43,10 +50,10 @@ MER_PRINTF(2, 3) void report_line(struct report *report, const char *fmt, ...);
 void report_warning(const struct report *report, const struct mer_error *warning);
 
 /**
- * Lets SIGINT and SIGTERM end the process from here on, with a message that ends with what. They
- * are held back again by stop_hold().
+ * Lets SIGINT and SIGTERM end the process from here on, with a message that ends with what; with a
+ * connection, what it does is cancelled first (stop.h). They are held back again by stop_hold().
  */
-void report_allow_stop(struct report *report, const char *what);
+void report_allow_stop(struct report *report, const char *what, struct mer_dal *cancel);
 
 /**
  * An error that is not the end of the document: one line on stderr, and where it is in a script.

@@ -1,9 +1,11 @@
 /*
  * Lists and reads folders of scripts. Reading is what `up` does when there is nothing to do, so it
- * is one open, read, hash and close a file; only what the ledger does not know is looked at more
+ * is one open, stat, read, hash and close a file; only what the ledger does not know is looked at more
  * closely.
  */
 #include "scan.h"
+
+#include "canonical.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -11,13 +13,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <string.h>
 #include <sys/stat.h>
 
 /* SQLite's own limit is 1,000,000,000 bytes. */
-enum { SCRIPT_LIMIT = 256 << 20 };
+enum { SCRIPT_LIMIT = 256 << 20, CHUNK = 4096 };
 
 struct scan_folder {
 	const char *path; /* borrowed */
@@ -251,7 +252,8 @@ struct reading {
 	enum sql_dialect dialect;
 	struct script *script;
 	const struct mer_ledger_row *row; /* of its number, or NULL */
-	char *bytes;                      /* owned */
+	struct mer_buf *room;             /* that each file is read into */
+	char *bytes;                      /* in it */
 	size_t len;
 };
 
@@ -296,10 +298,6 @@ static enum mer_status check_facts(struct reading *at, struct mer_error *problem
 			mer_hint(problem, "%s", facts->hint);
 		return fail_at(at, facts->refused_at, problem);
 	}
-	if (facts->no_transaction) {
-		(void)mer_fail(problem, MER_EINPUT, "'no-transaction' is not supported yet");
-		return fail_at(at, 0, problem);
-	}
 	return MER_OK;
 }
 
@@ -325,14 +323,13 @@ static enum mer_status look_closer(struct reading *at, struct mer_error *problem
 		return st;
 	script_look(at->dialect, at->bytes, at->len, &script->facts);
 	st = check_facts(at, problem);
-	script->text = at->bytes;
 	script->len = at->len;
-	at->bytes = NULL;
-	return st;
+	enum mer_status kept = mer_buf_take(at->room, &script->text, NULL, problem);
+	return kept == MER_OK ? st : kept;
 }
 
 /* Opens without waiting for the other end of a pipe, and without becoming a terminal's session. */
-static enum mer_status open_script(int folder, const struct script *script, int *out,
+static enum mer_status open_script(int folder, const struct script *script, int *out, size_t *size,
                                    struct mer_error *problem)
 {
 	struct stat info;
@@ -345,6 +342,7 @@ static enum mer_status open_script(int folder, const struct script *script, int 
 		               what_it_is(S_ISDIR(info.st_mode)));
 	} else {
 		*out = fd;
+		*size = (size_t)info.st_size;
 		return MER_OK;
 	}
 	if (fd >= 0)
@@ -352,20 +350,56 @@ static enum mer_status open_script(int folder, const struct script *script, int 
 	return MER_EIO;
 }
 
+/* Reads a file of that size, which may be another one meanwhile. A read that gives less than was asked
+ * for has met the end, but on some file systems only where all of the size is there. */
+static enum mer_status read_bytes(int fd, size_t size, struct reading *at,
+                                  struct mer_error *problem)
+{
+	const struct script *script = at->script;
+	struct mer_buf *room = at->room;
+	mer_buf_clear(room);
+	for (;;) {
+		size_t want = room->len < size ? size - room->len + 1 : CHUNK;
+		char *to = mer_buf_room(room, want);
+		if (to == NULL)
+			return mer_wrap(problem, mer_buf_check(room, problem), "%s/%s", script->folder,
+			                script->file);
+		ssize_t n = read(fd, to, want);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return mer_fail(problem, MER_EIO, "cannot read '%s/%s': %s", script->folder,
+			                script->file, strerror(errno));
+		mer_buf_grow(room, (size_t)n);
+		if (n == 0 || ((size_t)n < want && room->len >= size))
+			break;
+	}
+	room->ptr[room->len] = '\0'; /* also where nothing was read */
+	at->bytes = room->ptr;
+	at->len = room->len;
+	return MER_OK;
+}
+
 static enum mer_status read_script(int folder, struct reading *at, struct mer_error *problem)
 {
 	struct script *script = at->script;
 	MER_AUTO(mer_fd_done) int fd = -1;
-	enum mer_status st = open_script(folder, script, &fd, problem);
+	size_t size = 0;
+	enum mer_status st = open_script(folder, script, &fd, &size, problem);
+	if (st == MER_OK)
+		st = read_bytes(fd, size, at, problem);
 	if (st != MER_OK)
 		return st;
-	st = mer_read_fd(fd, script->file, SCRIPT_LIMIT, &at->bytes, &at->len, problem);
-	if (st != MER_OK)
-		return mer_wrap(problem, st, "%s", script->folder);
+	MER_ASSERT(at->bytes != NULL);
 	mer_sha256(at->bytes, at->len, script->sha256);
 	if (at->row != NULL && strcmp(script->sha256, at->row->sha256) == 0)
 		return MER_OK;
 	return look_closer(at, problem);
+}
+
+static void room_done(struct mer_buf *room)
+{
+	mer_buf_release(room);
 }
 
 static int folder_fd(const struct scan *scan, const struct script *script)
@@ -381,15 +415,18 @@ enum mer_status scan_read(struct scan *scan, enum sql_dialect dialect,
                           const struct mer_ledger_row rows[], size_t n_rows, struct mer_error *err)
 {
 	const struct mer_ledger_row *row = rows;
+	MER_AUTO(room_done) struct mer_buf room;
+	mer_buf_init(&room, SCRIPT_LIMIT);
 	for (size_t i = 0; i < scan->n; i++) {
 		struct script *script = &scan->scripts[i];
 		while (row < rows + n_rows && row->num < script->num)
 			row++;
 		bool known = row < rows + n_rows && row->num == script->num;
-		struct reading at = { .dialect = dialect, .script = script, .row = known ? row : NULL };
+		struct reading at = {
+			.dialect = dialect, .script = script, .row = known ? row : NULL, .room = &room
+		};
 		struct mer_error problem;
 		enum mer_status st = read_script(folder_fd(scan, script), &at, &problem);
-		free(at.bytes);
 		if (st == MER_OK)
 			continue;
 		if (st != MER_ENOMEM && scan->problems == NULL)

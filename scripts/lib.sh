@@ -7,8 +7,10 @@
 # The Debian packages, and the only list of them: to build and run, to test, and for each step of
 # check.
 build_packages='gcc libc6-dev pkg-config meson ninja-build libuv1-dev libsqlite3-dev libreadline-dev
-	libjansson-dev libsmartcols-dev musl-tools nettle-dev python3'
-test_packages='check python3-tap python3-pexpect sqlite3 procps'
+	libjansson-dev libpq-dev libsmartcols-dev musl-tools nettle-dev python3 zlib1g-dev'
+runtime_packages='libpq5 libreadline8 libsmartcols1 python3' # where it was built elsewhere
+compose_test_packages='debootstrap git iproute2'
+test_packages='check postgresql python3-tap python3-pexpect sqlite3 procps'
 format_packages='clang-format'
 shell_packages='shellcheck'
 clang_packages='clang libclang-rt-14-dev'
@@ -94,6 +96,17 @@ missing_packages()
 	printf '%s' "${lacking# }"
 }
 
+# lacks_for_compose PROGRAM: the packages that give PROGRAM of Docker, and a Compose. What came from
+# elsewhere stays: Debian's would take its place.
+lacks_for_compose()
+{
+	(PATH=$PATH:/usr/sbin && command -v "$1" >/dev/null) || printf 'docker.io '
+	if ! docker compose version </dev/null >/dev/null 2>&1 && ! command -v docker-compose >/dev/null
+	then
+		printf docker-compose
+	fi
+}
+
 as_root()
 {
 	if [ "$(id -u)" -eq 0 ]; then
@@ -111,10 +124,19 @@ may_become_root()
 	[ -t 0 ] && [ -t 2 ] # somebody is there to type a password
 }
 
+# Debian's postgresql makes a database and starts a service, unless this says otherwise while it is
+# being installed. The tests start servers of their own.
+# shellcheck disable=SC2016 # it is for the shell that runs it
+without_cluster='
+	folder=/etc/postgresql-common/createcluster.d
+	trap "rm -f $folder/mer.conf; rmdir -p --ignore-fail-on-non-empty $folder" EXIT
+	trap "exit 1" HUP INT TERM
+	mkdir -p $folder && echo "create_main_cluster = false" >$folder/mer.conf && "$@"'
+
 # The lock stays here: a service that a package might start would keep it for ever.
 apt_get()
 {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+	as_root sh -c "$without_cluster" apt env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
 		-o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold -o Acquire::Retries=3 "$@" 9>&-
 }
 

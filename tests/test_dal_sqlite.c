@@ -235,14 +235,6 @@ START_TEST(does_not_make_a_file_unasked)
 }
 END_TEST
 
-START_TEST(has_no_postgres_yet)
-{
-	struct mer_dal *dal;
-	MUST_FAIL(MER_EDATABASE, mer_dal_open("postgres://u:secret@h/d", 0, &dal, &err));
-	ck_assert_str_eq(err.message, "this build has no Postgres module");
-}
-END_TEST
-
 /* --- names and modes ---------------------------------------------------------------------- */
 
 static const char *const name_rows[] = {
@@ -1111,7 +1103,6 @@ Suite *suite(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, says_what_is_wrong_with_a_file, 0, N_ROWS(unusable_rows));
 	tcase_add_test(tc, does_not_make_a_file_unasked);
-	tcase_add_test(tc, has_no_postgres_yet);
 	tcase_add_loop_test(tc, takes_any_path, 0, N_ROWS(name_rows));
 	tcase_add_loop_test(tc, takes_any_relative_path, 0, N_ROWS(name_rows));
 	tcase_add_loop_test(tc, gives_mode_0600_whatever_the_umask, 0, N_ROWS(umask_rows));

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""mer-migrate as its users meet it, on SQLite: each exit code, each disagreement, crashes, many at once.
-MER_PREFIX names the installation. MER_TEST_KILLS is how many processes the crash tests kill. Prints TAP when
-run as a program."""
+"""mer-migrate as its users meet it, on SQLite and on Postgres: each exit code, each disagreement, crashes,
+many at once. What only one of them has is in classes of its own, for Postgres in test_migrate_postgres.py.
+MER_PREFIX names the installation. MER_TEST_KILLS is how many processes the crash tests kill, MER_TEST_ROUNDS
+how often eight start at once. Prints TAP when run as a program."""
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -11,114 +11,21 @@ import pty
 import random
 import re
 import resource
-import shutil
 import signal
 import sqlite3
-import struct
 import subprocess
-import sys
-import tempfile
 import time
-import unittest
 from pathlib import Path
 
-PROGRAM = os.environ["MER_PREFIX"] + "/bin/mer-migrate"
+from migrate_case import (DEADLINE_S, PROGRAM, T1, T2, T3, Case, as_nobody, on_each_database,
+                          run_module)
+
 KILLS = int(os.environ.get("MER_TEST_KILLS", "20"))
-DEADLINE_S = 120
-NOBODY = 65534
-T1, T2, T3 = (f"CREATE TABLE t{n}(a int);\n" for n in (1, 2, 3))
-LONG = """INSERT INTO t1 WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c
-WHERE x < 3000000000) SELECT count(*) FROM c;
-"""
+ROUNDS = int(os.environ.get("MER_TEST_ROUNDS", "3"))
 BROKEN_KEYS = """CREATE TABLE p(id INTEGER PRIMARY KEY);
 CREATE TABLE c(p REFERENCES p(id) ON DELETE CASCADE);
 INSERT INTO c VALUES(7);
 """
-
-
-class Case(unittest.TestCase):
-    """A test with a folder of its own, in it a folder of scripts and the path of a database."""
-
-    def setUp(self):
-        self.top = Path(tempfile.mkdtemp(prefix="mer-migrate-"))
-        self.addCleanup(shutil.rmtree, self.top, ignore_errors=True)
-        self.dir = self.top / "sql"
-        self.dir.mkdir()
-        self.db = self.top / "x.db"
-
-    def put(self, name, text, folder=None):
-        path = (folder or self.dir) / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    def put_three(self):
-        for name, text in (("01-A.sql", T1), ("02-B.sql", T2), ("03-C.sql", T3)):
-            self.put(name, text)
-
-    def environment(self, settings):
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("MER_", "XDG_"))}
-        return {**env, "HOME": str(self.top), "LC_ALL": "C.UTF-8", **settings}
-
-    def argv(self, words):
-        return [PROGRAM, "--database", f"sqlite:{self.db}", "--dir", str(self.dir), *map(str, words)]
-
-    def start(self, *words, settings=None, **options):
-        return subprocess.Popen(self.argv(words), env=self.environment(settings or {}), text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, **options)
-
-    def call(self, argv, settings=None, **options):
-        options.setdefault("stdout", subprocess.PIPE)
-        options.setdefault("stderr", subprocess.PIPE)
-        return subprocess.run(argv, env=self.environment(settings or {}), text=True, timeout=DEADLINE_S,
-                              stdin=subprocess.DEVNULL, cwd=self.top, **options)
-
-    def run_plain(self, code, *words, **options):
-        """Only the words given; the rest is as settings and defaults have it."""
-        done = self.call([PROGRAM, *map(str, words)], **options)
-        self.assertEqual(done.returncode, code, (done.stdout, done.stderr))
-        self.check_stderr(done.stderr or "")
-        return done
-
-    def run_it(self, code, *words, **options):
-        done = self.call(self.argv(words), **options)
-        self.assertEqual(done.returncode, code, (done.stdout, done.stderr))
-        self.check_stderr(done.stderr or "")
-        return done
-
-    def check_stderr(self, text):
-        """An error is one line, for a script with its source below, and perhaps a hint."""
-        lines = [line for line in text.splitlines() if not line.startswith("mer-migrate: warning: ")]
-        if not lines:
-            return
-        self.assertRegex(lines[0], r"\Amer-migrate: \S")
-        rest = lines[1:]
-        if rest and rest[-1].startswith("hint: "):
-            rest.pop()
-        for line in rest:
-            self.assertRegex(line, r"\A *[0-9]* \| ")
-
-    def rows(self, sql):
-        with contextlib.closing(sqlite3.connect(self.db, timeout=30)) as db:
-            return db.execute(sql).fetchall()
-
-    def tables(self):
-        names = self.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
-        return [name for name, in names if name not in ("migrations", "sqlite_sequence")]
-
-    def ledger(self):
-        if not self.db.exists() or not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'migrations'"):
-            return []
-        return [num for num, in self.rows("SELECT num FROM migrations ORDER BY num")]
-
-    def states(self):
-        found = json.loads(self.run_it(0, "status", "--json").stdout)
-        return {row["num"]: row["state"] for row in found}
-
-    def content(self):
-        """The bytes of the database's files; the shared memory of the WAL, and an empty WAL, are no content."""
-        return {path.name: path.read_bytes() for path in sorted(self.top.glob("x.db*"))
-                if path == self.db or path.name.endswith("-wal") and path.stat().st_size > 0}
 
 
 class Usage(Case):
@@ -128,9 +35,9 @@ class Usage(Case):
         self.assertEqual(done.stderr, "")
         done = self.run_plain(0, "--help")
         for word in ("up [--to N] [--dry-run]", "status [--check]", "plan", "verify", "--database URL",
-                     "--dir DIR", "--wait D", "--strict", "--json", "--quiet", "--env-file FILE"):
+                     "--dir DIR", "--wait D", "--strict", "--json", "--quiet", "--env-file FILE", "baseline N",
+                     "repair [--accept-edit N] [--forget N]", "new NAME"):
             self.assertIn(word, done.stdout)
-        self.assertNotIn("baseline", done.stdout)
         self.assertIn("--to N", self.run_plain(0, "up", "--help").stdout)
         self.assertIn("--check", self.run_plain(0, "--help", "status").stdout)
         self.assertFalse(self.db.exists())
@@ -139,8 +46,9 @@ class Usage(Case):
         self.put("01-A.sql", T1)
         for words in ([], ["ups"], ["up", "up"], ["up", "--bogus"], ["up", "-q"], ["up", "--to"],
                       ["up", "--to", "x"], ["up", "--to=0"], ["up", "--wait", "soon"], ["up", "--json=1"],
-                      ["up", "--check"], ["plan", "--to", "5"], ["status", "--dry-run"], ["baseline", "5"],
-                      ["repair"], ["repair", "--accept-edit", "1"], ["new", "Name"], ["up", "--dry_run"],
+                      ["up", "--check"], ["plan", "--to", "5"], ["status", "--dry-run"], ["baseline"],
+                      ["baseline", "x"], ["baseline", "1", "2"], ["repair", "1"], ["repair", "--forget"],
+                      ["repair", "--accept-edit", "x"], ["new"], ["new", "A", "B"], ["up", "--dry_run"],
                       ["up", "--dir", self.top / "none"], ["up", "--dir", self.dir / "01-A.sql"]):
             with self.subTest(words=words):
                 done = self.run_it(2, *words)
@@ -236,6 +144,7 @@ class Settings(Case):
         self.assertIn("missing", done.stdout)
 
 
+@on_each_database
 class Up(Case):
     def test_ledger(self):
         self.put("01-First_one.sql", "-- why\n" + T1)
@@ -252,7 +161,8 @@ class Up(Case):
         self.assertRegex(by, r"\A[^@]+@[^@]+\Z")
         self.assertGreaterEqual(ms, 0)
         self.assertIn(version, self.run_plain(0, "--version").stdout)
-        self.assertEqual(self.db.stat().st_mode & 0o777, 0o600)
+        if self.ground.name == "sqlite":
+            self.assertEqual(self.db.stat().st_mode & 0o777, 0o600)
 
     def test_order_is_by_number(self):
         for n in ("100", "09", "0010", "99"):
@@ -291,7 +201,7 @@ class Up(Case):
         self.put_three()
         for words in (["up", "--dry-run"], ["plan"], ["status"], ["verify"]):
             self.run_it(0, *words)
-            self.assertEqual(self.content(), {})
+            self.assertFalse(self.content())
         self.run_it(0, "up", "--to", 1)
         before = self.content()
         for words in (["up", "--dry-run"], ["plan"]):
@@ -363,6 +273,7 @@ class Up(Case):
         self.run_it(3, "status", "--check")
 
 
+@on_each_database
 class Scripts(Case):
     """What is in a script."""
 
@@ -375,26 +286,30 @@ class Scripts(Case):
         self.assertEqual((self.tables(), self.ledger()), (["t1"], [1]))
         self.assertIn("applied 01-A.sql", done.stdout)
         lines = done.stderr.splitlines()
-        self.assertRegex(lines[0], rf"\Amer-migrate: {re.escape(str(self.dir))}/02-B\.sql:3:2: no such table: nosuch\Z")
+        place, caret = self.on(("3:2", "\t^"), ("3:14", "\t" + " " * 12 + "^"))
+        self.assertEqual(lines[0], f"mer-migrate: {self.dir}/02-B.sql:{place}: {self.ground.no_table}")
         self.assertEqual(lines[1], "    3 | \tINSERT INTO nosuch")
-        self.assertEqual(lines[2], "      | \t^")
+        self.assertEqual(lines[2], "      | " + caret)
         self.assertRegex(lines[3], r"\Ahint: \S")
         self.put("02-B.sql", T2)
         self.run_it(0, "up")
         self.assertEqual(self.ledger(), [1, 2, 3])
 
     def test_first_script_fails_on_an_empty_database(self):
-        self.put("01-A.sql", "CREATE TABLE a(x); SELECT nosuch;")
+        self.put("01-A.sql", "CREATE TABLE a(x int); SELECT nosuch;")
         self.run_it(1, "up")
-        self.assertEqual(self.rows("SELECT * FROM sqlite_master"), [])
+        self.assertEqual(self.ground.names(), [])
 
     def test_place_of_errors(self):
         for text, place, caret in (
                 (b"\xef\xbb\xbfSELEC 1;", "1:1", ""),
                 (b"SELECT 1;\r\n\r\nSELECT nosuch;\r\n", "3:8", " " * 7),
                 ("SELECT 'ü€', nosuch;".encode(), "1:17", " " * 13),
+                ("SELECT '日本',\tnosuch;".encode(), "1:18", " " * 14 + "\t"),
                 (b"SELECT 1;\n\n  SELECT 1 +;\n", "3:13", " " * 12),
-                (b"CREATE TABLE t(a CHECK (a > 0));\n/* c */ INSERT INTO t VALUES (0);", "2:9", " " * 8)):
+                *self.on([(b"CREATE TABLE t(a CHECK (a > 0));\n/* c */ INSERT INTO t VALUES (0);", "2:9", " " * 8)],
+                         [(b"SELECT $$\n;\n$$;\nCREATE FUNCTION f() RETURNS int LANGUAGE sql\nAS $$ SELECT nosuch $$;",
+                           "5:14", " " * 13)])):
             with self.subTest(text=text):
                 self.put("01-A.sql", text)
                 done = self.run_it(1, "up")
@@ -410,12 +325,19 @@ class Scripts(Case):
         self.assertTrue(lines[1][at:].startswith("nosuch"))
 
     def test_what_controls_the_transaction_is_refused_before_anything_runs(self):
+        own = self.on((("ATTACH ':memory:' AS a;", "1:1"), ("DETACH a;", "1:1"), ("EXPLAIN COMMIT;", "1:9"),
+                       (T2 + "-- x\n\n  VACUUM;", "4:3"), ("\ufeff\ufeffCOMMIT;", "1:4"),
+                       (T2 + ";; \v COMMIT;", "2:6")),
+                      (("ABORT;", "1:1"), ("START TRANSACTION;", "1:1"), (T2 + "PREPARE TRANSACTION 'x';", "2:1"),
+                       ("COMMIT PREPARED 'x'", "1:1"), ("ROLLBACK PREPARED 'x'", "1:1"), ("COMMIT AND CHAIN", "1:1"),
+                       ("SELECT $$;$$, E'\\';'; COMMIT", "1:23"),
+                       ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END; COMMIT", "1:61"),
+                       (T2 + "COPY t2 FROM STDIN;\n1\n\\.\n", "2:14"), (T2 + "COPY t2 TO STDOUT", "2:12"),
+                       ("\\restrict x\n" + T2 + "\\unrestrict x\n", "1:1"), (T2 + "\\connect x", "2:1")))
         for text, place in (("COMMIT;", "1:1"), (T2 + "commit;\n", "2:1"), (T2 + "/* x */ End;", "2:9"),
                             ("BEGIN;" + T2 + "COMMIT;", "1:1"), (T2 + "ROLLBACK", "2:1"),
-                            ("SAVEPOINT a;", "1:1"), ("RELEASE a;", "1:1"), ("ATTACH ':memory:' AS a;", "1:1"),
-                            ("DETACH a;", "1:1"), ("EXPLAIN COMMIT;", "1:9"), (T2 + "-- x\n\n  VACUUM;", "4:3"),
-                            ("SELECT 1; /* never ends; COMMIT;", "1:11"),
-                            ("\ufeff\ufeffCOMMIT;", "1:4"), (T2 + ";; \v COMMIT;", "2:6")):
+                            ("SAVEPOINT a;", "1:1"), ("RELEASE a;", "1:1"),
+                            ("SELECT 1; /* never ends; COMMIT;", "1:11"), *own):
             with self.subTest(text=text):
                 self.put("01-A.sql", T1)
                 self.put("02-B.sql", text)
@@ -424,28 +346,6 @@ class Scripts(Case):
                 self.assertIn("^", done.stderr)
                 self.assertEqual((self.tables(), self.ledger()), ([], []))
                 self.run_it(2, "plan")
-
-    def test_what_only_looks_like_it_is_not(self):
-        self.put("01-A.sql", "CREATE TABLE t1(a, b);\n-- ; COMMIT;\n/* ; COMMIT; */\n"
-                             "INSERT INTO t1 VALUES('; COMMIT;', \"; COMMIT;\");\nEXPLAIN SELECT 1;\n"
-                             "CREATE TABLE [; COMMIT;](`; END;` int);\n"
-                             "SELECT CASE WHEN 1 THEN 2 END;")
-        self.put("02-B.sql", "CREATE TRIGGER tr AFTER INSERT ON t1 BEGIN\n  UPDATE t1 SET b = CASE WHEN a > 1 "
-                             "THEN 'x;' ELSE 'y' END;\n  DELETE FROM t1 WHERE a < 0;\nEND;\n"
-                             "CREATE TEMP TRIGGER t2 AFTER INSERT ON t1 BEGIN SELECT 1; END;\nCREATE TABLE t2(a);")
-        self.run_it(0, "up")
-        self.assertEqual(self.rows("SELECT name FROM sqlite_master WHERE type = 'trigger'"), [("tr",)])
-        self.assertEqual(self.ledger(), [1, 2])
-
-    def test_transactions_that_end_by_a_failure(self):
-        self.put("01-A.sql", "CREATE TABLE t1(a UNIQUE); INSERT INTO t1 VALUES(1);\n"
-                             "INSERT OR ROLLBACK INTO t1 VALUES(1);\nCREATE TABLE t2(a);")
-        self.run_it(1, "up")
-        self.assertEqual((self.tables(), self.ledger()), ([], []))
-        self.put("01-A.sql", "CREATE TABLE t1(a); CREATE TRIGGER x BEFORE INSERT ON t1 BEGIN "
-                             "SELECT RAISE(ROLLBACK, 'no'); END;\nINSERT INTO t1 VALUES(1);\nCREATE TABLE t2(a);")
-        self.run_it(1, "up")
-        self.assertEqual((self.tables(), self.ledger()), ([], []))
 
     def test_texts_that_are_fine(self):
         self.put("01-No-semicolon.sql", "CREATE TABLE t1(a int);\nCREATE TABLE t2(a int) -- end")
@@ -471,13 +371,29 @@ class Scripts(Case):
                 self.assertIn(f"02-B.sql:{place}: ", done.stderr)
                 self.assertEqual(self.ledger(), [])
 
-    def test_no_transaction_is_not_supported_yet(self):
-        self.put("01-A.sql", T1)
-        self.put("02-B.sql", "-- mer: no-transaction\nVACUUM;")
-        self.run_it(2, "up")
-        self.put("02-B.sql", "-- mer: no-transacton\nSELECT 1;")
-        self.run_it(2, "up")
-        self.assertEqual(self.ledger(), [])
+
+class ScriptsOfSqlite(Case):
+    def test_what_only_looks_like_it_is_not(self):
+        self.put("01-A.sql", "CREATE TABLE t1(a, b);\n-- ; COMMIT;\n/* ; COMMIT; */\n"
+                             "INSERT INTO t1 VALUES('; COMMIT;', \"; COMMIT;\");\nEXPLAIN SELECT 1;\n"
+                             "CREATE TABLE [; COMMIT;](`; END;` int);\n"
+                             "SELECT CASE WHEN 1 THEN 2 END;")
+        self.put("02-B.sql", "CREATE TRIGGER tr AFTER INSERT ON t1 BEGIN\n  UPDATE t1 SET b = CASE WHEN a > 1 "
+                             "THEN 'x;' ELSE 'y' END;\n  DELETE FROM t1 WHERE a < 0;\nEND;\n"
+                             "CREATE TEMP TRIGGER t2 AFTER INSERT ON t1 BEGIN SELECT 1; END;\nCREATE TABLE t2(a);")
+        self.run_it(0, "up")
+        self.assertEqual(self.rows("SELECT name FROM sqlite_master WHERE type = 'trigger'"), [("tr",)])
+        self.assertEqual(self.ledger(), [1, 2])
+
+    def test_transactions_that_end_by_a_failure(self):
+        self.put("01-A.sql", "CREATE TABLE t1(a UNIQUE); INSERT INTO t1 VALUES(1);\n"
+                             "INSERT OR ROLLBACK INTO t1 VALUES(1);\nCREATE TABLE t2(a);")
+        self.run_it(1, "up")
+        self.assertEqual((self.tables(), self.ledger()), ([], []))
+        self.put("01-A.sql", "CREATE TABLE t1(a); CREATE TRIGGER x BEFORE INSERT ON t1 BEGIN "
+                             "SELECT RAISE(ROLLBACK, 'no'); END;\nINSERT INTO t1 VALUES(1);\nCREATE TABLE t2(a);")
+        self.run_it(1, "up")
+        self.assertEqual((self.tables(), self.ledger()), ([], []))
 
     def test_rebuild_keeps_child_rows(self):
         self.put("01-A.sql", "CREATE TABLE p(id INTEGER PRIMARY KEY);\n"
@@ -498,6 +414,27 @@ class Scripts(Case):
         self.run_it(1, "up")
         self.assertEqual((self.ledger(), self.rows("SELECT * FROM p")), ([1], [(7,)]))
 
+    def test_whatever_breaks_keys_is_found(self):
+        self.put("01-A.sql", "CREATE TABLE p(id INTEGER PRIMARY KEY, u UNIQUE);\nCREATE TABLE c(p REFERENCES p(id));\n"
+                             "CREATE TABLE other(a);\nINSERT INTO p VALUES(1, 'u');\nINSERT INTO c VALUES(1);\n"
+                             "CREATE TRIGGER tr AFTER INSERT ON other BEGIN INSERT INTO c VALUES(NEW.a); END;")
+        self.run_it(0, "up")
+        names = ["long_" * 10 + str(n) for n in range(1, 40)]
+        many = "".join(f"CREATE TABLE {name}(p REFERENCES p(id)); INSERT INTO {name} VALUES(1);\n" for name in names)
+        many += f"INSERT INTO {names[-1]} VALUES(7);"
+        for text in ("INSERT INTO c VALUES(7);", "UPDATE p SET id = 9;", "DELETE FROM p WHERE id = 1;", "DROP TABLE p;",
+                     "REPLACE INTO p VALUES(2, 'u');", "INSERT OR REPLACE INTO p VALUES(2, 'u');",
+                     "UPDATE c SET p = 9;", "INSERT INTO other VALUES(7);", many,
+                     "ALTER TABLE other ADD COLUMN q INTEGER DEFAULT 7 REFERENCES p(id);\n"
+                     "INSERT INTO other(a) VALUES(1);",
+                     "INSERT INTO p VALUES(1, 'x') ON CONFLICT(id) DO UPDATE SET id = 5;"):
+            with self.subTest(text=text[:60]):
+                self.put("02-B.sql", text)
+                self.run_it(1, "up")
+                self.assertEqual((self.ledger(), self.rows("SELECT p FROM c")), ([1], [(1,)]))
+        self.put("02-B.sql", "INSERT INTO p VALUES(2, 'v'); INSERT INTO c VALUES(2);\nINSERT INTO other VALUES(2);")
+        self.run_it(0, "up")
+
     def test_nothing_leaks_into_the_next_script(self):
         self.put("01-A.sql", "CREATE TABLE t1(a);\nPRAGMA recursive_triggers = ON;\nPRAGMA legacy_alter_table = ON;")
         self.put("02-B.sql", "INSERT INTO t1 SELECT * FROM pragma_recursive_triggers;\n"
@@ -509,6 +446,7 @@ class Scripts(Case):
         self.assertEqual(self.rows("SELECT a FROM x"), [(5,)])
 
 
+@on_each_database
 class Disagreements(Case):
     def setUp(self):
         super().setUp()
@@ -573,40 +511,38 @@ class Disagreements(Case):
 
     def test_late(self):
         (self.dir / "03-C.sql").rename(self.dir / "05-C.sql")
-        self.db.unlink()
-        for extra in ("-wal", "-shm"):
-            Path(f"{self.db}{extra}").unlink(missing_ok=True)
+        self.ground.reset()
         self.run_it(0, "up")
-        self.put("04-D.sql", "CREATE TABLE t4(a);")
+        self.put("04-D.sql", "CREATE TABLE t4(a int);")
         done = self.check(3, "late", "04-D.sql")
         self.assertIn("above 5", done.stderr)
 
     def test_late_only_against_its_own_range(self):
-        self.put("1000-X.sql", "CREATE TABLE x(a);")
+        self.put("1000-X.sql", "CREATE TABLE x(a int);")
         self.run_it(0, "up")
-        self.put("999-D.sql", "CREATE TABLE t4(a);")
+        self.put("999-D.sql", "CREATE TABLE t4(a int);")
         self.run_it(0, "up")
         self.assertEqual(self.ledger(), [1, 2, 3, 999, 1000])
-        self.put("1002-Z.sql", "CREATE TABLE z(a);")
+        self.put("1002-Z.sql", "CREATE TABLE z(a int);")
         self.run_it(0, "up")
-        self.put("1001-Y.sql", "CREATE TABLE y(a);")
+        self.put("1001-Y.sql", "CREATE TABLE y(a int);")
         self.check(3, "late", "1001-Y.sql")
 
     def test_duplicates(self):
-        self.put("003-Other.sql", "CREATE TABLE o(a);")
+        self.put("003-Other.sql", "CREATE TABLE o(a int);")
         self.check(3, "duplicate", "003-Other.sql")
 
     def test_duplicates_over_folders(self):
         other = self.top / "other"
         other.mkdir()
-        self.put("04-D.sql", "CREATE TABLE d(a);")
-        self.put("04-D.sql", "CREATE TABLE d(a);", other)
+        self.put("04-D.sql", "CREATE TABLE d(a int);")
+        self.put("04-D.sql", "CREATE TABLE d(a int);", other)
         done = self.run_it(3, "up", "--dir", other)
         self.assertIn(f"{self.dir}/04-D.sql", done.stderr)
         self.assertIn(f"{other}/04-D.sql", done.stderr)
         self.assertEqual(self.ledger(), [1, 2, 3])
         (other / "04-D.sql").rename(other / "05-E.sql")
-        self.put("05-E.sql", "CREATE TABLE e(a);", other)
+        self.put("05-E.sql", "CREATE TABLE e(a int);", other)
         self.run_it(0, "up", "--dir", other)
         self.assertEqual(self.ledger(), [1, 2, 3, 4, 5])
 
@@ -616,20 +552,18 @@ class Disagreements(Case):
         self.run_it(0, "up", "--dir", self.dir, "--dir", link)
 
     def test_half_done(self):
-        with contextlib.closing(sqlite3.connect(self.db)) as db:
-            db.execute("UPDATE migrations SET state = 'started' WHERE num = 2")
-            db.commit()
-        self.check(3, "half-done", "02-B.sql")
+        self.ground.run("UPDATE migrations SET state = 'started' WHERE num = 2")
+        done = self.check(3, "half-done", "02-B.sql")
+        self.assertRegex(done.stderr, r"'02-B.sql' began at 20.* outside a transaction and did not end")
 
     def test_newer_database(self):
-        with contextlib.closing(sqlite3.connect(self.db)) as db:
-            db.execute("INSERT INTO migrations SELECT 900, 'New', sha256, canonical_sha256, applied_at, "
-                       "duration_ms, applied_by, '9.9.9', state FROM migrations WHERE num = 2")
-            db.commit()
+        self.ground.run("INSERT INTO migrations SELECT 900, 'New', sha256, canonical_sha256, applied_at, "
+                        "duration_ms, applied_by, '9.9.9', state FROM migrations WHERE num = 2")
         done = self.check(3, "missing", "900-New.sql")
         self.assertIn("9.9.9", done.stderr)
 
 
+@on_each_database
 class Files(Case):
     def test_bad_names(self):
         self.put("01-A.sql", T1)
@@ -642,7 +576,7 @@ class Files(Case):
                     done = self.run_it(2, command)
                     self.assertIn(name, done.stderr)
                 path.unlink()
-        self.assertFalse(self.db.exists())
+        self.assertFalse(self.content())
 
     def test_other_files_are_ignored(self):
         self.put("01-A.sql", T1)
@@ -687,29 +621,13 @@ class Files(Case):
         self.run_it(2, "up", **user)
 
 
-def as_nobody(case):
-    """Options of subprocess for a user whom permissions hold; the test's folder becomes that user's."""
-    if os.geteuid() != 0:
-        return {}
-    case.top.chmod(0o755)
-    for path in (case.top, case.dir, case.db, *case.top.glob("x.db-*")):
-        if path.exists():
-            os.chown(path, NOBODY, NOBODY)
-    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    try:
-        case.call([PROGRAM, "--version"], **user).check_returncode()
-    except (OSError, subprocess.CalledProcessError) as error:
-        case.skipTest(f"other users cannot run the program: {error}")
-    return user
-
-
-class Databases(Case):
+class FilesOfSqlite(Case):
     def setUp(self):
         super().setUp()
         self.put_three()
 
     def test_missing_folder(self):
-        self.db = self.top / "no" / "such" / "x.db"
+        self.ground.url = f"sqlite:{self.top}/no/such/x.db"
         for command in ("up", "status", "plan", "verify"):
             done = self.run_it(4, command)
             self.assertIn("no/such", done.stderr)
@@ -776,6 +694,13 @@ class Databases(Case):
                 self.check_stderr(done.stderr)
         self.run_plain(2, "--dir", self.dir, "up", "--database", "mysql://host/x")
 
+
+@on_each_database
+class Output(Case):
+    def setUp(self):
+        super().setUp()
+        self.put_three()
+
     def test_stdout_that_fails(self):
         with open("/dev/full", "w") as full:
             done = self.call(self.argv(["up"]), stdout=full)
@@ -789,24 +714,18 @@ class Databases(Case):
         with open(writer, "w") as gone:
             done = self.call(self.argv(["status"]), stdout=gone)
         self.assertEqual((done.returncode, done.stderr), (141, ""))
-        self.assertEqual(self.rows("PRAGMA integrity_check"), [("ok",)])
+        self.ground.check()
 
 
+@on_each_database
 class Locks(Case):
     def setUp(self):
         super().setUp()
         self.put_three()
         self.run_it(0, "up", "--to", 1)
 
-    @contextlib.contextmanager
-    def held(self):
-        with open(f"{self.db}-lock", "r+b") as file:
-            lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
-            yield file
-
     def test_wait_runs_out(self):
-        with self.held():
+        with self.ground.held():
             for wait, least in (("0", 0), ("300ms", 0.3)):
                 begin = time.monotonic()
                 done = self.run_it(5, "up", "--wait", wait)
@@ -818,7 +737,7 @@ class Locks(Case):
         self.assertEqual(self.ledger(), [1])
 
     def test_wait_is_long_enough(self):
-        with self.held():
+        with self.ground.held():
             process = self.start("up", "--wait", "60s")
             time.sleep(0.3)
             self.assertIsNone(process.poll())
@@ -827,7 +746,7 @@ class Locks(Case):
 
     def test_interrupted_while_waiting(self):
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-            with self.held():
+            with self.ground.held():
                 process = self.start("up", "--wait", "60s")
                 time.sleep(0.3)
                 process.send_signal(number)
@@ -835,7 +754,11 @@ class Locks(Case):
             self.assertEqual((process.returncode, out), (code, ""))
             self.check_stderr(err)
 
+
+class LocksOfSqlite(Case):
     def test_read_is_not_disturbed_by_a_writer(self):
+        self.put_three()
+        self.run_it(0, "up", "--to", 1)
         with contextlib.closing(sqlite3.connect(self.db, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
             self.run_it(0, "status")
@@ -846,14 +769,30 @@ class Locks(Case):
             process.communicate(timeout=DEADLINE_S)
         self.assertEqual(process.returncode, 0)
 
+    def test_interrupted_while_the_database_is_busy(self):
+        self.put_three()
+        self.run_it(0, "up", "--to", 1)
+        with contextlib.closing(sqlite3.connect(self.db, isolation_level=None)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            process = self.start("up")
+            while str(self.db) + "-lock" not in map(os.path.realpath, Path(f"/proc/{process.pid}/fd").iterdir()):
+                pass
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=20)  # the database waits for longer
+            db.execute("ROLLBACK")
+        self.assertEqual(process.returncode, 130)
+        self.assertIn("'02-B.sql' is rolled back", err)
+        self.assertEqual(self.ledger(), [1])
 
+
+@on_each_database
 class ManyAtOnce(Case):
     def test_eight(self):
         for n in range(1, 21):
             self.put(f"{n:02d}-X.sql", f"CREATE TABLE x{n:02d}(a int);\nINSERT INTO x{n:02d} VALUES({n});")
-        for _ in range(3):
-            for path in self.top.glob("x.db*"):
-                path.unlink()
+        for _ in range(ROUNDS):
+            self.ground.reset()
             processes = [self.start("up") for _ in range(8)]
             results = [process.communicate(timeout=DEADLINE_S) for process in processes]
             self.assertEqual([process.returncode for process in processes], [0] * 8, results)
@@ -864,10 +803,12 @@ class ManyAtOnce(Case):
             self.assertEqual(self.rows("SELECT count(*) FROM x07"), [(1,)])
 
 
+@on_each_database
 class Crashes(Case):
     def check_whole(self):
         """Each script ran as a whole, with its row, or not at all."""
-        self.assertEqual(self.rows("PRAGMA integrity_check"), [("ok",)])
+        self.ground.wait_until_free()
+        self.ground.check()
         ledger = self.ledger()
         self.assertEqual(ledger, list(range(1, len(ledger) + 1)))
         for n in ledger:
@@ -877,17 +818,17 @@ class Crashes(Case):
 
     def test_kill_at_any_moment(self):
         for n in range(1, 13):
-            inserts = "".join(f"INSERT INTO x{n:02d} VALUES({i}, randomblob(300));\n" for i in range(400))
-            self.put(f"{n:02d}-X.sql", f"CREATE TABLE x{n:02d}(a int, b);\nCREATE TABLE y{n:02d}(a int, b);\n"
+            value = self.on("hex(randomblob(150))", "repeat(md5(random()::text), 10)")
+            inserts = "".join(f"INSERT INTO x{n:02d} VALUES({i}, {value});\n" for i in range(400))
+            self.put(f"{n:02d}-X.sql", f"CREATE TABLE x{n:02d}(a int, b text);\nCREATE TABLE y{n:02d}(a int, b text);\n"
                                        f"{inserts}INSERT INTO y{n:02d} SELECT * FROM x{n:02d};\n")
         begin = time.monotonic()
         self.run_it(0, "up")
         whole = time.monotonic() - begin
         kills = 0
         while kills < KILLS:
-            for path in self.top.glob("x.db*"):
-                path.unlink()
-            self.db.touch()
+            self.ground.reset()
+            self.ground.make()
             done = 0
             while done < 12 and kills < KILLS:
                 process = self.start("up")
@@ -904,12 +845,11 @@ class Crashes(Case):
 
     def test_interrupted_in_a_script(self):
         self.put("01-A.sql", T1)
-        self.put("02-B.sql", T2 + LONG + T3)
+        self.put("02-B.sql", T2 + self.ground.seconds + T3)
         for number, code, words in ((signal.SIGINT, 130, []), (signal.SIGTERM, 143, []),
                                     (signal.SIGINT, 130, ["--json"]), (signal.SIGTERM, 143, ["--json"])):
             with self.subTest(code=code, words=words):
-                for path in self.top.glob("x.db*"):
-                    path.unlink()
+                self.ground.reset()
                 process = self.start("up", *words)
                 limit = time.monotonic() + DEADLINE_S
                 while not self.ledger() and time.monotonic() < limit:
@@ -930,7 +870,7 @@ class Crashes(Case):
         self.run_it(0, "up")
 
     def test_ignored_signals_stay_ignored(self):
-        self.put("01-A.sql", T1 + LONG.replace("3000000000", "3000000"))
+        self.put("01-A.sql", T1 + self.ground.seconds.replace("3000000000", "3000000").replace("100", "1"))
         process = self.start("up", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
         for _ in range(5):
             time.sleep(0.05)
@@ -939,6 +879,7 @@ class Crashes(Case):
         self.assertEqual((process.returncode, self.ledger()), (0, [1]))
 
 
+@on_each_database
 class Large(Case):
     def test_ten_thousand(self):
         """Nothing to do is nothing special; the bound is for what is not linear, not for speed."""
@@ -948,11 +889,9 @@ class Large(Case):
         for n in range(2, 10001):
             text = f"INSERT INTO t VALUES({n});\n".encode()
             self.put(f"{n:05d}-X.sql", text)
-            rows.append((n, "X", hashlib.sha256(text).hexdigest(), "-", 1, "me@here", "0"))
-        with contextlib.closing(sqlite3.connect(self.db)) as db:
-            db.executemany("INSERT INTO migrations(num, name, sha256, canonical_sha256, duration_ms, applied_by, "
-                           "tool_version) VALUES(?, ?, ?, ?, ?, ?, ?)", rows)
-            db.commit()
+            rows.append(f"({n}, 'X', '{hashlib.sha256(text).hexdigest()}', '-', 1, 'me@here', '0')")
+        self.ground.run("INSERT INTO migrations(num, name, sha256, canonical_sha256, duration_ms, applied_by, "
+                        f"tool_version) VALUES {', '.join(rows)}")
         for words in (["up"], ["verify"], ["status", "--check"], ["plan", "--json"]):
             begin = time.monotonic()
             self.run_it(0, *words)
@@ -967,9 +906,4 @@ class Large(Case):
 
 
 if __name__ == "__main__":
-    from tap import TAPTestRunner
-
-    runner = TAPTestRunner()
-    runner.set_stream(True)
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
-    sys.exit(not runner.run(suite).wasSuccessful())
+    run_module(__name__)

@@ -3,9 +3,11 @@
 #include "canonical.h"
 #include "check_main.h"
 #include "lex.h"
+#include "look.h"
 #include "options.h"
 #include "plan.h"
 #include "scan.h"
+#include "settle.h"
 
 #include <inttypes.h>
 #include <sqlite3.h>
@@ -58,7 +60,8 @@ static const struct {
 	{ LITE, "SELECT 'a  b -- c /* d */';", "SELECT'a  b -- c /* d */';" },
 	{ LITE, "SELECT 'it''s  -- so' , 1", "SELECT'it''s  -- so',1" },
 	{ LITE, "SELECT \"a  b\"\"  c\" , `d  e`, [f  g]", "SELECT\"a  b\"\"  c\",`d  e`,[f  g]" },
-	{ LITE, "SELECT 'a\r\n b'", "SELECT'a\r\n b'" },
+	{ LITE, "SELECT 'a\r\n b'", "SELECT'a\n b'" },
+	{ LITE, "SELECT 'a\r\r\n\r b\r'", "SELECT'a\n\r b\r'" },
 	{ LITE, "SELECT 'open  -- ", "SELECT'open  -- " },
 	{ LITE, "SELECT 'a' 'b'", "SELECT'a' 'b'" },
 	{ LITE, "SELECT 'a''b'", "SELECT'a''b'" },
@@ -101,6 +104,7 @@ static const struct {
 	{ PG, "a -- b\rc\nd", "a c d" },
 	{ PG, "a [ 1 ]", "a[1]" },
 	{ PG, "AS $$ -- x\n  y $$  LANGUAGE sql", "AS $$ -- x\n  y $$ LANGUAGE sql" },
+	{ PG, "AS $$\r\n  y\r\n$$\r\n", "AS $$\n  y\n$$" },
 	{ PG, "AS $body$ $$ ; /* $body$ ; b", "AS $body$ $$ ; /* $body$;b" },
 	{ PG, "AS $a$ $b$ $a$  c", "AS $a$ $b$ $a$ c" },
 	{ PG, "a$b$ -- c", "a$b$" },
@@ -113,7 +117,18 @@ static const struct {
 	{ PG, "'a'::text", "'a'::text" },
 	{ PG, "a : :b", "a : :b" },
 	{ PG, "'a'\n'b'", "'a'\n'b'" },
-	{ PG, "'a' /* \n */ 'b'", "'a'\n'b'" },
+	{ PG, "'a' -- x\n 'b'", "'a'\n'b'" },
+	{ PG, "'a' \r 'b'", "'a'\n'b'" },
+	{ PG, "'a' /* \n */ 'b'", "'a' 'b'" }, /* no string goes on behind a block */
+	{ PG, "E'a' -- x\n '\\'  , b', c", "E'a'\n'\\'  , b',c" },
+	{ PG, "E'a'  '\\'  , b'", "E'a' '\\',b'" },
+	{ PG, "E'a' /* \n */ '\\'  , b'", "E'a' '\\',b'" },
+	/* what follows a number at once */
+	{ PG, "1$a$ -- $a$  , b", "1$a$ -- $a$,b" },
+	{ PG, "$1$a$ -- $a$  , b", "$1$a$ -- $a$,b" },
+	{ PG, "1E'\\'  -- ' , b", "1E'\\'  -- ',b" },
+	{ PG, "1e5E'\\'  -- ' , b", "1e5E'\\'  -- ',b" },
+	{ PG, "a1E'\\'  -- ' , b", "a1E'\\'" },
 	/* UTF-8 */
 	{ LITE, "SELECT  \xC3\xBC  AS  \xE2\x82\xAC ;", "SELECT \xC3\xBC AS \xE2\x82\xAC;" },
 };
@@ -143,7 +158,8 @@ static const struct {
 	{ "CREATE TABLE t(a int);", "CREATE TABLE t(a text);", false },
 	{ "CREATE TABLE t(a int);", "CREATE TABLE t(a int)", false },
 	{ "-- drop it\nDROP TABLE x;", "-- drop itDROP TABLE x;", false },
-	{ "INSERT INTO t VALUES('a\nb');", "INSERT INTO t VALUES('a\r\nb');", false },
+	{ "INSERT INTO t VALUES('a\nb');", "INSERT INTO t VALUES('a\r\nb');", true },
+	{ "INSERT INTO t VALUES('a\nb');", "INSERT INTO t VALUES('a\rb');", false },
 	{ "INSERT INTO t VALUES('a  b');", "INSERT INTO t VALUES('a b');", false },
 	{ "SELECT 1;", "SELECT 1;;", false },
 	{ "SELECT a b;", "SELECT ab;", false },
@@ -173,10 +189,12 @@ END_TEST
 
 /* --- the look ahead ----------------------------------------------------------------------- */
 
-static const struct {
+struct look_row {
 	const char *text, *want; /* "line:column word", "" for none; '!' first: for another reason */
 	size_t statements;
-} look_rows[] = {
+};
+
+static const struct look_row look_rows[] = {
 	{ "", "", 0 },
 	{ " ; ;; -- x\n /* y */", "", 0 },
 	{ "CREATE TABLE t(a)", "", 1 },
@@ -240,13 +258,117 @@ static const struct {
 	{ "-- mer: no-transaction please\nSELECT 1", "!1:1 ", 1 },
 	{ "\n-- mer: nothing, since this is the second line\nSELECT 1", "", 1 },
 	{ "-- meringue\nSELECT 1", "", 1 },
+	/* outside a transaction: one statement, which may be what runs in none */
+	{ "-- mer: no-transaction\nVACUUM;;\n-- x\n;", "", 1 },
+	{ "-- mer: no-transaction\nVACUUM;\n VACUUM;", "!3:2 ", 2 },
+	{ "-- mer: no-transaction\n-- VACUUM", "!1:1 ", 0 },
+	{ "-- mer: no-transaction\nCOMMIT", "2:1 COMMIT", 1 },
+	{ "-- mer: no-transaction\nATTACH 'x' AS y", "2:1 ATTACH", 1 },
+	{ "-- mer: no-transaction\nCREATE TRIGGER x BEGIN SELECT 1; SELECT 2; END;", "", 1 },
 };
 
-START_TEST(look_ahead)
+static const struct look_row postgres_look_rows[] = {
+	{ "", "", 0 },
+	{ " ; ;; -- x\n /* /* y */ */", "", 0 },
+	{ "CREATE TABLE t(a int)", "", 1 },
+	{ "CREATE TABLE t(a int); SELECT 1;", "", 2 },
+	{ "BEGIN", "1:1 BEGIN", 1 },
+	{ "begin work;", "1:1 begin", 1 },
+	{ "Begin/**/;", "1:1 Begin", 1 },
+	{ "START TRANSACTION", "1:1 START", 1 },
+	{ "SELECT 1;\nCOMMIT;\n", "2:1 COMMIT", 2 },
+	{ "COMMIT AND CHAIN", "1:1 COMMIT", 1 },
+	{ "COMMIT PREPARED 'x'", "1:1 COMMIT", 1 },
+	{ "SELECT 1;\r\n\t/* x */ End;", "2:10 End", 2 },
+	{ "ROLLBACK TO x", "1:1 ROLLBACK", 1 },
+	{ "ROLLBACK PREPARED 'x'", "1:1 ROLLBACK", 1 },
+	{ "ABORT", "1:1 ABORT", 1 },
+	{ "SAVEPOINT a", "1:1 SAVEPOINT", 1 },
+	{ "RELEASE SAVEPOINT a", "1:1 RELEASE", 1 },
+	{ "SELECT 1; PREPARE TRANSACTION 'x'", "1:11 PREPARE", 2 },
+	{ "SELECT 1; PREPARE/**/ -- x\n transaction 'x'", "1:11 PREPARE", 2 },
+	{ "PREPARE x AS SELECT 1; EXECUTE x", "", 2 },
+	{ "PREPARE \"transaction\" AS SELECT 1", "", 1 },
+	/* not the first word, or no word */
+	{ "SELECT 'COMMIT;'; SELECT \"COMMIT\"; SELECT $$;COMMIT;$$; SELECT E'\\'; COMMIT;'", "", 4 },
+	{ "SELECT 1 AS begin; SELECT t.commit FROM t", "", 2 },
+	{ "SELECT 1 -- ; COMMIT\n;", "", 1 },
+	{ "SELECT 1 /* ; /* ; */ COMMIT; */;", "", 1 },
+	{ "COMMITTED; \"COMMIT\"; 'COMMIT'", "", 3 },
+	/* quotes */
+	{ "SELECT 'a\\'; COMMIT; --'", "1:14 COMMIT", 2 },
+	{ "SELECT E'a\\'; COMMIT; --'", "", 1 },
+	{ "SELECT e'a\\\\'; COMMIT; --'", "1:16 COMMIT", 2 },
+	{ "SELECT U&'a\\'; COMMIT; --'", "1:16 COMMIT", 2 },
+	{ "SELECT E'a'\n'\\'; COMMIT; --'", "", 1 },
+	{ "SELECT E'a' '\\'; COMMIT; --'", "1:18 COMMIT", 2 },
+	{ "SELECT E'a' -- b\n '\\'; COMMIT; --'", "", 1 },
+	{ "SELECT 'it''s; COMMIT'; SELECT \"a\"\"; COMMIT\"", "", 2 },
+	{ "SELECT $a$ $b$ ; COMMIT; $a$; SELECT $b$ $$ ; COMMIT; $b$", "", 2 },
+	{ "SELECT a$b$; COMMIT; $b$", "1:14 COMMIT", 3 },
+	{ "SELECT 1$b$; COMMIT; $b$", "", 1 },
+	{ "SELECT $1$b$; COMMIT; $b$", "", 1 },
+	{ "SELECT $1; COMMIT", "1:12 COMMIT", 2 },
+	{ "SELECT 'a;\n COMMIT;", "", 1 },
+	{ "SELECT $x$ ; COMMIT", "", 1 },
+	{ "SELECT U&\"d;COMMIT\" UESCAPE '!'", "", 1 },
+	{ "SELECT B'0;', X'f;', N';'", "", 1 },
+	/* bodies of functions */
+	{ "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END; SELECT 3",
+	  "", 2 },
+	{ "create or replace procedure f() begin atomic insert into t values (1); end; COMMIT",
+	  "1:77 COMMIT", 2 },
+	{ "CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN a THEN 1 ELSE 2 END; SELECT 1 AS end; END;"
+	  "COMMIT",
+	  "1:93 COMMIT", 2 },
+	{ "CREATE FUNCTION f() BEGIN ATOMIC END; COMMIT", "1:39 COMMIT", 2 },
+	{ "CREATE FUNCTION f() BEGIN ATOMIC SELECT begin atomic FROM t; END; COMMIT", "1:67 COMMIT",
+	  2 },
+	{ "CREATE FUNCTION f() BEGIN ATOMIC SELECT (SELECT 1); END; COMMIT", "1:58 COMMIT", 2 },
+	{ "CREATE FUNCTION f(begin int, atomic int) RETURNS int RETURN 1; COMMIT", "1:64 COMMIT", 2 },
+	{ "CREATE FUNCTION f() AS $$ BEGIN; COMMIT; END $$ LANGUAGE plpgsql; COMMIT", "1:67 COMMIT",
+	  2 },
+	{ "CREATE TABLE f(); BEGIN ATOMIC", "1:19 BEGIN", 2 },
+	{ "SELECT begin atomic; COMMIT", "1:22 COMMIT", 2 },
+	{ "DO $$ BEGIN PERFORM ';'; END $$; COMMIT", "1:34 COMMIT", 2 },
+	{ "CREATE RULE r AS ON INSERT TO t DO ALSO (INSERT INTO u VALUES (1); SELECT 1;); COMMIT",
+	  "1:80 COMMIT", 2 },
+	{ "SELECT 1); COMMIT", "1:12 COMMIT", 2 },
+	/* COPY */
+	{ "COPY t FROM STDIN;", "1:13 STDIN", 1 },
+	{ "copy public.t (a, b) from stdin with (format csv);", "1:27 stdin", 1 },
+	{ "COPY t(a) FROM /* x */ stdin", "1:24 stdin", 1 },
+	{ "COPY t FROM STDOUT", "1:13 STDOUT", 1 },
+	{ "COPY t TO STDOUT", "1:11 STDOUT", 1 },
+	{ "COPY (SELECT 1) TO STDOUT", "1:20 STDOUT", 1 },
+	{ "COPY t FROM '/tmp/x'; COPY t FROM 'stdin'; COPY t FROM PROGRAM 'stdin'", "", 3 },
+	{ "COPY (SELECT * FROM stdin) TO '/tmp/x'; COPY stdin FROM '/tmp/x'", "", 2 },
+	{ "SELECT * FROM stdin; COPY t(stdin) FROM 'x'", "", 2 },
+	/* backslash commands */
+	{ "\\restrict abc\nSELECT 1;", "!1:1 ", 1 },
+	{ "SELECT 1;\n\\connect x", "!2:1 ", 2 },
+	{ "SELECT 1 \\gset", "!1:10 ", 1 },
+	{ "SELECT '\\restrict', \"\\d\", $$\\.$$ -- \\d\n/* \\d */", "", 1 },
+	/* what Postgres skips, and what it does not */
+	{ "\f\r\n\tCOMMIT", "2:2 COMMIT", 1 },
+	{ "SELECT 1; /* never\n ends ; COMMIT", "!1:11 ", 1 },
+	{ "SELECT 1; /* /* */ COMMIT */", "", 1 },
+	{ "-- x\rCOMMIT", "1:6 COMMIT", 1 },
+	{ "SELECT 1 -/* ; */- 2; COMMIT", "1:23 COMMIT", 2 },
+	{ "SELECT 1 +-- ; \n 2; COMMIT", "2:5 COMMIT", 2 },
+	/* instructions */
+	{ "-- mer: no-transaction\nCREATE INDEX CONCURRENTLY i ON t(a);", "", 1 },
+	{ "-- mer: no-transaction\nCREATE INDEX CONCURRENTLY i ON t(a); SELECT 1", "!2:38 ", 2 },
+	{ "-- mer: no-transaction\nBEGIN", "2:1 BEGIN", 1 },
+	{ "-- mer: no-transaction\nCREATE FUNCTION f() BEGIN ATOMIC SELECT 1; SELECT 2; END;", "", 1 },
+	{ "-- mer: transaction\nSELECT 1", "!1:1 ", 1 },
+};
+
+static void check_look(enum sql_dialect dialect, const struct look_row *row)
 {
-	const char *text = look_rows[_i].text;
+	const char *text = row->text;
 	struct script_facts facts;
-	script_look(SQL_SQLITE, text, strlen(text), &facts);
+	script_look(dialect, text, strlen(text), &facts);
 	char got[100] = "";
 	if (facts.refused != NULL) {
 		int64_t line, column;
@@ -255,20 +377,32 @@ START_TEST(look_ahead)
 		               facts.subject.len == 0 ? "!" : "", line, column, (int)facts.subject.len,
 		               facts.subject.len > 0 ? facts.subject.ptr : "");
 	}
-	ck_assert_msg(strcmp(got, look_rows[_i].want) == 0 &&
-	                  facts.statements == look_rows[_i].statements,
-	              "row %d '%s': '%s', %zu statements", _i, text, got, facts.statements);
+	ck_assert_msg(strcmp(got, row->want) == 0 && facts.statements == row->statements,
+	              "'%s': '%s', %zu statements", text, got, facts.statements);
+}
+
+START_TEST(look_ahead)
+{
+	check_look(SQL_SQLITE, &look_rows[_i]);
 }
 END_TEST
 
-static const struct {
+START_TEST(look_ahead_postgres)
+{
+	check_look(SQL_POSTGRES, &postgres_look_rows[_i]);
+}
+END_TEST
+
+struct fact_row {
 	const char *text;
 	bool no_transaction, touches_session;
-} fact_rows[] = {
+};
+
+static const struct fact_row fact_rows[] = {
 	{ "SELECT 1", false, false },
 	{ "-- mer: no-transaction\nSELECT 1", true, false },
 	{ "-- mer: no-transaction \t\r\nSELECT 1", true, false },
-	{ "-- mer: no-transaction", true, false },
+	{ "-- mer: no-transaction  \nSELECT 1", true, false },
 	{ "SELECT 1; -- mer: no-transaction", false, false },
 	{ " -- mer: no-transaction\n", false, false },
 	{ "PRAGMA foreign_keys = OFF", false, true },
@@ -279,15 +413,41 @@ static const struct {
 	{ "CREATE TABLE temperature(a)", false, false },
 };
 
-START_TEST(facts_of_scripts)
+static const struct fact_row postgres_fact_rows[] = {
+	{ "SELECT 1; SET search_path TO x; SET LOCAL work_mem TO '1MB'", false, false },
+	{ "-- mer: no-transaction\r\nVACUUM", true, false },
+	{ "SET ROLE x; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE", false, false },
+	{ "CREATE TEMP TABLE t(a int)", false, true },
+	{ "SELECT 1 INTO TEMPORARY x", false, true },
+	{ "CREATE TABLE pg_temp.t(a int)", false, true },
+	{ "CREATE TABLE temperature(a int)", false, false },
+	{ "DO $$ BEGIN CREATE TEMP TABLE t(a int); END $$", false, true },
+	{ "SELECT pg_advisory_unlock_all()", false, true },
+	{ "PREPARE x AS SELECT 1", false, true },
+	{ "DEALLOCATE ALL", false, true },
+	{ "DISCARD ALL", false, true },
+	{ "LISTEN x", false, true },
+	{ "DECLARE c CURSOR WITH HOLD FOR SELECT 1", false, true },
+};
+
+static void check_facts(enum sql_dialect dialect, const struct fact_row *row)
 {
 	struct script_facts facts;
-	const char *text = fact_rows[_i].text;
-	script_look(SQL_SQLITE, text, strlen(text), &facts);
-	ck_assert_msg(facts.no_transaction == fact_rows[_i].no_transaction &&
-	                  facts.touches_session == fact_rows[_i].touches_session &&
-	                  facts.refused == NULL,
-	              "row %d '%s'", _i, text);
+	script_look(dialect, row->text, strlen(row->text), &facts);
+	ck_assert_msg(facts.no_transaction == row->no_transaction &&
+	                  facts.touches_session == row->touches_session && facts.refused == NULL,
+	              "'%s'", row->text);
+}
+
+START_TEST(facts_of_scripts)
+{
+	check_facts(SQL_SQLITE, &fact_rows[_i]);
+}
+END_TEST
+
+START_TEST(facts_of_postgres_scripts)
+{
+	check_facts(SQL_POSTGRES, &postgres_fact_rows[_i]);
 }
 END_TEST
 
@@ -425,18 +585,20 @@ static void check_any(enum sql_dialect dialect, const char *bytes, size_t len)
 	free(text);
 }
 
+static void check_cuts(enum sql_dialect dialect, const char *text)
+{
+	for (size_t len = 0; len <= strlen(text); len++)
+		check_any(dialect, text, len);
+}
+
 START_TEST(any_cut)
 {
-	for (int i = 0; i < N_ROWS(canonical_rows); i++) {
-		const char *text = canonical_rows[i].text;
-		for (size_t len = 0; len <= strlen(text); len++)
-			check_any((enum sql_dialect)_i, text, len);
-	}
-	for (int i = 0; i < N_ROWS(look_rows); i++) {
-		const char *text = look_rows[i].text;
-		for (size_t len = 0; len <= strlen(text); len++)
-			check_any((enum sql_dialect)_i, text, len);
-	}
+	for (int i = 0; i < N_ROWS(canonical_rows); i++)
+		check_cuts((enum sql_dialect)_i, canonical_rows[i].text);
+	for (int i = 0; i < N_ROWS(look_rows); i++)
+		check_cuts((enum sql_dialect)_i, look_rows[i].text);
+	for (int i = 0; i < N_ROWS(postgres_look_rows); i++)
+		check_cuts((enum sql_dialect)_i, postgres_look_rows[i].text);
 }
 END_TEST
 
@@ -803,6 +965,111 @@ START_TEST(many_that_moved)
 }
 END_TEST
 
+/* --- repair and baseline ------------------------------------------------------------------ */
+
+/* Ledger and files as for plans. What was named as words: "+NUM" accept, "-NUM" forget; "=NUM" is a
+ * baseline. The changes as words "KIND NUM CANONICAL", or the message with '!' before. */
+static const struct {
+	const char *ledger, *files, *named, *want;
+} settle_rows[] = {
+	{ "1-A:a", "1-A:b", "+1", "accept 1 b" },
+	{ "1-A:a", "1-A:a2", "+1", "accept 1 a" },
+	{ "1-A:a", "1-B:a", "+1", "accept 1 a" },
+	{ "1-A:a!", "1-A:a", "+1", "accept 1 a" },
+	{ "1-A:a!", "1-A:b", "+1", "accept 1 b" },
+	{ "1-A:a! 2-B:b", "1-A:b 2-B:c", "+2 +1", "accept 2 c, accept 1 b" },
+	{ "1-A:a", "1-A:b", "+1 +1", "accept 1 b" },
+	{ "1-A:a", "", "-1", "forget 1 " },
+	{ "1-A:a 2-B:b", "2-B:b", "-1", "forget 1 " },
+	{ "1-A:a!", "1-A:a", "-1", "forget 1 " },
+	{ "1-A:a!", "", "-1", "forget 1 " },
+	{ "1-A:a", "1-A:b", "-1", "forget 1 " },
+	{ "1-A:a 1000-X:x", "1-A:b 1000-X:x", "-1", "forget 1 " },
+	{ "1-A:a 2-B:b", "1-A:x", "+1 -2", "accept 1 x, forget 2 " },
+	/* nothing is invented */
+	{ "1-A:a", "1-A:a", "+1", "!'1' is as it ran: there is nothing to accept" },
+	{ "1-A:a", "1-A:a", "-1", "!'1' is as it ran: there is nothing to forget" },
+	{ "", "1-A:a", "+1", "!'1' has not run: there is nothing to accept" },
+	{ "", "1-A:a", "-1", "!'1' has not run: there is nothing to forget" },
+	{ "2-B:b", "1-A:a 2-B:b", "-1", "!'1' has not run: there is nothing to forget" },
+	{ "", "", "-7", "!there is no script 7" },
+	{ "1-A:a", "", "+1", "!'01-A.sql' is missing: there is no edit to accept" },
+	{ "1-A:a!", "", "+1", "!'01-A.sql' is missing: there is no file to accept" },
+	{ "1-A:a", "1-B:a", "-1", "!'1' ran, and says the same: it is not to be forgotten" },
+	{ "1-A:a", "1-A:a2", "-1", "!'1' ran, and says the same: it is not to be forgotten" },
+	{ "1-A:a 2-B:b", "1-A:x 2-B:b", "-1", "!'1' cannot be forgotten: script 2 has run after it" },
+	{ "1-A:a! 2-B:b", "1-A:a 2-B:b", "-1", "!'1' cannot be forgotten: script 2 has run after it" },
+	{ "1-A:a", "1-A:b", "+1 -1", "!script 1 is both accepted and forgotten" },
+	{ "1-A:a", "1-A:b 1-B:c", "+1", "!'dir/1' and 'dir/1' have the same number" },
+	{ "1-A:a", "1-A:a*", "+1", "!a problem" },
+	{ "1-A:a 2-B:b", "1-A:x 2-B:b", "+1 +2", "!'2' is as it ran: there is nothing to accept" },
+	/* baselines */
+	{ "", "1-A:a 2-B:b 3-C:c", "=2", "record 1 a, record 2 b" },
+	{ "", "1-A:a", "=999", "record 1 a" },
+	{ "", "1-A:a?", "=1", "record 1 a" }, /* it does not run */
+	{ "", "1-A:a 1000-X:x", "=1000", "record 1 a, record 1000 x" },
+	{ "1-A:a", "1-A:a 2-B:b", "=2", "!the ledger has 1 script already" },
+	{ "1-A:a 2-B:b", "1-A:a", "=2", "!the ledger has 2 scripts already" },
+	{ "", "3-C:c", "=2", "!there is no script up to 2" },
+	{ "", "", "=2", "!there is no script up to 2" },
+	{ "", "1-A:a 1-B:b", "=1", "!'dir/1' and 'dir/1' have the same number" },
+	{ "", "1-A:a 2-B:b 2-C:c", "=1", "record 1 a" },
+	{ "", "1-A:a*", "=1", "!a problem" },
+};
+
+static enum mer_status settle(const struct plan *plan, size_t n_rows, const char *named,
+                              struct changes *changes, struct mer_error *words)
+{
+	int64_t accepts[MANY], forgets[MANY], to = 0;
+	struct numbers accept = { .at = accepts }, forget = { .at = forgets };
+	char copy[100], *rest = copy;
+	(void)snprintf(copy, sizeof copy, "%s", named);
+	for (char *word; (word = strsep(&rest, " ")) != NULL;) {
+		int64_t num = strtoll(word + 1, NULL, 10);
+		if (*word == '+')
+			accepts[accept.n++] = num;
+		else if (*word == '-')
+			forgets[forget.n++] = num;
+		else
+			to = num;
+	}
+	return to != 0 ? settle_baseline(plan, n_rows, to, changes, words)
+	               : settle_repair(plan, accept, forget, changes, words);
+}
+
+START_TEST(settles)
+{
+	struct sample sample = { 0 };
+	struct plan plan;
+	(void)mer_fail(&sample.problem, MER_EINPUT, "a problem");
+	each_word(&sample, settle_rows[_i].ledger, add_row);
+	each_word(&sample, settle_rows[_i].files, add_script);
+	struct plan_input input = { .rows = sample.rows,
+		                        .n_rows = sample.n_rows,
+		                        .scripts = sample.scripts,
+		                        .n_scripts = sample.n_scripts };
+	ck_assert_int_eq(plan_make(&input, &plan, NULL), MER_OK);
+	struct changes changes = { 0 };
+	struct mer_error words;
+	struct mer_buf got;
+	mer_buf_init(&got, 1000);
+	mer_buf_text(&got, "");
+	enum mer_status st = settle(&plan, sample.n_rows, settle_rows[_i].named, &changes, &words);
+	if (st != MER_OK)
+		mer_buf_printf(&got, "!%s", words.message);
+	for (size_t i = 0; i < changes.n; i++)
+		mer_buf_printf(&got, "%s%s %" PRId64 " %s", i == 0 ? "" : ", ",
+		               change_name(changes.at[i].kind), changes.at[i].entry->num,
+		               changes.at[i].canonical_sha256);
+	ck_assert_msg(strcmp(text_of(&got), settle_rows[_i].want) == 0, "row %d: '%s'", _i,
+	              text_of(&got));
+	ck_assert(st == MER_OK || st == MER_EINPUT || st == MER_ECONFLICT);
+	mer_buf_release(&got);
+	changes_release(&changes);
+	plan_release(&plan);
+}
+END_TEST
+
 /* --- options ------------------------------------------------------------------------------ */
 
 static const struct {
@@ -846,14 +1113,29 @@ static const struct {
 	{ "up --check", "!'up' has no option '--check'" },
 	{ "status --to 5", "!'status' has no option '--to'" },
 	{ "verify --dry-run", "!'verify' has no option '--dry-run'" },
-	{ "baseline 5", "!'baseline' is not supported yet" },
-	{ "repair --forget 5", "!'repair' is not supported yet" },
-	{ "new Name", "!'new' is not supported yet" },
+	{ "baseline 5", "baseline to=5" },
+	{ "--json baseline 5", "baseline to=5 json" },
+	{ "baseline", "!'baseline' needs a N" },
+	{ "baseline five", "!'baseline N': not a whole number: 'five'" },
+	{ "baseline 0", "!'baseline N': scripts have numbers from 1" },
+	{ "baseline 5 6", "!'baseline' takes no argument '6'" },
+	{ "baseline --to 5", "!'baseline' has no option '--to'" },
+	{ "repair", "repair" },
+	{ "repair --forget 5 --accept-edit=7 --forget 6", "repair accept=7 forget=5 forget=6" },
+	{ "repair 5", "!'repair' takes no argument '5'" },
+	{ "repair --forget", "!option '--forget' needs a value" },
+	{ "repair --forget all", "!option '--forget': not a whole number: 'all'" },
+	{ "up --forget 5", "!'up' has no option '--forget'" },
+	{ "new Name", "new name=Name" },
+	{ "new --dir d Name", "new dir=d name=Name" },
+	{ "new", "!'new' needs a NAME" },
+	{ "new A B", "!'new' takes no argument 'B'" },
 };
 
 static void options_text(const struct options *options, struct mer_buf *out)
 {
-	static const char *const names[] = { "", "up", "status", "plan", "verify" };
+	static const char *const names[] = { "",       "up",       "status", "plan",
+		                                 "verify", "baseline", "repair", "new" };
 	mer_buf_text(out, names[options->command]);
 	if (options->to != 0)
 		mer_buf_printf(out, " to=%" PRId64, options->to);
@@ -865,6 +1147,12 @@ static void options_text(const struct options *options, struct mer_buf *out)
 		mer_buf_printf(out, " database=%s", options->database);
 	for (size_t i = 0; i < options->n_dirs; i++)
 		mer_buf_printf(out, " dir=%s", options->dirs[i]);
+	if (options->name != NULL)
+		mer_buf_printf(out, " name=%s", options->name);
+	for (size_t i = 0; i < options->n_accepts; i++)
+		mer_buf_printf(out, " accept=%" PRId64, options->accepts[i]);
+	for (size_t i = 0; i < options->n_forgets; i++)
+		mer_buf_printf(out, " forget=%" PRId64, options->forgets[i]);
 	if (options->wait_ms != 30000)
 		mer_buf_printf(out, " wait=%" PRId64, options->wait_ms);
 	if (options->strict)
@@ -923,7 +1211,9 @@ Suite *suite(void)
 	tc = tcase_create("look");
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, look_ahead, 0, N_ROWS(look_rows));
+	tcase_add_loop_test(tc, look_ahead_postgres, 0, N_ROWS(postgres_look_rows));
 	tcase_add_loop_test(tc, facts_of_scripts, 0, N_ROWS(fact_rows));
+	tcase_add_loop_test(tc, facts_of_postgres_scripts, 0, N_ROWS(postgres_fact_rows));
 	tcase_add_loop_test(tc, statements_end_as_sqlite_says, 0, 4);
 	tcase_add_loop_test(tc, what_passes_stays_in_the_transaction, 0, 4);
 	suite_add_tcase(all, tc);
@@ -940,6 +1230,7 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, words_of_plans, 0, N_ROWS(plan_rows));
 	tcase_add_test(tc, words_name_the_script);
 	tcase_add_test(tc, many_that_moved);
+	tcase_add_loop_test(tc, settles, 0, N_ROWS(settle_rows));
 	tcase_add_loop_test(tc, command_lines, 0, N_ROWS(option_rows));
 	suite_add_tcase(all, tc);
 	return all;

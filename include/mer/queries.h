@@ -10,6 +10,20 @@
 #include <mer/buf.h>
 #include <stdint.h>
 
+/* The tables of the metadata but for the ledger; what a row refers to is in a table before its own,
+ * or in its own. */
+enum mer_table {
+	MER_TABLE_SERVERS,
+	MER_TABLE_MODELS,
+	MER_TABLE_DEPLOYMENTS,
+	MER_TABLE_WEIGHTS,
+	MER_TABLE_RUNS,
+	MER_TABLE_IO,
+	MER_TABLE_FEEDBACK,
+	MER_TABLE_OWNERS,
+	MER_TABLE_COUNT
+};
+
 enum mer_query {
 	/* the ledger: struct mer_ledger_row, by number */
 	MER_Q_LEDGER_EXISTS, /* struct mer_count_row: 0 or 1; ask before the others */
@@ -60,8 +74,19 @@ enum mer_query {
 	MER_Q_OWNERS,
 	MER_Q_OWNER_INSERT, /* uid host pid program */
 	MER_Q_OWNER_DELETE, /* uid */
+	MER_Q_OWNERS_SWEEP, /* mer_owners_sweep() in one statement, where locks are the database's;
+	                       changes the runs that become lost */
 
-	MER_Q_COUNT
+	/* tables as wholes: the id plus an enum mer_table; for mer/copy.h */
+	MER_Q_OWNER_OPEN_RUNS, /* struct mer_count_row; owner uid */
+	MER_Q_KEYS_LATER,      /* in this transaction foreign keys are checked at its end */
+	MER_Q_TABLE_ROWS,      /* an array of struct mer_value, a column each, the key first: key (""
+	                           before all), limit: the rows that follow it, by key */
+	MER_Q_TABLE_HAS = MER_Q_TABLE_ROWS + MER_TABLE_COUNT,   /* struct mer_count_row; key */
+	MER_Q_TABLE_INSERT = MER_Q_TABLE_HAS + MER_TABLE_COUNT, /* a value a column */
+	MER_Q_TABLE_CLEAR = MER_Q_TABLE_INSERT + MER_TABLE_COUNT,
+
+	MER_Q_COUNT = MER_Q_TABLE_CLEAR + MER_TABLE_COUNT
 };
 
 struct mer_count_row {

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <mer/log.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,11 +18,12 @@
 static const struct backend {
 	const char *scheme;
 	const char *dialect;
-	const struct dal_ops *ops; /* NULL: a module that this build does not have */
+	const struct dal_ops *ops; /* NULL: what the module gives */
+	const char *module;
 } backends[] = {
-	{ "sqlite", "sqlite", &dal_sqlite },
-	{ "postgres", "postgres", NULL },
-	{ "postgresql", "postgres", NULL },
+	{ "sqlite", "sqlite", &dal_sqlite, NULL },
+	{ "postgres", "postgres", NULL, DAL_MODULE_POSTGRES },
+	{ "postgresql", "postgres", NULL, DAL_MODULE_POSTGRES },
 };
 
 /* The length of a URL's scheme; 0 where it has none and so is a path. One letter is none. Source:
@@ -101,6 +103,10 @@ static enum mer_status take_count(void *ctx, const void *row, struct mer_error *
 static enum mer_status schema_num(struct mer_dal *dal, int64_t *num, struct mer_error *err)
 {
 	int64_t there = 0, max = 0;
+	if (dal->knows_schema) {
+		*num = dal->schema_num;
+		return MER_OK;
+	}
 	enum mer_status st = mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, take_count, &there, err);
 	if (st == MER_OK && there != 0)
 		st = mer_dal_query(dal, MER_Q_LEDGER_MAX, NULL, 0, take_count, &max, err);
@@ -152,13 +158,14 @@ enum mer_status mer_dal_open(const char *url, unsigned flags, struct mer_dal **o
 	const struct backend *backend = backend_of(url, &rest);
 	if (backend == NULL)
 		return unknown_url(url, err);
-	if (backend->ops == NULL) {
-		(void)mer_fail(err, MER_EDATABASE, "this build has no Postgres module");
-		mer_hint(err, "use a database of sqlite:PATH");
-		return MER_EDATABASE;
-	}
+	const struct dal_ops *ops = backend->ops;
+	enum mer_status st = MER_OK;
+	if (ops == NULL)
+		st = dal_module_ops(backend->module, &ops, err);
+	if (st != MER_OK)
+		return st;
 	struct mer_dal *dal;
-	enum mer_status st = backend->ops->open(rest, flags, &dal, err);
+	st = ops->open(rest, flags, &dal, err);
 	MER_DEBUG("open dialect=%s status=%s", backend->dialect, mer_status_name(st));
 	if (st != MER_OK)
 		return st;
@@ -197,10 +204,19 @@ void mer_dal_close(struct mer_dal *dal)
 		return;
 	MER_ASSERT(!dal->in_call);
 	MER_DEBUG("close");
+	free(dal->owner_row.host);
+	free(dal->owner_row.program);
 	dal->ops->close(dal, dal->pid != getpid());
 }
 
 /* --- calls -------------------------------------------------------------------------------- */
+
+static int64_t monotonic_us(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
 
 /* A call as it begins. A callback must not use the connection, and a fork must not either. */
 static int64_t enter(struct mer_dal *dal)
@@ -208,11 +224,7 @@ static int64_t enter(struct mer_dal *dal)
 	MER_ASSERT(!dal->in_call);
 	MER_ASSERT(dal->in_transaction || dal->pid == getpid()); /* a system call a row is too dear */
 	dal->in_call = true;
-	if (!mer_log_on(MER_LOG_DEBUG, LOG_AREA))
-		return 0;
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+	return mer_log_on(MER_LOG_DEBUG, LOG_AREA) ? monotonic_us() : 0;
 }
 
 /* And as it ends: its one trace. */
@@ -222,11 +234,8 @@ static void leave(struct mer_dal *dal, int64_t began_us, const char *call, const
 	dal->in_call = false;
 	if (!mer_log_on(MER_LOG_DEBUG, LOG_AREA))
 		return;
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 	mer_log_write(MER_LOG_DEBUG, LOG_AREA, "%s %s=%" PRId64 " us=%" PRId64 " status=%s", call, what,
-	              number, now_us - began_us, mer_status_name(st));
+	              number, monotonic_us() - began_us, mer_status_name(st));
 }
 
 /* Counts the rows that pass by. */
@@ -252,7 +261,7 @@ enum mer_status mer_dal_query(struct mer_dal *dal, enum mer_query query,
 	MER_ASSERT(shape->row_size > 0 && on_row != NULL);
 	struct counted counted = { .on_row = on_row, .ctx = ctx };
 	struct dal_call call = {
-		.query = query, .args = args, .on_row = on_counted_row, .ctx = &counted
+		.query = query, .shape = shape, .args = args, .on_row = on_counted_row, .ctx = &counted
 	};
 	int64_t began = enter(dal);
 	enum mer_status st = dal->ops->run(dal, &call, err);
@@ -267,12 +276,16 @@ enum mer_status mer_dal_exec(struct mer_dal *dal, enum mer_query query,
 	const struct dal_query *shape = &dal_queries[query];
 	MER_ASSERT(n_args == shape->n_args);
 	MER_ASSERT(shape->row_size == 0);
-	struct dal_call call = { .query = query, .args = args };
+	struct dal_call call = {
+		.query = query, .shape = shape, .args = args, .counts = changed != NULL
+	};
 	int64_t began = enter(dal);
 	enum mer_status st = dal->ops->run(dal, &call, err);
 	leave(dal, began, shape->name, "changed", call.changed, st);
 	if (st == MER_OK && changed != NULL)
 		*changed = call.changed;
+	if (query == MER_Q_OWNER_DELETE && st == MER_OK)
+		dal->owner_leaves = strcmp(args[0].text.ptr, dal->owner.text) == 0;
 	dal->last_place = call.place;
 	return st;
 }
@@ -289,6 +302,10 @@ enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)
 	enum mer_status st = dal->ops->begin(dal, err);
 	leave(dal, began, "begin", "open", st == MER_OK, st);
 	dal->in_transaction = st == MER_OK;
+	if (st == MER_OK)
+		st = dal_owner_renew(dal, err);
+	if (st != MER_OK && dal->in_transaction)
+		mer_dal_rollback(dal);
 	return st;
 }
 
@@ -299,6 +316,11 @@ enum mer_status mer_dal_end(struct mer_dal *dal, bool commit, struct mer_error *
 	enum mer_status st = dal->ops->end(dal, commit, err);
 	leave(dal, began, "end", "commit", commit, st);
 	dal->in_transaction = false;
+	if (st == MER_OK && commit && dal->owner_leaves)
+		dal->owner_left = true;
+	if (st == MER_OK && commit && dal->owner_written)
+		dal->owner_row.session = dal->session;
+	dal->owner_leaves = dal->owner_written = false;
 	return st;
 }
 
@@ -308,10 +330,29 @@ void mer_dal_rollback(struct mer_dal *dal)
 	(void)st; /* in the trace; the transaction is over whatever it says */
 }
 
+bool mer_dal_repeatable(const struct mer_dal *dal)
+{
+	return dal->repeatable;
+}
+
+enum mer_status mer_dal_keep(struct mer_dal *dal, struct mer_error *err)
+{
+	if (!dal->remote)
+		return MER_OK;
+	dal->impatient = true;
+	enum mer_status st = mer_dal_begin(dal, err);
+	dal->impatient = false;
+	return st == MER_OK ? mer_dal_end(dal, true, err) : st;
+}
+
+void mer_dal_cancel(struct mer_dal *dal)
+{
+	dal->ops->cancel(dal);
+}
+
 enum mer_status mer_dal_script(struct mer_dal *dal, const char *sql, size_t len,
                                struct mer_script_place *place, struct mer_error *err)
 {
-	MER_ASSERT(dal->in_transaction);
 	MER_ASSERT(sql[len] == '\0');
 	struct mer_script_place at = { 0 };
 	int64_t began = enter(dal);
@@ -319,6 +360,47 @@ enum mer_status mer_dal_script(struct mer_dal *dal, const char *sql, size_t len,
 	leave(dal, began, "script", "line", at.line, st);
 	if (st != MER_OK && place != NULL)
 		*place = at;
+	return st;
+}
+
+/* The transaction of mer_dal_apply(). The failure of a script may show itself only at the end. */
+static enum mer_status apply(struct mer_dal *dal, const struct mer_script *script,
+                             struct mer_script_result *result, struct mer_error *err)
+{
+	enum mer_status st = mer_dal_begin(dal, err);
+	if (st != MER_OK)
+		return st;
+	int64_t began_ms = monotonic_us() / 1000;
+	if (script->make_ledger)
+		st = mer_dal_exec(dal, MER_Q_LEDGER_CREATE, NULL, 0, NULL, err);
+	if (st == MER_OK)
+		st = mer_dal_script(dal, script->sql, script->len, &dal->place, err);
+	result->duration_ms = monotonic_us() / 1000 - began_ms;
+	if (st == MER_OK)
+		st = mer_dal_exec(dal, MER_Q_LEDGER_INSERT,
+		                  MER_ARGS(mer_i64(script->num), mer_text(script->name),
+		                           mer_text(script->sha256), mer_text(script->canonical_sha256),
+		                           mer_i64(result->duration_ms), mer_text(script->applied_by),
+		                           mer_text(script->tool_version)),
+		                  NULL, err);
+	if (st == MER_OK)
+		return mer_dal_end(dal, true, err);
+	mer_dal_rollback(dal);
+	return st;
+}
+
+enum mer_status mer_dal_apply(struct mer_dal *dal, const struct mer_script *script,
+                              struct mer_script_result *result, struct mer_error *err)
+{
+	*result = (struct mer_script_result){ 0 };
+	dal->place = (struct mer_script_place){ 0 };
+	dal->script_ms = -1;
+	dal->together = true;
+	enum mer_status st = apply(dal, script, result, err);
+	dal->together = false;
+	result->place = dal->place;
+	if (dal->script_ms >= 0)
+		result->duration_ms = dal->script_ms;
 	return st;
 }
 
@@ -331,11 +413,14 @@ enum mer_status mer_dal_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op 
 		[MER_LOCK_DROP] = "lock-drop",
 	};
 	MER_ASSERT(key >= 0);
-	MER_ASSERT(yes != NULL || op == MER_LOCK_DROP);
-	bool answer = false;
+	MER_ASSERT(yes != NULL || op == MER_LOCK_DROP || (op == MER_LOCK_TAKE && dal->in_transaction));
+	const bool must = yes == NULL && op == MER_LOCK_TAKE;
+	bool answer = must;
 	int64_t began = enter(dal);
-	enum mer_status st = dal->ops->lock(dal, key, op, &answer, err);
+	enum mer_status st = dal->ops->lock(dal, key, op, must && dal->remote ? NULL : &answer, err);
 	leave(dal, began, names[op], "yes", answer, st);
+	if (st == MER_OK && must && !answer)
+		return mer_fail(err, MER_ECONFLICT, "another process holds the lock");
 	if (st == MER_OK && yes != NULL)
 		*yes = answer;
 	return st;

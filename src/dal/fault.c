@@ -34,6 +34,27 @@ static enum mer_status step(struct fault *fault, const char *call, struct mer_er
 	                fault->count, call);
 }
 
+/* What the front tells a backend, and what a backend tells the front. */
+static struct mer_dal *lend(struct fault *fault)
+{
+	fault->inner->together = fault->base.together;
+	fault->inner->impatient = fault->base.impatient;
+	fault->inner->place = fault->base.place;
+	fault->inner->script_ms = fault->base.script_ms;
+	return fault->inner;
+}
+
+static enum mer_status give_back(struct fault *fault, enum mer_status st)
+{
+	const struct mer_dal *inner = fault->inner;
+	fault->base.read_only = inner->read_only;
+	fault->base.repeatable = inner->repeatable;
+	fault->base.session = inner->session;
+	fault->base.place = inner->place;
+	fault->base.script_ms = inner->script_ms;
+	return st;
+}
+
 /* A fault is no kind of URL. */
 static enum mer_status fault_open(const char *rest, unsigned flags, struct mer_dal **out,
                                   struct mer_error *err)
@@ -48,9 +69,7 @@ static enum mer_status fault_run(struct mer_dal *dal, struct dal_call *call, str
 	enum mer_status st = step(fault, dal_queries[call->query].name, err);
 	if (st != MER_OK)
 		return st;
-	st = fault->inner->ops->run(fault->inner, call, err);
-	dal->read_only = fault->inner->read_only;
-	return st;
+	return give_back(fault, fault->inner->ops->run(lend(fault), call, err));
 }
 
 static enum mer_status fault_begin(struct mer_dal *dal, struct mer_error *err)
@@ -59,9 +78,7 @@ static enum mer_status fault_begin(struct mer_dal *dal, struct mer_error *err)
 	enum mer_status st = step(fault, "begin", err);
 	if (st != MER_OK)
 		return st;
-	st = fault->inner->ops->begin(fault->inner, err);
-	dal->read_only = fault->inner->read_only;
-	return st;
+	return give_back(fault, fault->inner->ops->begin(lend(fault), err));
 }
 
 /* A commit or a rollback that fails has rolled back. */
@@ -70,8 +87,8 @@ static enum mer_status fault_end(struct mer_dal *dal, bool commit, struct mer_er
 	struct fault *fault = as_fault(dal);
 	enum mer_status st = step(fault, "end", err);
 	if (st == MER_OK)
-		return fault->inner->ops->end(fault->inner, commit, err);
-	(void)fault->inner->ops->end(fault->inner, false, NULL);
+		return give_back(fault, fault->inner->ops->end(lend(fault), commit, err));
+	(void)fault->inner->ops->end(lend(fault), false, NULL);
 	return st;
 }
 
@@ -82,7 +99,7 @@ static enum mer_status fault_script(struct mer_dal *dal, const char *sql, size_t
 	enum mer_status st = step(fault, "script", err);
 	if (st != MER_OK)
 		return st;
-	return fault->inner->ops->script(fault->inner, sql, len, place, err);
+	return give_back(fault, fault->inner->ops->script(lend(fault), sql, len, place, err));
 }
 
 static enum mer_status fault_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
@@ -92,7 +109,13 @@ static enum mer_status fault_lock(struct mer_dal *dal, int64_t key, enum mer_loc
 	enum mer_status st = step(fault, "lock", err);
 	if (st != MER_OK)
 		return st;
-	return fault->inner->ops->lock(fault->inner, key, op, yes, err);
+	return give_back(fault, fault->inner->ops->lock(lend(fault), key, op, yes, err));
+}
+
+static void fault_cancel(struct mer_dal *dal)
+{
+	struct fault *fault = as_fault(dal);
+	fault->inner->ops->cancel(fault->inner);
 }
 
 static void fault_close(struct mer_dal *dal, bool forked)
@@ -109,6 +132,7 @@ static const struct dal_ops fault_ops = {
 	.end = fault_end,
 	.script = fault_script,
 	.lock = fault_lock,
+	.cancel = fault_cancel,
 	.close = fault_close,
 };
 

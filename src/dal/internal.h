@@ -15,7 +15,7 @@
 
 /* --- queries ------------------------------------------------------------------------------ */
 
-enum dal_type { DAL_I64, DAL_TEXT };
+enum dal_type { DAL_I64, DAL_TEXT, DAL_BLOB };
 
 struct dal_field {
 	const char *column; /* what the query's text must call it */
@@ -29,7 +29,7 @@ struct dal_field {
 #define DAL_FIELD(row, member) { #member, DAL_TYPE(row, member), offsetof(row, member) }
 /* clang-format on */
 
-enum { DAL_ARGS_MAX = 16, DAL_FIELDS_MAX = 32 };
+enum { DAL_ARGS_MAX = 32, DAL_FIELDS_MAX = 32 };
 
 struct dal_query {
 	const char *name; /* for traces and messages */
@@ -37,6 +37,8 @@ struct dal_query {
 	size_t row_size; /* 0: gives no rows */
 	const struct dal_field *fields;
 	size_t n_fields;
+	bool values; /* a row is an array of struct mer_value, as the fields are ordered (their offsets
+	                are nothing): it may hold NULL and blobs */
 };
 
 extern const struct dal_query dal_queries[MER_Q_COUNT];
@@ -55,32 +57,59 @@ struct dal_ops;
 struct mer_dal {
 	const struct dal_ops *ops;
 	const char *dialect; /* static */
-	char *url;           /* without a password; owned by the backend */
-	const char *name;    /* for messages: a part of url */
-	const char *notice;  /* static, or NULL */
-	bool read_only;      /* set by the backend, at the latest when a write was refused for it */
 
-	/* Kept by dal.c. */
+	/* The backend's. */
+	char *url;          /* without a password; owned by the backend */
+	const char *name;   /* for messages: a part of url */
+	const char *notice; /* static, or NULL */
+	int64_t session;    /* another number after each loss of the connection */
+	int64_t schema_num; /* where open has looked: the highest of MER's own scripts that has run */
+	bool knows_schema;  /* it has */
+	bool nobody_there;  /* when it was opened no owner was there */
+	bool read_only;     /* at the latest when a write was refused for it */
+	bool remote;        /* a server's: the connection may be lost and made anew, a transaction with
+	                       nothing in it costs nothing, and MER_Q_OWNERS_SWEEP is there */
+	bool repeatable;    /* see mer_dal_repeatable(); of the last call that failed */
+
+	/* What dal.c wants. While together is set, the transaction is one script with its row: the
+	 * backend may keep all until its end, borrowing what it is given, and tells here what it finds
+	 * then. */
+	bool together;
+	bool impatient;                /* a server that is away is not waited for */
+	struct mer_script_place place; /* where the script failed; as it was: not by the script */
+	int64_t script_ms;             /* how long it took; as it was: the caller has measured it */
+
+	/* Kept by dal.c and owner.c. */
+	int64_t pid; /* of the process that opened it; a fork of it must not touch the connection */
+	int64_t last_place;
+	struct {
+		char *host, *program; /* owned; NULL: no owner was registered by this connection */
+		int64_t pid;
+		int64_t session; /* in which its row was written last */
+	} owner_row;
+	struct mer_uid owner; /* "": the same */
+	bool owner_written;   /* its row, in the open transaction; or deleted: */
+	bool owner_leaves;
+	bool owner_left; /* that is committed: its lock no longer means anything */
 	bool in_transaction;
 	bool in_call;
-	int64_t last_place;
-	struct mer_uid owner; /* "": no owner was registered by this connection */
-	int64_t pid; /* of the process that opened it; a fork of it must not touch the connection */
 };
 
 /* One call of a query. */
 struct dal_call {
 	enum mer_query query;
-	const struct mer_value *args; /* as many as the query has; borrowed */
-	mer_row_fn *on_row;           /* not NULL where the query gives rows */
+	const struct dal_query *shape; /* its row in dal_queries, which a module does not see */
+	const struct mer_value *args;  /* as many as the query has; borrowed */
+	mer_row_fn *on_row;            /* not NULL where the query gives rows */
 	void *ctx;
+	bool counts;     /* the caller waits for: */
 	int64_t changed; /* written by the backend: rows that a statement without rows changed */
 	int64_t place;   /* and where the row is that it inserted, if a backend has such places */
 };
 
 struct dal_ops {
 	/* Opens what follows the scheme of a URL and fills the base but for what dal.c keeps. Looks at
-	 * no table. On failure nothing is left open and *out is untouched. */
+	 * no table but for schema_num. On failure nothing is left open and *out is untouched. */
 	enum mer_status (*open)(const char *rest, unsigned flags, struct mer_dal **out,
 	                        struct mer_error *err);
 
@@ -89,22 +118,28 @@ struct dal_ops {
 	 * that is not MER_OK and returns it; what the statement did by itself is undone then. */
 	enum mer_status (*run)(struct mer_dal *dal, struct dal_call *call, struct mer_error *err);
 
-	/* Begins a transaction that may write, waiting for other writers; none is open. */
+	/* Begins a transaction that may write, waiting for other writers; none is open. What is done in
+	 * it without a row, a count or an answer that the caller waits for may wait for what follows. */
 	enum mer_status (*begin)(struct mer_dal *dal, struct mer_error *err);
 
 	/* Ends the transaction. Whatever it returns, no transaction is open afterwards, and unless it
 	 * was MER_OK with commit nothing of it is in the database. */
 	enum mer_status (*end)(struct mer_dal *dal, bool commit, struct mer_error *err);
 
-	/* Runs a script inside the open transaction and refuses one that would end it; *place is
-	 * written on failure. What ran before the failure is still there until the rollback. */
+	/* Runs a script inside the open transaction and refuses one that ended it; *place is written on
+	 * failure. What ran before the failure is still there until the rollback. Without an open
+	 * transaction: one statement that must be outside of one. */
 	enum mer_status (*script)(struct mer_dal *dal, const char *sql, size_t len,
 	                          struct mer_script_place *place, struct mer_error *err);
 
 	/* Takes, tests or drops a lock that dies with the connection; never waits. Taking one's own
-	 * again is fine. *yes is written on MER_OK. */
+	 * again is fine. *yes is written on MER_OK; only remote backends meet NULL, in a transaction:
+	 * taking it or failing with MER_ECONFLICT, later too. */
 	enum mer_status (*lock)(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
 	                        struct mer_error *err);
+
+	/* Ends the call that is under way, in another thread or behind this signal handler. */
+	void (*cancel)(struct mer_dal *dal);
 
 	/* Rolls back what is open, drops the locks and frees it. In a fork of the process that opened
 	 * it (forked is true) it only frees what that does not disturb. */
@@ -112,6 +147,21 @@ struct dal_ops {
 };
 
 extern const struct dal_ops dal_sqlite;
+
+/* What the module "postgres" gives. */
+struct dal_module {
+	const char *version; /* as mer/module.h has it */
+	const struct dal_ops *ops;
+};
+#define DAL_MODULE_POSTGRES "postgres"
+
+/* The backend of a module. MER_EDATABASE: this mer has none, or cannot load it. */
+MER_MUST enum mer_status dal_module_ops(const char *module, const struct dal_ops **out,
+                                        struct mer_error *err);
+
+/* Writes the owner's row again where the session is another than the one that wrote it; inside a
+ * transaction. */
+MER_MUST enum mer_status dal_owner_renew(struct mer_dal *dal, struct mer_error *err);
 
 /* The hint where a database is missing or not migrated. */
 void dal_hint_migrate(struct mer_error *err, const char *url);

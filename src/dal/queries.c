@@ -7,6 +7,7 @@
  * NULL (coalesce). tests/test_dal.c then asks it once on every backend.
  */
 #include "internal.h"
+#include "tables.h"
 
 #include <assert.h>
 #include <string.h>
@@ -66,6 +67,19 @@ static const struct dal_field owner_fields[] = {
 	OWNER(uid), OWNER(host), OWNER(pid), OWNER(program), OWNER(started_at),
 };
 
+/* clang-format off */
+#define TEXT_OF(column) { #column, DAL_TEXT, 0 },
+#define NUMBER_OF(column) { #column, DAL_I64, 0 },
+#define BLOB_OF(column) { #column, DAL_BLOB, 0 },
+#define TABLE_FIELDS(id, table, key, n, at_once) \
+	static const struct dal_field all_of_##table[] = { \
+		TEXT_OF(key) DAL_COLUMNS_##table(TEXT_OF, NUMBER_OF, BLOB_OF) \
+	}; \
+	static_assert(DAL_COUNT(all_of_##table) == (n) && (n) <= DAL_ARGS_MAX && (n) <= DAL_FIELDS_MAX, \
+	              "columns of " #table);
+DAL_TABLES(TABLE_FIELDS)
+/* clang-format on */
+
 /* No member of a row is forgotten: each has the size of a union dal_row. */
 #define WHOLE(type) \
 	static_assert(sizeof type##_fields / sizeof *type##_fields * sizeof(union dal_row) == \
@@ -86,6 +100,15 @@ WHOLE(owner);
 	.n_fields = DAL_COUNT(type##_fields)
 
 #define NO_ROWS .row_size = 0
+
+/* clang-format off */
+#define TABLE_QUERIES(id, table, key, n, at_once) \
+	[MER_Q_TABLE_ROWS + id] = { #table "-rows", 2, (n) * sizeof(struct mer_value), \
+		all_of_##table, (n), .values = true }, \
+	[MER_Q_TABLE_HAS + id] = { #table "-has", 1, ROWS(count) }, \
+	[MER_Q_TABLE_INSERT + id] = { #table "-insert", (n), NO_ROWS }, \
+	[MER_Q_TABLE_CLEAR + id] = { #table "-clear", 0, NO_ROWS },
+/* clang-format on */
 
 const struct dal_query dal_queries[] = {
 	[MER_Q_LEDGER_EXISTS] = { "ledger-exists", 0, ROWS(count) },
@@ -127,6 +150,11 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_OWNERS] = { "owners", 0, ROWS(owner) },
 	[MER_Q_OWNER_INSERT] = { "owner-insert", 4, NO_ROWS },
 	[MER_Q_OWNER_DELETE] = { "owner-delete", 1, NO_ROWS },
+	[MER_Q_OWNERS_SWEEP] = { "owners-sweep", 0, NO_ROWS },
+
+	[MER_Q_OWNER_OPEN_RUNS] = { "owner-open-runs", 1, ROWS(count) },
+	[MER_Q_KEYS_LATER] = { "keys-later", 0, NO_ROWS },
+	DAL_TABLES(TABLE_QUERIES)
 };
 static_assert(DAL_COUNT(dal_queries) == MER_Q_COUNT, "a row for each query");
 

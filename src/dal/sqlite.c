@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ enum {
 	 * hundred pages left behind cost the next opener 0.1 ms. */
 	CHECKPOINT_PAGES = 1000,
 	LEAVE_PAGES = 100,
+	ADDED_MAX = 1024, /* bytes of names; beyond that all tables are looked at */
 };
 
 struct sqlite {
@@ -35,9 +37,15 @@ struct sqlite {
 	int lock_fd;                                    /* PATH-lock; -1: not opened yet */
 	bool lock_write; /* lock_fd can take locks, not only look at them */
 	int64_t wait_ms, busy_since_ms;
-	int wal_pages;       /* after the last commit of this connection */
-	bool denied;         /* the script wanted to begin or end a transaction */
-	bool may_break_keys; /* the script did what can leave a foreign key without its row */
+	volatile sig_atomic_t canceled; /* what began last is to end, also where it waits */
+	int wal_pages;                  /* after the last commit of this connection */
+	bool reads;                     /* as MER_DAL_READ says */
+	bool within;                    /* the script runs within a transaction */
+	bool denied;                    /* the script wanted to begin or end a transaction */
+	/* What the script did that can leave a foreign key without its row: it added rows to these tables,
+	 * whose names end with a NUL each; or more than that. */
+	struct mer_buf added;
+	bool may_break_all, replaces;
 };
 
 static struct sqlite *as_sqlite(struct mer_dal *dal)
@@ -92,11 +100,13 @@ static enum mer_status fail_code(struct sqlite *lite, int code, struct mer_error
 	const char *name = lite->base.name;
 	switch (code & 0xff) {
 	case SQLITE_NOMEM: return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", name);
+	case SQLITE_INTERRUPT: return mer_fail(err, MER_ECANCELED, "interrupted");
 	case SQLITE_TOOBIG:
 		return mer_fail(err, MER_ELIMIT, "a value is too large for the database '%s'", name);
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
-	case SQLITE_PROTOCOL: return fail_busy(lite, err);
+	case SQLITE_PROTOCOL:
+		return lite->canceled ? mer_fail(err, MER_ECANCELED, "interrupted") : fail_busy(lite, err);
 	case SQLITE_READONLY: return fail_read_only(lite, code, err);
 	case SQLITE_CANTOPEN: return fail_file(lite, "open", err);
 	case SQLITE_IOERR:
@@ -171,7 +181,7 @@ static int on_busy(void *ctx, int tries)
 	int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	if (tries == 0)
 		lite->busy_since_ms = ms;
-	if (ms - lite->busy_since_ms >= lite->wait_ms)
+	if (ms - lite->busy_since_ms >= lite->wait_ms || lite->canceled)
 		return 0;
 	size_t last = DAL_COUNT(naps_us) - 1;
 	long nap_us = naps_us[(size_t)tries < last ? (size_t)tries : last];
@@ -370,6 +380,7 @@ static void sqlite_close(struct mer_dal *dal, bool forked)
 	}
 	if (lite->lock_fd >= 0)
 		(void)close(lite->lock_fd); /* last: who holds its lock is alive */
+	mer_buf_release(&lite->added);
 	free(lite->base.url);
 	free(lite);
 }
@@ -393,8 +404,10 @@ static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_
 	}
 	lite->base =
 		(struct mer_dal){ .ops = &dal_sqlite, .url = url, .name = url + strlen("sqlite:") };
+	mer_buf_init(&lite->added, ADDED_MAX);
 	lite->lock_fd = -1;
 	lite->wait_ms = WAIT_MS;
+	lite->reads = (flags & MER_DAL_READ) != 0;
 	enum mer_status st = MER_OK;
 	if ((flags & MER_DAL_CREATE) != 0)
 		st = create_file(rest, err);
@@ -474,6 +487,35 @@ static enum mer_status bind(struct sqlite *lite, sqlite3_stmt *stmt, const struc
 	return MER_OK;
 }
 
+static struct mer_value value_at(sqlite3_stmt *stmt, int column, enum dal_type type)
+{
+	struct mer_value value = { .type = MER_VALUE_NULL };
+	if (sqlite3_column_type(stmt, column) == SQLITE_NULL)
+		return value;
+	if (type == DAL_I64)
+		return mer_i64(sqlite3_column_int64(stmt, column));
+	value.type = type == DAL_BLOB ? MER_VALUE_BLOB : MER_VALUE_TEXT;
+	value.text.ptr = type == DAL_BLOB ? sqlite3_column_blob(stmt, column)
+	                                  : (const char *)sqlite3_column_text(stmt, column);
+	value.text.len = (size_t)sqlite3_column_bytes(stmt, column);
+	if (value.text.ptr == NULL && value.text.len == 0)
+		value.text.ptr = ""; /* a blob of no bytes */
+	return value;
+}
+
+static enum mer_status give_values(struct sqlite *lite, sqlite3_stmt *stmt,
+                                   const struct dal_call *call, struct mer_error *err)
+{
+	const struct dal_query *shape = &dal_queries[call->query];
+	struct mer_value row[DAL_FIELDS_MAX];
+	for (size_t i = 0; i < shape->n_fields; i++) {
+		row[i] = value_at(stmt, (int)i, shape->fields[i].type);
+		if (sqlite3_errcode(lite->db) == SQLITE_NOMEM)
+			return mer_fail(err, MER_ENOMEM, "out of memory for a row of '%s'", shape->name);
+	}
+	return call->on_row(call->ctx, row, err);
+}
+
 static enum mer_status give_row(struct sqlite *lite, sqlite3_stmt *stmt,
                                 const struct dal_call *call, struct mer_error *err)
 {
@@ -505,7 +547,8 @@ static enum mer_status step_all(struct sqlite *lite, sqlite3_stmt *stmt, struct 
 			break;
 		if (code != SQLITE_ROW)
 			return fail(lite, err);
-		enum mer_status st = give_row(lite, stmt, call, err);
+		enum mer_status st = dal_queries[call->query].values ? give_values(lite, stmt, call, err)
+		                                                     : give_row(lite, stmt, call, err);
 		if (st != MER_OK)
 			return st;
 	}
@@ -519,6 +562,8 @@ static enum mer_status step_all(struct sqlite *lite, sqlite3_stmt *stmt, struct 
 static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, struct mer_error *err)
 {
 	struct sqlite *lite = as_sqlite(dal);
+	if (sqlite3_get_autocommit(lite->db))
+		lite->canceled = 0;
 	sqlite3_stmt *stmt = NULL;
 	enum mer_status st = prepared(lite, call->query, &stmt, err);
 	if (st != MER_OK)
@@ -537,6 +582,9 @@ static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, st
 static enum mer_status sqlite_begin(struct mer_dal *dal, struct mer_error *err)
 {
 	struct sqlite *lite = as_sqlite(dal);
+	lite->canceled = 0;
+	if (lite->reads)
+		return run_text(lite, "BEGIN") == SQLITE_OK ? MER_OK : fail(lite, err);
 	/* There SQLite would begin one that only reads. */
 	if (sqlite3_db_readonly(lite->db, "main") == 1)
 		return fail_read_only(lite, SQLITE_READONLY, err);
@@ -562,6 +610,19 @@ static enum mer_status sqlite_end(struct mer_dal *dal, bool commit, struct mer_e
 	return st;
 }
 
+/* Rows that are added break no other's keys, unless they replace some. */
+static void note_added(struct sqlite *lite, const char *table)
+{
+	struct mer_buf *added = &lite->added;
+	for (size_t at = 0; at < added->len; at += strlen(added->ptr + at) + 1) {
+		if (strcmp(added->ptr + at, table) == 0)
+			return;
+	}
+	mer_buf_add(added, table, strlen(table) + 1);
+	if (lite->replaces || mer_buf_check(added, NULL) != MER_OK)
+		lite->may_break_all = true;
+}
+
 /* SQLite asks it for whatever a statement of a script is about to do. */
 static int on_authorize(void *ctx, int action, const char *a, const char *b, const char *database,
                         const char *trigger)
@@ -570,15 +631,22 @@ static int on_authorize(void *ctx, int action, const char *a, const char *b, con
 	(void)b, (void)database, (void)trigger;
 	switch (action) {
 	case SQLITE_TRANSACTION:
-	case SQLITE_SAVEPOINT: lite->denied = true; return SQLITE_DENY;
+	case SQLITE_SAVEPOINT:
+		if (!lite->within) /* VACUUM begins one of its own */
+			return SQLITE_OK;
+		lite->denied = true;
+		return SQLITE_DENY;
 	case SQLITE_INSERT:
+		if (strncmp(a, "sqlite_", 7) != 0)
+			note_added(lite, a);
+		return SQLITE_OK;
 	case SQLITE_UPDATE:
 	case SQLITE_DELETE:
 		if (strncmp(a, "sqlite_", 7) != 0)
-			lite->may_break_keys = true;
+			lite->may_break_all = true;
 		return SQLITE_OK;
 	case SQLITE_DROP_TABLE:
-	case SQLITE_ALTER_TABLE: lite->may_break_keys = true; return SQLITE_OK;
+	case SQLITE_ALTER_TABLE: lite->may_break_all = true; return SQLITE_OK;
 	default: return SQLITE_OK;
 	}
 }
@@ -658,14 +726,20 @@ static enum mer_status run_statement(struct sqlite *lite, const char **sql, stru
 	return st;
 }
 
-/* A row that refers to none is found at the end, since foreign keys are off while scripts run. */
-static enum mer_status check_keys(struct sqlite *lite, struct mer_error *err)
+/* Looks for a row that refers to none; in a table, or in all of them (NULL). */
+static enum mer_status check_table(struct sqlite *lite, const char *table, struct mer_error *err)
 {
+	char *sql = table != NULL ? sqlite3_mprintf("PRAGMA foreign_key_check(%Q)", table)
+	                          : sqlite3_mprintf("PRAGMA foreign_key_check");
+	if (sql == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", lite->base.name);
 	sqlite3_stmt *stmt;
-	if (sqlite3_prepare_v2(lite->db, "PRAGMA foreign_key_check", -1, &stmt, NULL) != SQLITE_OK)
+	int code = sqlite3_prepare_v2(lite->db, sql, -1, &stmt, NULL);
+	sqlite3_free(sql);
+	if (code != SQLITE_OK)
 		return fail_script(lite, err);
 	enum mer_status st = MER_OK;
-	int code = sqlite3_step(stmt);
+	code = sqlite3_step(stmt);
 	if (code == SQLITE_ROW)
 		st = mer_fail(
 			err, MER_EINPUT, "after it a row of '%s' refers to a row of '%s' that is not there",
@@ -673,6 +747,19 @@ static enum mer_status check_keys(struct sqlite *lite, struct mer_error *err)
 	else if (code != SQLITE_DONE)
 		st = fail_script(lite, err);
 	(void)sqlite3_finalize(stmt);
+	return st;
+}
+
+/* Such a row is found at the end, since foreign keys are off while scripts run. Not all tables are
+ * looked at where a few are enough: else many scripts would cost the square of their number. */
+static enum mer_status check_keys(struct sqlite *lite, struct mer_error *err)
+{
+	if (lite->may_break_all)
+		return check_table(lite, NULL, err);
+	enum mer_status st = MER_OK;
+	const struct mer_buf *added = &lite->added;
+	for (size_t at = 0; st == MER_OK && at < added->len; at += strlen(added->ptr + at) + 1)
+		st = check_table(lite, added->ptr + at, err);
 	return st;
 }
 
@@ -686,14 +773,20 @@ static enum mer_status sqlite_script(struct mer_dal *dal, const char *sql, size_
 		return mer_fail(err, MER_EINPUT, "a NUL byte in the script");
 	}
 	const char *at = skip_blanks(sql);
+	lite->within = !sqlite3_get_autocommit(lite->db);
+	if (!lite->within)
+		lite->canceled = 0;
 	enum mer_status st = MER_OK;
-	lite->denied = lite->may_break_keys = false;
+	lite->denied = lite->may_break_all = false;
+	lite->replaces = strcasestr(sql, "replace") != NULL;
+	mer_buf_clear(&lite->added);
 	(void)sqlite3_set_authorizer(lite->db, on_authorize, lite);
 	while (st == MER_OK && *at != '\0') {
 		const char *statement = at;
 		st = run_statement(lite, &at, err);
 		/* INSERT OR ROLLBACK and RAISE(ROLLBACK) end it without asking. */
-		if (sqlite3_get_autocommit(lite->db) && (st == MER_OK || st == MER_EINPUT)) {
+		if (lite->within && sqlite3_get_autocommit(lite->db) &&
+		    (st == MER_OK || st == MER_EINPUT)) {
 			at = statement;
 			st = st == MER_OK ? mer_fail(err, MER_EINPUT, "the script ended its transaction")
 			                  : mer_wrap(err, st, "the script ended its transaction");
@@ -702,11 +795,13 @@ static enum mer_status sqlite_script(struct mer_dal *dal, const char *sql, size_
 	(void)sqlite3_set_authorizer(lite->db, NULL, NULL);
 	if (st != MER_OK) {
 		*place = place_of(sql, at);
+		/* A single statement is undone. */
+		place->untouched = !lite->within && (st == MER_EINPUT || st == MER_ECANCELED);
 		return st;
 	}
 	int keys_on = 1;
 	(void)sqlite3_db_config(lite->db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys_on);
-	return lite->may_break_keys && !keys_on ? check_keys(lite, err) : MER_OK;
+	return keys_on ? MER_OK : check_keys(lite, err);
 }
 
 /* --- locks -------------------------------------------------------------------------------- */
@@ -794,6 +889,13 @@ static enum mer_status sqlite_lock(struct mer_dal *dal, int64_t key, enum mer_lo
 	                sqlite3_db_filename(lite->db, "main"), strerror(errno));
 }
 
+static void sqlite_cancel(struct mer_dal *dal)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	lite->canceled = 1;
+	sqlite3_interrupt(lite->db);
+}
+
 void dal_sqlite_set_wait(struct mer_dal *dal, int64_t wait_ms)
 {
 	as_sqlite(dal)->wait_ms = wait_ms;
@@ -806,5 +908,6 @@ const struct dal_ops dal_sqlite = {
 	.end = sqlite_end,
 	.script = sqlite_script,
 	.lock = sqlite_lock,
+	.cancel = sqlite_cancel,
 	.close = sqlite_close,
 };

@@ -3,6 +3,7 @@
  * missing values become "" and -1 here.
  */
 #include "internal.h"
+#include "tables.h"
 
 #include <assert.h>
 
@@ -140,5 +141,11 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
 	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",
 	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
+	[MER_Q_OWNERS_SWEEP] = "", /* its locks are in a file */
+
+	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
+							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
+	[MER_Q_KEYS_LATER] = "PRAGMA defer_foreign_keys = 1",
+	DAL_TABLES(DAL_TABLE_TEXTS)
 };
 static_assert(DAL_COUNT(dal_sqlite_text) == MER_Q_COUNT, "a text for each query");

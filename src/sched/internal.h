@@ -28,6 +28,9 @@
 #define GROUP_ROWS 512    /* rows that are worth a transaction; measured: more gains little */
 #define GROUP_MAX 1024    /* what one takes, when a slow disk has let them grow */
 #define READY_LOW 64      /* with fewer recorded runs waiting the next group is written */
+#define KEEP_MS 5000      /* between two looks whether the database's server is there */
+#define AGAIN_MAX 3       /* times a group is written again after a lost connection */
+#define STUCK_MS 2000     /* between two tries to close what the database did not take */
 #define CLOSE_DELAY_MS 50 /* how long an ended run's row may stay open while others go on */
 #define STDERR_TAIL ((size_t)4096) /* bytes kept of what a model says beside its answers */
 
@@ -114,9 +117,10 @@ struct mer_run {
 	size_t input_len;
 	int64_t timeout_ms, deadline; /* loop time in ms; 0: none */
 	bool no_record, stream, paused;
-	bool refused;  /* written by the database thread: its route has no deployment */
-	bool recorded; /* its row is in the database */
-	int64_t place; /* the database thread's: where in it; 0: not told */
+	bool refused;    /* written by the database thread: its route has no deployment */
+	bool recorded;   /* its row is in the database */
+	bool unwritable; /* by the database thread: its row was refused, or could not be written */
+	int64_t place;   /* the database thread's: where in it; 0: not told */
 
 	uint64_t queued_ns, taken_ns, sent_ns, done_ns;
 	int64_t started_at, stopped_at; /* wall clock in ms */
@@ -161,6 +165,7 @@ struct mer_sched {
 	/* the database thread's alone */
 	struct mer_dal *dal;
 	bool registered; /* our owner row is written and its lock is held */
+	bool owes;       /* a row of ours stays open */
 	char who[64], host[256];
 	int64_t pid;
 	struct stamp queued, started, stopped; /* the last of each */
@@ -173,11 +178,15 @@ struct mer_sched {
 	struct run_list all_timed;
 	size_t n_pending, n_closing, n_open, n_ready;
 	bool recording;   /* a record job is under way */
+	bool stuck;       /* some of closing could not be written: later */
 	size_t jobs;      /* of any kind under way */
 	size_t slots;     /* workers that are not gone */
 	uv_timer_t clock; /* earliest deadline */
 	int64_t clock_at; /* loop time; 0: not armed */
 	uv_timer_t close_delay;
+	uv_timer_t keep; /* looks after the connection while runs are open; not for files */
+	struct mer_job keep_job;
+	bool keeping;   /* keep_job is under way */
 	uv_idle_t kick; /* does what must not happen inside a caller's call */
 	struct mer_error record_error;
 	struct place *place;
@@ -207,6 +216,8 @@ void record_resolve(struct route *route);
 /* Writes what is pending when it is time to; now: in any case. */
 void record_flush(struct mer_sched *sched, bool now);
 void record_close_dal(struct mer_sched *sched);
+/* Begins to look after the connection. */
+void record_keep(struct mer_sched *sched);
 
 /* --- pool.c --- */
 /* Gives ready runs to workers, and starts workers. */

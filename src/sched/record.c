@@ -220,10 +220,11 @@ static enum mer_status close_run(struct mer_sched *sched, struct mer_run *run,
 	return mer_dal_exec(sched->dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, err);
 }
 
-/* Whoever ends well takes its owner row along, so that only the dead are looked for. */
+/* Whoever ends well takes its owner row along, so that only the dead are looked for; who leaves a row
+ * open does not, so that the next start closes it as lost. */
 static enum mer_status disown(struct mer_sched *sched, struct mer_error *err)
 {
-	if (!sched->registered)
+	if (!sched->registered || sched->owes)
 		return MER_OK;
 	return mer_dal_exec(sched->dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(sched->owner.text)), NULL,
 	                    err);
@@ -232,7 +233,7 @@ static enum mer_status disown(struct mer_sched *sched, struct mer_error *err)
 /* An owner row that is left is taken away by the next start. */
 static void close_dal(struct mer_sched *sched)
 {
-	if (sched->registered && mer_dal_begin(sched->dal, NULL) == MER_OK) {
+	if (sched->registered && !sched->owes && mer_dal_begin(sched->dal, NULL) == MER_OK) {
 		if (disown(sched, NULL) != MER_OK || mer_dal_end(sched->dal, true, NULL) != MER_OK)
 			MER_DEBUG("the owner row stays: the next start takes it away");
 	}
@@ -245,10 +246,12 @@ static void close_dal(struct mer_sched *sched)
 struct record_job {
 	struct mer_job job;
 	struct mer_sched *sched;
-	struct run_list inserts, closes; /* the job's while it is under way */
+	struct run_list inserts, closes;   /* the job's while it is under way */
+	struct run_list closed, unwritten; /* what became of closes */
 	struct resolved_list resolved;
-	struct mer_error insert_error, close_error; /* MER_OK: written */
-	bool last;                                  /* nothing follows: we leave */
+	struct mer_error insert_error; /* of all inserts; MER_OK: see each run's unwritable */
+	struct mer_error close_error;  /* of what is unwritten */
+	bool last;                     /* nothing follows: we leave */
 };
 
 static struct resolved *resolved_of(struct record_job *job, const struct route *route)
@@ -260,10 +263,11 @@ static struct resolved *resolved_of(struct record_job *job, const struct route *
 	return NULL;
 }
 
-static enum mer_status resolve_group(struct record_job *job, struct mer_error *err)
+static enum mer_status resolve_group(struct record_job *job, struct run_list *inserts,
+                                     struct mer_error *err)
 {
 	struct mer_run *run;
-	TAILQ_FOREACH(run, &job->inserts, link)
+	TAILQ_FOREACH(run, inserts, link)
 	{
 		struct resolved *one = resolved_of(job, run->route);
 		if (one == NULL) {
@@ -273,8 +277,10 @@ static enum mer_status resolve_group(struct record_job *job, struct mer_error *e
 			one->route = run->route;
 			SLIST_INSERT_HEAD(&job->resolved, one, link);
 			enum mer_status st = resolve(job->sched, one->route, &one->fresh, &one->error);
-			if (st == MER_EDATABASE) {
+			if (st == MER_EDATABASE) { /* not its fault: nothing is known of it */
 				*err = one->error;
+				SLIST_REMOVE_HEAD(&job->resolved, link);
+				free(one);
 				return st;
 			}
 			one->error.status = st;
@@ -284,11 +290,12 @@ static enum mer_status resolve_group(struct record_job *job, struct mer_error *e
 	return MER_OK;
 }
 
-static enum mer_status write_closes(struct record_job *job, struct mer_error *err)
+static enum mer_status write_closes(struct record_job *job, struct run_list *closes,
+                                    struct mer_error *err)
 {
 	struct mer_run *run;
 	enum mer_status st = MER_OK;
-	TAILQ_FOREACH(run, &job->closes, link)
+	TAILQ_FOREACH(run, closes, link)
 	{
 		st = close_run(job->sched, run, err);
 		if (st != MER_OK)
@@ -297,16 +304,17 @@ static enum mer_status write_closes(struct record_job *job, struct mer_error *er
 	return st;
 }
 
-static enum mer_status write_inserts(struct record_job *job, struct mer_error *err)
+static enum mer_status write_inserts(struct record_job *job, struct run_list *inserts,
+                                     struct mer_error *err)
 {
 	struct mer_run *run;
-	enum mer_status st = resolve_group(job, err);
+	enum mer_status st = resolve_group(job, inserts, err);
 	if (st != MER_OK)
 		return st;
 	st = own(job->sched, err);
 	if (st != MER_OK)
 		return st;
-	TAILQ_FOREACH(run, &job->inserts, link)
+	TAILQ_FOREACH(run, inserts, link)
 	{
 		if (run->no_record || run->refused)
 			continue;
@@ -317,63 +325,184 @@ static enum mer_status write_inserts(struct record_job *job, struct mer_error *e
 	return MER_OK;
 }
 
-static enum mer_status transact(struct record_job *job, bool inserts, struct mer_error *err)
+static bool any_recorded(const struct run_list *inserts)
+{
+	const struct mer_run *run;
+	TAILQ_FOREACH(run, inserts, link)
+	if (!run->no_record)
+		return true;
+	return false;
+}
+
+static enum mer_status transact(struct record_job *job, struct run_list *closes,
+                                struct run_list *inserts, struct mer_error *err)
 {
 	struct mer_dal *dal = job->sched->dal;
+	const bool opens = any_recorded(inserts);
+	const bool leaves = job->last && !job->sched->owes && closes == &job->closes;
 	enum mer_status st = mer_dal_begin(dal, err);
 	if (st != MER_OK)
 		return st;
-	st = write_closes(job, err);
-	if (st == MER_OK && inserts)
-		st = write_inserts(job, err);
-	if (st == MER_OK && job->last)
+	st = write_closes(job, closes, err);
+	if (st == MER_OK && opens)
+		st = write_inserts(job, inserts, err);
+	if (st == MER_OK && leaves)
 		st = disown(job->sched, err);
 	if (st != MER_OK) {
 		mer_dal_rollback(dal);
 		return st;
 	}
 	st = mer_dal_end(dal, true, err);
-	if (st == MER_OK && (inserts || job->last))
-		job->sched->registered = !job->last;
+	if (st == MER_OK && (opens || leaves))
+		job->sched->registered = !leaves;
 	return st;
 }
 
-static bool any_recorded(const struct record_job *job)
+static enum mer_status on_there(void *ctx, const void *row, struct mer_error *err)
+{
+	(void)row, (void)err;
+	*(bool *)ctx = true;
+	return MER_OK;
+}
+
+/* Whether a group whose end nobody has told is in the database: its first row is, or none. */
+static enum mer_status look_for(struct record_job *job, const struct run_list *inserts, bool *there,
+                                struct mer_error *err)
 {
 	const struct mer_run *run;
+	TAILQ_FOREACH(run, inserts, link)
+	if (!run->no_record && !run->refused)
+		return mer_dal_query(job->sched->dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(run->uid.text)),
+		                     on_there, there, err);
+	return MER_OK; /* what is closed twice is closed */
+}
+
+/* A server that restarts costs no row: the group is written again, unless it was the answer alone
+ * that got lost. */
+static enum mer_status transact_surely(struct record_job *job, struct run_list *closes,
+                                       struct run_list *inserts, struct mer_error *err)
+{
+	enum mer_status st = transact(job, closes, inserts, err);
+	for (int i = 0; i < AGAIN_MAX && st != MER_OK && mer_dal_repeatable(job->sched->dal); i++) {
+		bool there = false;
+		st = look_for(job, inserts, &there, err);
+		if (there)
+			job->sched->registered = true;
+		else if (st == MER_OK)
+			st = transact(job, closes, inserts, err);
+	}
+	return st;
+}
+
+/* Whether the database takes no row at all now, as opposed to not this one. */
+static bool is_away(enum mer_status st)
+{
+	return st == MER_EDATABASE || st == MER_ENOMEM;
+}
+
+/* Closes each row in a transaction of its own: what one of them says must not cost the others. */
+static void close_alone(struct record_job *job)
+{
+	struct run_list one = TAILQ_HEAD_INITIALIZER(one), none = TAILQ_HEAD_INITIALIZER(none);
+	struct mer_run *run;
+	bool away = false;
+	while ((run = TAILQ_FIRST(&job->closes)) != NULL) {
+		struct mer_error err;
+		TAILQ_REMOVE(&job->closes, run, link);
+		TAILQ_INIT(&one);
+		TAILQ_INSERT_TAIL(&one, run, link);
+		enum mer_status st = away ? MER_EDATABASE : transact_surely(job, &one, &none, &err);
+		TAILQ_REMOVE(&one, run, link);
+		if (st == MER_OK) {
+			TAILQ_INSERT_TAIL(&job->closed, run, link);
+			continue;
+		}
+		run->unwritable = !is_away(st);
+		if (!away && job->close_error.status == MER_OK) {
+			job->close_error = err;
+			job->close_error.status = st;
+		}
+		away = is_away(st);
+		TAILQ_INSERT_TAIL(&job->unwritten, run, link);
+	}
+}
+
+/* New runs get the error of their own row. */
+static void insert_alone(struct record_job *job)
+{
+	struct run_list none = TAILQ_HEAD_INITIALIZER(none), todo = TAILQ_HEAD_INITIALIZER(todo);
+	struct mer_run *run;
+	TAILQ_CONCAT(&todo, &job->inserts, link);
+	while ((run = TAILQ_FIRST(&todo)) != NULL) {
+		struct run_list one = TAILQ_HEAD_INITIALIZER(one);
+		struct mer_error err;
+		TAILQ_REMOVE(&todo, run, link);
+		TAILQ_INSERT_TAIL(&one, run, link);
+		enum mer_status st = run->no_record ? resolve_group(job, &one, &err)
+		                                    : transact_surely(job, &none, &one, &err);
+		TAILQ_REMOVE(&one, run, link);
+		TAILQ_INSERT_TAIL(&job->inserts, run, link);
+		if (st == MER_OK)
+			continue;
+		run->unwritable = true;
+		job->insert_error = err;
+		job->insert_error.status = st;
+		if (is_away(st))
+			break;
+	}
+	while ((run = TAILQ_FIRST(&todo)) != NULL) {
+		TAILQ_REMOVE(&todo, run, link);
+		run->unwritable = true;
+		TAILQ_INSERT_TAIL(&job->inserts, run, link);
+	}
+}
+
+static void inserts_failed(struct record_job *job, enum mer_status st, const struct mer_error *err)
+{
+	struct mer_run *run;
 	TAILQ_FOREACH(run, &job->inserts, link)
-	if (!run->no_record)
-		return true;
-	return false;
+	run->unwritable = true;
+	job->insert_error = *err;
+	job->insert_error.status = st;
 }
 
 static void write_group(struct record_job *job)
 {
 	struct mer_error err = { .status = MER_OK };
-	bool inserts = any_recorded(job), closes = !TAILQ_EMPTY(&job->closes);
+	bool inserts = any_recorded(&job->inserts), closes = !TAILQ_EMPTY(&job->closes);
 	enum mer_status st = dal_ready(job->sched, &err);
-	if (st == MER_OK && (inserts || closes))
-		st = transact(job, inserts, &err);
+	bool open = st == MER_OK;
+	if (open && (inserts || closes))
+		st = transact_surely(job, &job->closes, &job->inserts, &err);
 	if (st == MER_OK && !inserts)
-		st = resolve_group(job, &err);
-	if (st == MER_OK)
+		st = resolve_group(job, &job->inserts, &err);
+	if (st == MER_OK) {
+		TAILQ_CONCAT(&job->closed, &job->closes, link);
 		return;
-	job->insert_error = err;
-	job->insert_error.status = st;
-	if (!closes)
-		return;
-	/* What could not be begun does not keep what has ended from being written. */
-	if (inserts && job->sched->dal != NULL && transact(job, false, &err) == MER_OK)
-		return;
-	job->close_error = err;
-	job->close_error.status = st;
+	}
+	/* What could not be begun does not keep what has ended from being written, nor the reverse. */
+	bool lost = open && is_away(st) && mer_dal_repeatable(job->sched->dal);
+	if (open && closes && !lost && (inserts || !is_away(st))) {
+		close_alone(job);
+	} else {
+		TAILQ_CONCAT(&job->unwritten, &job->closes, link);
+		job->close_error = err;
+		job->close_error.status = st;
+	}
+	if (open && inserts && !is_away(st))
+		insert_alone(job);
+	else
+		inserts_failed(job, st, &err);
 }
 
 /* The last group takes the connection along. */
 static void record_in_thread(struct mer_job *base)
 {
 	struct record_job *job = (struct record_job *)base;
+	const struct mer_run *run;
 	write_group(job);
+	TAILQ_FOREACH(run, &job->unwritten, link)
+	job->sched->owes |= run->unwritable || job->last;
 	if (job->last)
 		close_dal(job->sched);
 }
@@ -404,7 +533,7 @@ static void take_inserted(struct record_job *job)
 	struct mer_run *run;
 	while ((run = TAILQ_FIRST(&job->inserts)) != NULL) {
 		TAILQ_REMOVE(&job->inserts, run, link);
-		if (job->insert_error.status != MER_OK) {
+		if (run->unwritable) {
 			run_fail(run, job->insert_error.status, NULL, &job->insert_error);
 			continue;
 		}
@@ -427,15 +556,42 @@ static void take_inserted(struct record_job *job)
 	}
 }
 
+/* The row stays open, for the next start to close as lost. */
+static void give_up(struct mer_sched *sched, struct mer_run *run, const struct mer_error *why)
+{
+	if (sched->record_error.status == MER_OK) {
+		sched->record_error = *why;
+		(void)mer_wrap(&sched->record_error, why->status, "run %s is not recorded", run->uid.text);
+	}
+	run_free(run);
+}
+
+/* What the database did not take for its own reasons is written again later, unless we leave. */
 static void take_closed(struct record_job *job)
 {
+	struct mer_sched *sched = job->sched;
 	struct mer_run *run;
-	if (job->close_error.status != MER_OK && job->sched->record_error.status == MER_OK)
-		job->sched->record_error = job->close_error;
-	while ((run = TAILQ_FIRST(&job->closes)) != NULL) {
-		TAILQ_REMOVE(&job->closes, run, link);
+	while ((run = TAILQ_FIRST(&job->closed)) != NULL) {
+		TAILQ_REMOVE(&job->closed, run, link);
 		run_free(run);
 	}
+	bool was_stuck = sched->stuck;
+	sched->stuck = false;
+	while ((run = TAILQ_LAST(&job->unwritten, run_list)) != NULL) {
+		TAILQ_REMOVE(&job->unwritten, run, link);
+		if (run->unwritable || job->last || sched->leaving) {
+			give_up(sched, run, &job->close_error);
+			continue;
+		}
+		if (!sched->stuck && !was_stuck)
+			MER_LOG(MER_LOG_WARN, "run %s is not recorded yet: %s", run->uid.text,
+			        job->close_error.message);
+		sched->stuck = true;
+		TAILQ_INSERT_HEAD(&sched->closing, run, link);
+		sched->n_closing++;
+	}
+	if (was_stuck && !sched->stuck)
+		MER_LOG(MER_LOG_WARN, "what was not recorded is now");
 }
 
 static void record_done(struct mer_job *base)
@@ -460,6 +616,8 @@ static void record_done(struct mer_job *base)
 
 static bool due(const struct mer_sched *sched)
 {
+	if (sched->stuck && sched->n_pending == 0)
+		return false;
 	if (sched->n_pending >= GROUP_ROWS || sched->n_closing >= GROUP_ROWS)
 		return true;
 	return sched->n_pending > 0 && sched->n_ready < READY_LOW;
@@ -475,12 +633,54 @@ static void on_close_delay(uv_timer_t *timer)
 	record_flush(timer->data, true);
 }
 
+/* --- staying alive ------------------------------------------------------------------------ */
+
+static void keep_in_thread(struct mer_job *job)
+{
+	struct mer_sched *sched =
+		(struct mer_sched *)((char *)job - offsetof(struct mer_sched, keep_job));
+	if (sched->dal != NULL && mer_dal_keep(sched->dal, NULL) != MER_OK)
+		MER_DEBUG("the database is away");
+}
+
+static void keep_done(struct mer_job *job)
+{
+	struct mer_sched *sched =
+		(struct mer_sched *)((char *)job - offsetof(struct mer_sched, keep_job));
+	sched->keeping = false;
+	sched->jobs--;
+	sched_maybe_closed(sched);
+}
+
+/* While a model works nothing else would notice that the connection is lost, and with it the lock
+ * that tells that we are alive. */
+static void on_keep(uv_timer_t *timer)
+{
+	struct mer_sched *sched = timer->data;
+	if (sched->n_open == 0 || sched->recording || sched->keeping || sched->leaving)
+		return;
+	sched->keep_job = (struct mer_job){ .run = keep_in_thread, .done = keep_done };
+	sched->keeping = true;
+	sched->jobs++;
+	mer_work_push(sched->work, &sched->keep_job);
+}
+
+void record_keep(struct mer_sched *sched)
+{
+	const char *dialect = mer_dal_dialect_of(sched->database);
+	uv_unref((uv_handle_t *)&sched->keep);
+	if (dialect != NULL && strcmp(dialect, "postgres") == 0)
+		uv_timer_start(&sched->keep, on_keep, KEEP_MS, KEEP_MS);
+}
+
 void record_flush(struct mer_sched *sched, bool now)
 {
 	if (sched->recording || (sched->n_pending == 0 && sched->n_closing == 0))
 		return;
 	if (!now && !due(sched)) {
-		if (at_rest(sched))
+		if (sched->stuck && sched->on_closed == NULL)
+			uv_timer_start(&sched->close_delay, on_close_delay, STUCK_MS, 0);
+		else if (at_rest(sched))
 			sched_kick(sched); /* the caller may be about to close: then this goes along */
 		else if (!uv_is_active((uv_handle_t *)&sched->close_delay))
 			uv_timer_start(&sched->close_delay, on_close_delay, CLOSE_DELAY_MS, 0);
@@ -497,6 +697,8 @@ void record_flush(struct mer_sched *sched, bool now)
 	job->sched = sched;
 	TAILQ_INIT(&job->inserts);
 	TAILQ_INIT(&job->closes);
+	TAILQ_INIT(&job->closed);
+	TAILQ_INIT(&job->unwritten);
 	SLIST_INIT(&job->resolved);
 	TAILQ_CONCAT(&job->closes, &sched->closing, link);
 	sched->n_closing = 0;

@@ -291,10 +291,11 @@ void sched_maybe_closed(struct mer_sched *sched)
 		return;
 	place_free(sched->place);
 	sched->place = NULL;
-	sched->open_handles = 4;
+	sched->open_handles = 5;
 	mer_work_close(sched->work, on_work_closed, sched);
 	uv_close((uv_handle_t *)&sched->clock, on_handle_closed);
 	uv_close((uv_handle_t *)&sched->close_delay, on_handle_closed);
+	uv_close((uv_handle_t *)&sched->keep, on_handle_closed);
 	uv_close((uv_handle_t *)&sched->kick, on_handle_closed);
 }
 
@@ -353,8 +354,10 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	}
 	(void)uv_timer_init(loop, &sched->clock);
 	(void)uv_timer_init(loop, &sched->close_delay);
+	(void)uv_timer_init(loop, &sched->keep);
 	(void)uv_idle_init(loop, &sched->kick);
-	sched->clock.data = sched->close_delay.data = sched->kick.data = sched;
+	sched->clock.data = sched->close_delay.data = sched->keep.data = sched->kick.data = sched;
+	record_keep(sched);
 	if (options->place)
 		sched->place = place_new(sched->work);
 	*out = sched;

@@ -1,0 +1,342 @@
+/*
+ * The connection: its URL, its password, making it, and making it again when it was lost.
+ *
+ * What libpq finds by itself (PG* variables, ~/.pgpass, service files, sslmode) holds. Settings of a
+ * session go with its start, so that RESET ALL comes back to them.
+ */
+#include "postgres.h"
+
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/ref.h>
+#include <mer/url.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	CONNECT_MS = 30000, /* for a server that restarts; as SQLite waits for other programs */
+	NAP_FIRST_MS = 20,
+	NAP_MAX_MS = 1000,
+};
+
+/* A statement of a run takes milliseconds and waits for no other for long: what takes longer is
+ * stuck, and holds up whoever waits for its rows. What copies or changes a whole database takes
+ * as long as it does. A client that is gone without a word is noticed within a minute, as a server is
+ * (start), and with it its locks. */
+#define SETTINGS \
+	"-c client_min_messages=warning -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 " \
+	"-c tcp_keepalives_count=3 -c tcp_user_timeout=60000"
+#define LIMITS \
+	SETTINGS " -c statement_timeout=60s -c lock_timeout=30s " \
+			 "-c idle_in_transaction_session_timeout=60s"
+
+/* --- the URL ------------------------------------------------------------------------------ */
+
+static void wipe(PQconninfoOption *options)
+{
+	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++) {
+		if (option->val != NULL && strcmp(option->keyword, "password") == 0)
+			explicit_bzero(option->val, strlen(option->val));
+	}
+	PQconninfoFree(options);
+}
+
+static void options_done(PQconninfoOption **options)
+{
+	wipe(*options);
+}
+
+/* The value of a URL's parameter, or NULL. */
+static const char *value_of(const PQconninfoOption *options, const char *keyword)
+{
+	for (; options != NULL && options->keyword != NULL; options++) {
+		if (strcmp(options->keyword, keyword) == 0)
+			return options->val;
+	}
+	return NULL;
+}
+
+static enum mer_status fail_url(struct mer_error *err, const char *why)
+{
+	(void)mer_fail(err, MER_EINPUT, "the database URL cannot be read: %s", why);
+	mer_hint(err, "postgres://USER@HOST:PORT/NAME; in a password '/' is %%2F, '@' %%40, ':' %%3A, "
+	              "'%%' %%25");
+	return MER_EINPUT;
+}
+
+/* What libpq says of a URL quotes it, password and all: it is cut before that. */
+static enum mer_status fail_parse(struct mer_error *err, char *said)
+{
+	char line[120];
+	if (said == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a URL");
+	(void)snprintf(line, sizeof line, "%.*s", (int)strcspn(said, "\"\n"), said);
+	explicit_bzero(said, strlen(said));
+	PQfreemem(said);
+	for (size_t n = strlen(line); n > 0 && strchr(": (", line[n - 1]) != NULL; n--)
+		line[n - 1] = '\0';
+	return fail_url(err, line);
+}
+
+/* A password with a bare '/' or ':' in it makes a URL that can be read, but wrongly; then parts of it
+ * would be shown as host, port or database. */
+static enum mer_status check_url(const char *url, const PQconninfoOption *options,
+                                 struct mer_error *err)
+{
+	const char *port = value_of(options, "port"), *database = value_of(options, "dbname");
+	const char *host = value_of(options, "host");
+	if (port != NULL && port[strspn(port, "0123456789,")] != '\0')
+		return fail_url(err, "the port is no number");
+	if ((database != NULL && strchr(database, '@') != NULL && strstr(url, "%40") == NULL) ||
+	    (host != NULL && *host != '/' && strchr(host, '@') != NULL))
+		return fail_url(err, "an '@' where none belongs");
+	return MER_OK;
+}
+
+/* Ours first, so that the user's win. */
+static char *make_options(unsigned flags, const char *wanted)
+{
+	const unsigned patient = MER_DAL_ANY_SCHEMA | MER_DAL_READ | MER_DAL_LONG;
+	const char *ours = (flags & patient) != 0 ? SETTINGS : LIMITS;
+	if (wanted == NULL)
+		wanted = getenv("PGOPTIONS");
+	/* But for this: what a script's strings are is known before it runs. */
+	return mer_text_new("%s%s%s -c standard_conforming_strings=on", ours, wanted != NULL ? " " : "",
+	                    wanted != NULL ? wanted : "");
+}
+
+enum mer_status pg_read_url(struct postgres *pg, const char *rest, struct mer_error *err)
+{
+	if (*rest != '\0' && strncmp(rest, "//", 2) != 0)
+		return fail_url(err, "'//' is missing behind 'postgres:'");
+	pg->conninfo = mer_text_new("postgres:%s", *rest != '\0' ? rest : "//");
+	pg->base.url = mer_text_new("postgres:%s", rest);
+	if (pg->conninfo == NULL || pg->base.url == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a URL");
+	mer_url_hide(pg->base.url);
+	pg->name = strndup(pg->base.url, strcspn(pg->base.url, "?")); /* none is left in the user */
+	pg->base.name = pg->name;
+	char *said = NULL;
+	MER_AUTO(options_done) PQconninfoOption *options = PQconninfoParse(pg->conninfo, &said);
+	if (options == NULL)
+		return fail_parse(err, said);
+	enum mer_status st = check_url(pg->conninfo, options, err);
+	if (st != MER_OK)
+		return st;
+	pg->options = make_options(pg->flags, value_of(options, "options"));
+	pg->has_password = value_of(options, "password") != NULL;
+	if (pg->options == NULL || pg->name == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a URL");
+	return MER_OK;
+}
+
+/* --- cancelling --------------------------------------------------------------------------- */
+
+void pg_cancel(struct mer_dal *dal)
+{
+	struct postgres *pg = as_postgres(dal);
+	pg->canceled = 1;
+	PGcancel *cancel = atomic_load(&pg->cancel);
+	char why[256];
+	if (cancel != NULL) /* whether it came in time, the call under way will tell */
+		(void)PQcancel(cancel, why, sizeof why);
+}
+
+/* --- connecting --------------------------------------------------------------------------- */
+
+static void on_notice(void *ctx, const char *message)
+{
+	(void)ctx, (void)message;
+}
+
+/* The password that MER_DATABASE_PASSWORD refers to; NULL where libpq is to look itself. */
+static enum mer_status fetch_password(const struct postgres *pg, char **out, struct mer_error *err)
+{
+	const char *ref = getenv("MER_DATABASE_PASSWORD");
+	*out = NULL;
+	if (pg->has_password || ref == NULL || *ref == '\0')
+		return MER_OK;
+	if (!mer_ref_is(ref)) {
+		(void)mer_fail(err, MER_EINPUT, "MER_DATABASE_PASSWORD holds a plain secret");
+		mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
+		return MER_EINPUT;
+	}
+	enum mer_status st = mer_ref_resolve(ref, out, err);
+	return st == MER_OK ? st : mer_wrap(err, st, "MER_DATABASE_PASSWORD");
+}
+
+enum { PARAMETERS = 10 };
+
+/* What the URL says beats what stands before it and is beaten by what stands behind it. */
+static PGconn *start(const struct postgres *pg, const char *password)
+{
+	const char *keys[PARAMETERS + 1] = { NULL }, *values[PARAMETERS + 1] = { NULL };
+	size_t n = 0;
+#define ADD(key, value) (keys[n] = (key), values[n++] = (value))
+	ADD("fallback_application_name", (pg->flags & MER_DAL_ANY_SCHEMA) != 0 ? "mer-migrate" : "mer");
+	if (getenv("PGCONNECT_TIMEOUT") == NULL)
+		ADD("connect_timeout", "10");
+	/* A host that is gone without a word is noticed within a minute. */
+	ADD("keepalives_idle", "30");
+	ADD("keepalives_interval", "10");
+	ADD("keepalives_count", "3");
+	ADD("tcp_user_timeout", "60000");
+	ADD("dbname", pg->conninfo);
+	ADD("options", pg->options);
+	ADD("client_encoding", "UTF8");
+	if (password != NULL)
+		ADD("password", password);
+#undef ADD
+	return PQconnectdbParams(keys, values, 1);
+}
+
+/* Whether a server may let us in soon: one that lets nobody in while it starts or stops, or, where it
+ * was there before, one that is away. One that answers has come back since, or does not want us. */
+static bool may_come_back(const struct postgres *pg, const PGconn *conn)
+{
+	const bool was_there = pg->base.session > 0;
+	const char *said = PQerrorMessage(conn);
+	if (strstr(said, "too many clients") != NULL || strstr(said, "connection slots") != NULL)
+		return was_there;
+	const char *keys[] = { "connect_timeout", "dbname", NULL };
+	const char *values[] = { "2", pg->conninfo, NULL };
+	PGPing answer = PQpingParams(keys, values, 1);
+	return answer == PQPING_REJECT || (answer == PQPING_NO_RESPONSE && was_there);
+}
+
+/* Other encodings lack characters that rows of runs hold. */
+static enum mer_status check_encoding(const struct postgres *pg, const PGconn *conn,
+                                      struct mer_error *err)
+{
+	const char *encoding = PQparameterStatus(conn, "server_encoding");
+	if (encoding == NULL || strcmp(encoding, "UTF8") == 0)
+		return MER_OK;
+	(void)mer_fail(err, MER_EDATABASE, "the database '%s' is of encoding %s instead of UTF8",
+	               pg->base.name, encoding);
+	mer_hint(err, "make another: CREATE DATABASE mer ENCODING 'UTF8' TEMPLATE template0");
+	return MER_EDATABASE;
+}
+
+/* As good as a connection gets before its first statement. */
+static void take(struct postgres *pg, PGconn *conn)
+{
+	(void)PQsetNoticeProcessor(conn, on_notice, NULL);
+	MER_ASSERT(PQenterPipelineMode(conn) == 1);
+	pg->conn = conn;
+	pg->away = false;
+	atomic_store(&pg->cancel, PQgetCancel(conn));
+	const char *standby = PQparameterStatus(conn, "in_hot_standby");
+	const char *read_only = PQparameterStatus(conn, "default_transaction_read_only");
+	pg->base.read_only = (standby != NULL && strcmp(standby, "on") == 0) ||
+	                     (read_only != NULL && strcmp(read_only, "on") == 0);
+	pg->base.session++;
+}
+
+/* Connects once; *later tells whether trying again may help. */
+static enum mer_status try_connect(struct postgres *pg, bool *later, struct mer_error *err)
+{
+	char *password;
+	*later = false;
+	enum mer_status st = fetch_password(pg, &password, err);
+	if (st != MER_OK)
+		return st;
+	PGconn *conn = start(pg, password);
+	mer_ref_wipe(password);
+	if (PQstatus(conn) == CONNECTION_OK) {
+		st = check_encoding(pg, conn, err);
+		if (st == MER_OK)
+			take(pg, conn);
+		else
+			PQfinish(conn);
+		return st;
+	}
+	if (conn == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	st = pg_fail_connect(pg, conn, err);
+	*later = may_come_back(pg, conn);
+	PQfinish(conn);
+	return st;
+}
+
+void pg_disconnect(struct postgres *pg)
+{
+	/* Whoever is about to use it, in another thread, may do so until the next time. */
+	PQfreeCancel(pg->old_cancel);
+	pg->old_cancel = atomic_exchange(&pg->cancel, NULL);
+	PQfinish(pg->conn);
+	pg->conn = NULL;
+	pg->n_sent = 0;
+	pg_batch_clear(&pg->batch);
+	memset(pg->prepared, PG_NOT_PREPARED, sizeof pg->prepared);
+	pg->ledger_prepared = false;
+	pg->gone = pg->gone || pg_holds(pg, MER_LOCK_MIGRATE);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+enum mer_status pg_connect(struct postgres *pg, struct mer_error *err)
+{
+	/* One outage is waited for once; after that each call looks whether it is over. */
+	const bool waits = !pg->away && !pg->base.impatient;
+	const int64_t until = now_ms() + (waits ? CONNECT_MS : 0);
+	int refused = 0;
+	for (int64_t nap_ms = NAP_FIRST_MS;;
+	     nap_ms = 2 * nap_ms < NAP_MAX_MS ? 2 * nap_ms : NAP_MAX_MS) {
+		bool later;
+		enum mer_status st = try_connect(pg, &later, err);
+		if (st == MER_OK)
+			return pg_relock(pg, err);
+		refused = later ? 0 : refused + 1;
+		const int enough = pg->base.session > 0 ? 2 : 1; /* it may have come back in between */
+		if (refused == enough || now_ms() + nap_ms > until) {
+			pg->away = pg->away || waits;
+			return st;
+		}
+		struct timespec nap = { .tv_sec = nap_ms / 1000, .tv_nsec = nap_ms % 1000 * 1000000 };
+		(void)nanosleep(&nap, NULL);
+		if (pg->canceled)
+			return pg_fail_canceled(pg, err);
+	}
+}
+
+/* --- a connection that may be lost -------------------------------------------------------- */
+
+/* Whether the server is still at the other end, as far as its last words can tell: they have come
+ * long before they are needed. */
+static bool is_alive(PGconn *conn)
+{
+	for (;;) {
+		if (PQstatus(conn) != CONNECTION_OK)
+			return false;
+		struct pollfd end = { .fd = PQsocket(conn), .events = POLLIN };
+		if (poll(&end, 1, 0) <= 0)
+			return true;
+		if (PQconsumeInput(conn) == 0)
+			return false;
+		(void)PQisBusy(conn); /* takes in what came */
+	}
+}
+
+enum mer_status pg_ready(struct postgres *pg, struct mer_error *err)
+{
+	if (pg->conn != NULL && is_alive(pg->conn))
+		return MER_OK;
+	if (pg->conn != NULL)
+		pg_disconnect(pg);
+	if (pg->gone) {
+		(void)mer_fail(err, MER_EDATABASE,
+		               "the connection to the database '%s' was lost, and its lock with it",
+		               pg->base.name);
+		mer_hint(err, "start again");
+		return MER_EDATABASE;
+	}
+	return pg_connect(pg, err);
+}

@@ -1,0 +1,214 @@
+/*
+ * What each query is in Postgres. Columns are named and ordered as the row struct of mer/queries.h;
+ * missing values become "" and -1 here. "{ledger}" stands for the ledger with its schema, since a
+ * script may have changed the search path, or made a temporary table of that name.
+ */
+#include "postgres.h"
+#include "tables.h"
+
+#include <assert.h>
+
+#define UTC(time) "to_char(" time " AT TIME ZONE 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+#define NOW UTC("now()")
+
+#define SERVERS \
+	"SELECT uid, name, kind, host, port, username AS \"user\", params, created_at, updated_at " \
+	"FROM servers "
+
+#define MODELS \
+	"SELECT uid, name, summary, feedback, " \
+	"(SELECT count(*) FROM deployments AS d WHERE d.model_uid = m.uid) AS deployments, " \
+	"created_at, updated_at FROM models AS m "
+
+#define DEPLOYMENTS \
+	"SELECT d.uid AS uid, d.name AS name, d.model_uid AS model_uid, m.name AS model, " \
+	"d.server_uid AS server_uid, s.name AS server, s.kind AS server_kind, " \
+	"d.protocol AS protocol, d.workdir AS workdir, d.argv AS argv, " \
+	"coalesce(d.train_argv, '') AS train, d.env AS env, d.params AS params, d.limits AS limits, " \
+	"d.max_workers AS max_workers, d.idle_ms AS idle_ms, d.timeout_ms AS timeout_ms, " \
+	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, " \
+	"coalesce(w.uid, '') AS weights_uid, coalesce(w.version, '') AS weights_version, " \
+	"coalesce(w.path, '') AS weights_path, d.updated_at AS updated_at " \
+	"FROM deployments AS d JOIN models AS m ON m.uid = d.model_uid " \
+	"JOIN servers AS s ON s.uid = d.server_uid " \
+	"LEFT JOIN model_weights AS w ON w.model_uid = d.model_uid AND w.state = 'active' "
+
+#define RUNS \
+	"SELECT request_uid, model, deployment_uid AS deployment, server, weights, door, who, host, " \
+	"pid, status, queued_at, coalesce(started_at, '') AS started_at, " \
+	"coalesce(stopped_at, '') AS stopped_at, coalesce(exit_code, -1) AS exit_code, signal, " \
+	"error, stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
+	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
+	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
+	"sha256_out, owner FROM model_access "
+
+/* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
+ * set; the exact time is compared besides. */
+#define SINCE \
+	"($3 = '' OR (queued_at >= $3 AND request_uid >= lpad(to_hex(greatest(0, " \
+	"extract(epoch FROM nullif($3, '')::timestamptz)::bigint - 86400) * 1000 >> 16), 8, '0'))) "
+
+#define CLOSE \
+	"UPDATE model_access SET status = $2, started_at = $3, stopped_at = $4, exit_code = $5, " \
+	"signal = $6, error = $7, stderr_tail = $8, attempts = $9, queue_ms = $10, start_ms = $11, " \
+	"infer_ms = $12, bytes_out = $13, sha256_out = $14 WHERE request_uid = $1"
+
+/* The key of an owner's lock (mer_uid_key) as pg_locks would show it. MER_LOCK_POSTGRES, which is
+ * 5567946869359731563. */
+#define OWNER_KEY \
+	"greatest(1, ('x' || substr(o.uid, 20, 4) || substr(o.uid, 25))::bit(64)::bigint & " \
+	"4611686018427387903) # 5567946869359731563"
+static_assert(MER_LOCK_POSTGRES == INT64_C(5567946869359731563), "as written above");
+
+/* Keys of the locks that are held in this database. */
+#define HELD_KEYS \
+	"SELECT classid::bigint << 32 | objid::bigint FROM pg_catalog.pg_locks " \
+	"WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = " \
+	"(SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+
+/* For how long after its start a server takes nobody of before for dead. Who lives and calls
+ * mer_dal_keep() has its lock again long before. */
+#define GRACE "interval '60 s'"
+
+/* Locks are looked at after the owners: who is seen had its lock by then. Of a uid that is none nobody
+ * can hold the lock: no mer wrote that row. */
+#define IS_DEAD \
+	"CASE WHEN o.uid ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN " OWNER_KEY \
+	" NOT IN (" HELD_KEYS ") END AND " \
+	"(o.started_at COLLATE \"C\" >= " UTC( \
+		"pg_postmaster_start_time()") " OR now() - pg_postmaster_start_time() > " GRACE ")"
+
+const char *const pg_text[] = {
+	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM pg_catalog.pg_class "
+							"WHERE oid = to_regclass($mer${ledger}$mer$)",
+	[MER_Q_LEDGER_CREATE] =
+		"CREATE TABLE IF NOT EXISTS {ledger} (\n"
+		"	num              BIGINT NOT NULL PRIMARY KEY,\n"
+		"	name             TEXT NOT NULL,\n"
+		"	sha256           TEXT NOT NULL, -- of the script's bytes\n"
+		"	canonical_sha256 TEXT NOT NULL, -- with comments and white space folded\n"
+		"	applied_at       TEXT NOT NULL DEFAULT " NOW ",\n"
+		"	duration_ms      BIGINT NOT NULL,\n"
+		"	applied_by       TEXT NOT NULL,\n"
+		"	tool_version     TEXT NOT NULL,\n"
+		"	state            TEXT NOT NULL DEFAULT 'applied',\n"
+		"	CONSTRAINT migrations_num CHECK (num > 0),\n"
+		"	CONSTRAINT migrations_state CHECK (state = 'applied' OR state = 'started')\n"
+		")",
+	[MER_Q_LEDGER] = "SELECT num, name, sha256, canonical_sha256, applied_at, duration_ms, "
+					 "applied_by, tool_version, state FROM {ledger} ORDER BY num",
+	/* In one message with the script nobody but the server can tell how long that took. There must be
+	 * no quote in it: one that the script leaves open must stay so. */
+	[MER_Q_LEDGER_INSERT] =
+		"INSERT INTO {ledger} (num, name, sha256, canonical_sha256, duration_ms, applied_by, "
+		"tool_version) VALUES ($1, $2, $3, $4, greatest($5, "
+		"(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000)::bigint), $6, $7)",
+	[MER_Q_LEDGER_START] = "INSERT INTO {ledger} (num, name, sha256, canonical_sha256, "
+						   "duration_ms, applied_by, tool_version, state) "
+						   "VALUES ($1, $2, $3, $4, 0, $5, $6, 'started')",
+	[MER_Q_LEDGER_FINISH] =
+		"UPDATE {ledger} SET state = 'applied', duration_ms = $2 WHERE num = $1",
+	[MER_Q_LEDGER_ACCEPT] = "UPDATE {ledger} SET state = 'applied', name = $2, sha256 = $3, "
+							"canonical_sha256 = $4 WHERE num = $1",
+	[MER_Q_LEDGER_FORGET] = "DELETE FROM {ledger} WHERE num = $1",
+	[MER_Q_LEDGER_MAX] = "SELECT coalesce(max(num), 0) AS count FROM {ledger} "
+						 "WHERE num < 1000 AND state = 'applied'",
+
+	[MER_Q_SERVERS] = SERVERS "ORDER BY name",
+	[MER_Q_SERVER_BY_NAME] = SERVERS "WHERE name = $1",
+	[MER_Q_SERVER_INSERT] = "INSERT INTO servers (uid, name, kind, host, port, username, params) "
+							"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	[MER_Q_SERVER_UPDATE] = "UPDATE servers SET host = $2, port = $3, username = $4, params = $5, "
+							"updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_SERVER_DELETE] = "DELETE FROM servers WHERE uid = $1",
+
+	[MER_Q_MODELS] = MODELS "ORDER BY name",
+	[MER_Q_MODEL_BY_NAME] = MODELS "WHERE name = $1",
+	[MER_Q_MODEL_INSERT] = "INSERT INTO models (uid, name, summary) VALUES ($1, $2, $3)",
+	[MER_Q_MODEL_UPDATE] = "UPDATE models SET summary = $2, updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_MODEL_DELETE] = "DELETE FROM models WHERE uid = $1",
+
+	[MER_Q_DEPLOYMENTS] =
+		DEPLOYMENTS "WHERE $1 = '' OR m.name = $1 ORDER BY m.name, d.priority, d.name",
+	[MER_Q_RESOLVE] = DEPLOYMENTS "WHERE m.name = $1 AND d.enabled = 1 ORDER BY d.priority, d.name",
+	[MER_Q_DEPLOYMENT_INSERT] =
+		"INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, "
+		"train_argv, env, params, limits, max_workers, idle_ms, timeout_ms, start_timeout_ms, "
+		"priority) VALUES ($1, $2, $3, $4, $5, $6, $7, nullif($8, ''), $9, $10, $11, $12, $13, "
+		"$14, $15, $16)",
+	[MER_Q_DEPLOYMENT_UPDATE] =
+		"UPDATE deployments SET server_uid = $2, protocol = $3, workdir = $4, argv = $5, "
+		"train_argv = nullif($6, ''), env = $7, params = $8, limits = $9, max_workers = $10, "
+		"idle_ms = $11, timeout_ms = $12, start_timeout_ms = $13, priority = $14, "
+		"updated_at = " NOW " WHERE uid = $1",
+
+	[MER_Q_WEIGHTS] = "SELECT w.uid AS uid, m.name AS model, w.version AS version, "
+					  "w.state AS state, w.path AS path, w.sha256 AS sha256, w.bytes AS bytes, "
+					  "coalesce(p.version, '') AS parent, w.created_at AS created_at "
+					  "FROM models AS m JOIN model_weights AS w ON w.model_uid = m.uid "
+					  "LEFT JOIN model_weights AS p ON p.uid = w.parent_uid "
+					  "WHERE m.name = $1 ORDER BY w.uid DESC",
+
+	/* Planned each time, so that a condition that says nothing is none. */
+	[MER_Q_RUNS] = RUNS "WHERE ($1 = '' OR model = $1) AND ($2 = '' OR status = $2) AND " SINCE
+						"ORDER BY request_uid DESC LIMIT $4",
+	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
+	[MER_Q_RUN_INSERT] =
+		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) VALUES ($1, $2, $3, "
+		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, $13, $14)",
+	[MER_Q_RUN_CLOSE] = CLOSE,
+	/* A row that is updated moves, so places are not told. */
+	[MER_Q_RUN_CLOSE_AT] = CLOSE " AND $15::bigint <> 0",
+	/* Without an index by owner, which each run would pay for: an owner's runs are not older than
+	 * it (mer_uid_next). */
+	[MER_Q_RUNS_LOST] = "UPDATE model_access SET status = 'lost', stopped_at = " NOW ", "
+						"error = 'the mer that ran it died' "
+						"WHERE owner = $1 AND stopped_at IS NULL AND "
+						"request_uid >= substr($1, 1, 18)",
+
+	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
+	/* It may be there from before the connection was lost. */
+	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4) "
+						   "ON CONFLICT (uid) DO NOTHING",
+	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
+	/* Of two that sweep, one gets an owner. OFFSET 0 has the runs looked for owner by owner; the upper
+	 * bound, which every uid is below, lets the planner expect few, so that it does not read all. */
+	[MER_Q_OWNERS_SWEEP] =
+		"WITH dead AS (DELETE FROM owners AS o WHERE " IS_DEAD " RETURNING o.uid) "
+		"UPDATE model_access AS r SET status = 'lost', stopped_at = " NOW ", "
+		"error = 'the mer that ran it died' WHERE r.stopped_at IS NULL AND r.request_uid = ANY ("
+		"ARRAY(SELECT open.request_uid FROM dead, LATERAL (SELECT m.request_uid "
+		"FROM model_access AS m WHERE m.request_uid >= substr(dead.uid, 1, 18) AND "
+		"m.request_uid < 'g' AND m.owner = dead.uid AND m.stopped_at IS NULL OFFSET 0) AS open))",
+
+	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
+							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
+	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",
+	DAL_TABLES(DAL_TABLE_TEXTS)
+};
+static_assert(DAL_COUNT(pg_text) == MER_Q_COUNT, "a text for each query");
+
+/* The same for many rows at once: each argument is an array. A statement of one row costs the server
+ * some 50 us, of which most is the reading of the table's constraints. */
+#define OPEN_ARRAYS \
+	"unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], " \
+	"$8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[]) " \
+	"AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14)"
+#define CLOSE_ARRAYS \
+	"unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], " \
+	"$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], " \
+	"$14::text[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14)"
+
+const char *const pg_batch_text[MER_Q_COUNT] = {
+	[MER_Q_RUN_INSERT] =
+		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) SELECT a1, a2, a3, "
+		"a4, a5, a6, a7, a8, a9, a10, a11, CASE a10 WHEN 'running' THEN a11 END, a12, a13, a14 "
+		"FROM " OPEN_ARRAYS,
+	[MER_Q_RUN_CLOSE] =
+		"UPDATE model_access SET status = a2, started_at = a3, stopped_at = a4, exit_code = a5, "
+		"signal = a6, error = a7, stderr_tail = a8, attempts = a9, queue_ms = a10, start_ms = a11, "
+		"infer_ms = a12, bytes_out = a13, sha256_out = a14 FROM " CLOSE_ARRAYS
+		" WHERE request_uid = a1",
+};
