@@ -3,16 +3,24 @@
 # mer with the arguments given; without any, its prompt. What is done already is not done again.
 # Settings (MER_*) pass through, stdin and stdout are mer's alone, and progress goes to stderr.
 #
-# The exit code is mer's own, or 5 when the database could not be migrated, 69 when packages are
-# missing and cannot be installed here, 70 when the build failed.
+#	startMER.sh [--compose] [ARGUMENT...]
+#
+# --compose: the same in containers, with Postgres; it makes the password, builds the image, starts
+# the database, and runs mer by 'docker compose run'. stopMER.sh ends what stays.
+#
+# The exit code is mer's own, or 5 when the database could not be started or migrated, 69 when
+# packages are missing and cannot be installed here, 70 when the build failed.
 set -eu
 self=$(readlink -f -- "$0")
 root=${self%/*/*}
 me=startMER
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
+# shellcheck source=scripts/compose.sh
+. "$root/scripts/compose.sh"
 
 programs=$builds/mer/bin
+server_tries=120 # four a second
 stamp=$builds/release.stamp # holds root; as old as the sources that were built
 
 # True when what is installed is complete and was built here.
@@ -50,7 +58,7 @@ build()
 	printf '%s\n' "$root" >"$stamp.new" # now, so that an edit during the build counts as newer
 	: >"$builds/packages.stamp"
 	configure release --buildtype=release --prefix="$builds/mer" -Dlibdir=lib \
-		-Dprompt=enabled -Dtests=disabled || return
+		-Dprompt=enabled -Dpostgres=enabled -Dtests=disabled || return
 	compile release || return
 	rm -rf "$builds/release/destdir"
 	quietly release env DESTDIR="$builds/release/destdir" \
@@ -78,6 +86,28 @@ prepare()
 	fi
 	drop_lock
 	prepared=yes
+}
+
+# run_migrate OPTION...: sets code, and said.
+run_migrate()
+{
+	code=0
+	said=$("$programs/mer-migrate" "$@" --quiet up </dev/null 2>&1) || code=$?
+}
+
+# True where no server of databases is to be seen. One that is there, but does not let anybody in yet,
+# mer-migrate waits for itself.
+nobody_listens()
+{
+	[ "$code" -eq 4 ] || return
+	case $said in
+	*'is its server running?'*) ;;
+	*) return 1 ;;
+	esac
+	if [ -z "$waiting" ]; then
+		waiting=yes
+		say "waiting for the database server"
+	fi
 }
 
 # migrate ARGUMENT...: brings the database up to date that mer is about to use. It is named by the
@@ -108,15 +138,28 @@ migrate()
 	if [ -n "$prepared" ]; then
 		say "migrating"
 	fi
-	code=0
-	"$programs/mer-migrate" ${database:+--database "$database"} \
-		${env_file:+--env-file "$env_file"} --quiet up </dev/null >&2 || code=$?
+	set -- ${database:+--database "$database"} ${env_file:+--env-file "$env_file"}
+	run_migrate "$@"
+	for _ in $(seq $server_tries); do
+		nobody_listens || break
+		sleep 0.25
+		run_migrate "$@"
+	done
+	if [ -n "$said" ]; then
+		printf '%s\n' "$said" >&2
+	fi
 	if [ "$code" -ne 0 ]; then
 		die $exit_database "cannot migrate the database: mer-migrate ended with $code"
 	fi
 }
 
+if [ "${1-}" = --compose ]; then
+	shift
+	start_compose
+	run_in_compose "$@"
+fi
 prepared=
+waiting=
 is_current || prepare
 migrate "$@"
 exec "$programs/mer" "$@"

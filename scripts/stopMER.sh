@@ -1,12 +1,20 @@
 #!/bin/sh
 # Ends what startMER.sh left running, and says so; silent, and still a success, when there is
-# nothing.
+# nothing. No data is lost.
+#
+#	stopMER.sh [--compose]
+#
+# mer runs in the foreground, and its workers end with it; so what stays is the database that
+# 'startMER.sh --compose' started. --compose: also one that Compose was told to start by hand.
 set -eu
+self=$(readlink -f -- "$0")
+root=${self%/*/*}
+me=stopMER
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+# shellcheck source=scripts/compose.sh
+. "$root/scripts/compose.sh"
 
-# One word for each thing that outlives its start, with a function stop_WORD that is silent when it
-# is not running. None does so far: mer runs in the foreground, and its workers end with it.
-services=
-
-for service in $services; do
-	"stop_$service"
-done
+if [ "${1-}" = --compose ] || [ -f "$started" ]; then
+	stop_compose
+fi

@@ -4,8 +4,8 @@
 #
 #	testMER.sh [asan] [NAME...]
 #
-# asan: with the address and undefined behaviour sanitizers. NAME: a test or a suite; all of them if
-# none is given.
+# asan: with the address and undefined behaviour sanitizers. NAME: a test or a suite; if none is
+# given all of them but the suite 'compose', which starts a Docker engine of its own and takes root.
 set -eu
 self=$(readlink -f -- "$0")
 root=${self%/*/*}
@@ -40,9 +40,18 @@ asan)
 	;;
 esac
 
+packages="$build_packages $test_packages"
+for name; do
+	case $name in
+	compose | test_compose)
+		packages="$packages $compose_test_packages $(lacks_for_compose dockerd)"
+		;;
+	esac
+done
+
 # A subshell: its exits are answered with a last line as well.
 prepared=0
-(ensure_packages "$build_packages $test_packages" && make_builds_folder) || prepared=$?
+(ensure_packages "$packages" && make_builds_folder) || prepared=$?
 [ "$prepared" -eq 0 ] || give_up "$prepared"
 take_lock "$kind"
 say "building"
@@ -76,12 +85,16 @@ if [ $# -gt 0 ]; then
 	selected=$(select_tests "$@") || give_up 2
 	# shellcheck disable=SC2046 # names of tests are single words
 	set -- $(printf '%s\n' "$selected" | awk '!seen[$0]++')
+else
+	set -- --no-suite compose
 fi
 
 say "testing"
 results=$builds/$kind/meson-logs/testlog
 rm -f "$results.json" "$results.junit.xml"
 status=0
-meson test -C "$builds/$kind" --no-rebuild --print-errorlogs --timeout-multiplier 3 "$@" \
+# Under nohup and in the background some signals are ignored, which programs inherit and heed.
+env --default-signal=HUP,INT,QUIT,TERM \
+	meson test -C "$builds/$kind" --no-rebuild --print-errorlogs --timeout-multiplier 3 "$@" \
 	</dev/null || status=$?
 /usr/bin/python3 "$root/scripts/count_tests.py" "$results" "$status"
