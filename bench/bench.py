@@ -10,7 +10,10 @@ drifts for both:
   start     `mer version` and `mer model list` against `sqlite3 DB 'select ...'`
   warm      `mer run --lines` over a token worker against a C program that drives the same worker
             over raw pipes and records nothing; that one unplaced and on one core
+  frame     the same over a frame worker that echoes, with lines of 64 bytes and of 1 MiB
   memory    peak memory of mer over 100,000 lines
+  postgres  `mer model list` on a Postgres server of its own against `psql -c 'select 1'`, and what
+            recording costs there: one run and a stream, against the same on SQLite
 
 Prints medians with [min max]. A ratio is taken pair by pair. Nothing is judged by absolute time.
 """
@@ -25,10 +28,14 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+import postgres
+
 BUILD = os.path.join(ROOT, "build", "release")
 MER = os.path.join(ROOT, "build", "mer", "bin", "mer")
 BARE = os.path.join(BUILD, "bench", "bare")
 UPPER = os.path.join(BUILD, "bench", "upper")
+ECHO = os.path.join(BUILD, "bench", "echo")
 MOMENTS = os.path.join(ROOT, "build", "mer", "lib", "mer", "models", "moments", "moments")
 SQLITE = "/usr/bin/sqlite3"
 
@@ -36,7 +43,7 @@ SQLITE = "/usr/bin/sqlite3"
 def build():
     subprocess.run([os.path.join(ROOT, "scripts", "startMER.sh"), "version"], check=True,
                    stdout=subprocess.DEVNULL)
-    subprocess.run(["meson", "compile", "-C", BUILD, "bare", "upper"], check=True,
+    subprocess.run(["meson", "compile", "-C", BUILD, "bare", "echo", "upper"], check=True,
                    stdout=subprocess.DEVNULL)
 
 
@@ -115,6 +122,31 @@ def bench_warm(env, args, work):
           f"core {spread(ratio(mer, pinned))} (wanted: at most 1.8)  n={args.runs}")
 
 
+def bench_frame(env, args, work):
+    subprocess.run([MER, "--allow-changes", "model", "add", "echo", "--protocol", "frame", "--", ECHO],
+                   env=env, check=True)
+    one_core = ["/usr/bin/taskset", "-c", "0"]
+    for size, count, wanted in ((64, args.lines, 1.8), (1 << 20, max(args.lines // 100, 1), 1.3)):
+        text = os.path.join(work, f"lines_of_{size}")
+        with open(text, "w", encoding="ascii") as f:
+            for i in range(count):
+                f.write(f"{i:0{size - 1}}\n")
+        bare_argv = [BARE, "frame", ECHO]
+        words = ["run", "--lines", "echo", "@" + text]
+        argvs = ([MER, *words], [MER, *words, "--no-record"])
+        rows = []
+        for i in range(args.runs + 1):
+            row = [once(argv, env)[0] for argv in argvs]
+            row += [once(bare_argv, env, text)[0], once(one_core + bare_argv, env, text)[0]]
+            if i > 0:
+                rows.append([v / count * 1e6 for v in row])
+        mer, plain, bare, pinned = ([row[k] for row in rows] for k in range(4))
+        print(f"frame    {size} bytes: mer {spread(mer, 1)} us a line, --no-record {spread(plain, 1)}, "
+              f"bare {spread(bare, 1)}, bare on one core {spread(pinned, 1)}")
+        print(f"frame    {size} bytes: ratio to bare {spread(ratio(mer, bare))}, to bare on one core "
+              f"{spread(ratio(mer, pinned))} (wanted: at most {wanted}, placed alike)  n={args.runs}")
+
+
 def bench_memory(env, _args, work):
     peaks = []
     for count in (1000, 100000):
@@ -126,11 +158,45 @@ def bench_memory(env, _args, work):
           f"(wanted: under 32, no growth)")
 
 
+def add_upper(env):
+    subprocess.run([MER, "--allow-changes", "model", "add", "upper", "--", UPPER], env=env,
+                   check=True)
+
+
+def bench_postgres(env, args, work):
+    if postgres.programs() is None:
+        print("postgres skipped: no server programs are installed")
+        return
+    psql = str(postgres.programs() / "psql")
+    text = os.path.join(work, "text")
+    lines = os.path.join(work, "few")
+    with open(text, "w", encoding="ascii") as f:
+        f.write("some text to shout\n")
+    with open(lines, "w", encoding="ascii") as f:
+        f.writelines(f"{i} {i + 1}\n" for i in range(args.lines))
+    with postgres.Postgres(fsync=True) as server:
+        url = server.new_database()
+        there = {**env, "MER_DATABASE_URL": url}
+        subprocess.run([MER + "-migrate", "up", "--quiet"], env=there, check=True)
+        add_upper(there)
+        mer, sql = pairs(lambda: once([MER, "model", "list"], there)[0],
+                         lambda: once([psql, url, "-c", "select 1"], there)[0], args.runs * 10)
+        print(f"postgres mer model list {spread(ms(mer))} ms, psql {spread(ms(sql))} ms, ratio "
+              f"{spread(ratio(mer, sql))} (wanted: at most 1.2)")
+        one, lite = pairs(lambda: once([MER, "run", "upper", "@" + text], there)[0],
+                          lambda: once([MER, "run", "upper", "@" + text], env)[0], args.runs * 10)
+        print(f"postgres mer run {spread(ms(one))} ms, on SQLite {spread(ms(lite))} ms")
+        stream = [MER, "run", "--lines", "moments", "@" + lines]
+        many, few = pairs(lambda: once(stream, there)[0], lambda: once(stream, env)[0], args.runs)
+        many, few = ([v / args.lines * 1e6 for v in values] for values in (many, few))
+        print(f"postgres a line {spread(many, 1)} us, on SQLite {spread(few, 1)} us")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--lines", type=int, default=20000)
-    parser.add_argument("--only", default="oneshot,start,warm,memory")
+    parser.add_argument("--only", default="oneshot,start,warm,frame,memory,postgres")
     args = parser.parse_args()
     build()
     work = tempfile.mkdtemp(prefix="mer-bench-")
@@ -138,8 +204,7 @@ def main():
         env = {"PATH": os.environ["PATH"], "HOME": work, "XDG_STATE_HOME": work,
                "XDG_DATA_HOME": work, "LANG": "C.UTF-8", "USER": "bench"}
         subprocess.run([MER + "-migrate", "up", "--quiet"], env=env, check=True)
-        subprocess.run([MER, "--allow-changes", "model", "add", "upper", "--", UPPER], env=env,
-                       check=True)
+        add_upper(env)
         for name in args.only.split(","):
             globals()["bench_" + name](env, args, work)
     finally:

@@ -18,6 +18,7 @@ const struct cmd *const commands[] = {
 	&cmd_log,
 	&cmd_log_show,
 	&cmd_db_copy,
+	&cmd_worker_check,
 	&cmd_help,
 	&cmd_version,
 	&cmd_exit,

@@ -22,5 +22,6 @@ extern const struct cmd cmd_server_remove;
 extern const struct cmd cmd_server_set;
 extern const struct cmd cmd_server_show;
 extern const struct cmd cmd_version;
+extern const struct cmd cmd_worker_check;
 
 #endif

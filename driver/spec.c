@@ -292,8 +292,6 @@ static enum mer_status apply_protocol(struct spec *spec, const struct cmd_value 
 {
 	if (!cmd_has(value))
 		return MER_OK;
-	if (mer_protocol_by_name(value->text) == MER_PROTOCOL_FRAME)
-		return mer_fail(err, MER_EINPUT, "protocol 'frame' is not built in");
 	/* One worker that stays; of those for one run as many as there are processors. */
 	spec->max_workers = mer_protocol_by_name(value->text) == MER_PROTOCOL_ONCE ? 0 : 1;
 	return set_copy(&spec->protocol, value->text, err);
@@ -315,7 +313,7 @@ static enum mer_status apply_limits(struct spec *spec, const struct cmd_value *v
 
 /* --- what fits together ------------------------------------------------------------------- */
 
-static enum mer_status check_once(const struct spec *spec, struct mer_error *err)
+static enum mer_status check_no_tokens(const struct spec *spec, struct mer_error *err)
 {
 	const char *odd = json_object_get(spec->params, "error_lines") != NULL ? "error-line" : NULL;
 	for (size_t i = 0; i < N_TEXTS; i++) {
@@ -348,8 +346,8 @@ static enum mer_status check(const struct spec *spec, struct mer_error *err)
 	const char *program = json_string_value(json_array_get(spec->argv, 0));
 	if (program == NULL || program[0] == '\0')
 		return mer_fail(err, MER_EINPUT, "ARGV names no program");
-	if (strcmp(spec->protocol, "once") == 0)
-		return check_once(spec, err);
+	if (strcmp(spec->protocol, "token") != 0)
+		return check_no_tokens(spec, err);
 	return check_tokens(spec, err);
 }
 

@@ -89,14 +89,13 @@ static bool add_gap(struct gap *gap, const struct sql_lex *lex, const struct sql
 static void add_token(struct mer_buf *out, const char *text, size_t len)
 {
 	for (size_t at = 0; at < len;) {
-		size_t end = at;
-		while (end < len && text[end] == '\r')
-			end++;
-		if (end > at && end < len && text[end] == '\n')
-			at = end;
-		size_t n = 1;
-		while (at + n < len && text[at + n] != '\r')
-			n++;
+		size_t begin = at;
+		while (at < len && text[at] == '\r')
+			at++;
+		if (at == len || text[at] != '\n')
+			mer_buf_add(out, text + begin, at - begin);
+		const char *next = memchr(text + at, '\r', len - at);
+		size_t n = next != NULL ? (size_t)(next - text) - at : len - at;
 		mer_buf_add(out, text + at, n);
 		at += n;
 	}

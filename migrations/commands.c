@@ -180,6 +180,11 @@ static enum exit_code apply_one(struct work *work, const struct script *script, 
 		return explain_failure(work, script, &result, exit_code_of(st));
 	(void)snprintf(text, sizeof text, " again: the database may still be at '%s'", script->file);
 	report_allow_stop(&work->report, text, work->apply.work);
+	if (stop_asked() != 0) {
+		stop_hold();
+		(void)snprintf(text, sizeof text, "'%s' did not begin", script->file);
+		return interrupted(work, stop_asked(), text);
+	}
 	(void)snprintf(text, sizeof text, "applying %s (%zu of %zu)", script->file, nth,
 	               work->plan.actions[ACTION_APPLY]);
 	progress_begin(text);

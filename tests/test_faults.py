@@ -114,10 +114,10 @@ def each(table):
     return mark
 
 
-def both(table):
-    """Each row for both protocols."""
+def both(table, protocols=("once", "token")):
+    """Each row for both protocols, or for these."""
     return {f"{protocol}_{name}": (protocol, *row) for name, row in table.items()
-            for protocol in ("once", "token")}
+            for protocol in protocols}
 
 
 def names(*words):
@@ -745,6 +745,33 @@ class Database(Case):
         self.mer("log", out=None)
         self.one_row("lost")
 
+    def refuse(self, when, event):
+        with self.connect(write=True) as db:
+            db.execute(f"CREATE TRIGGER refuse BEFORE {event} ON model_access WHEN {when} "
+                       "BEGIN SELECT RAISE(ABORT, 'no such row'); END")
+
+    def test_a_row_that_is_refused_costs_itself_alone(self):
+        self.add("e", self.script(TOKEN_ECHO, "e"), options=("--protocol", "token"))
+        self.refuse("NEW.status = 'ok' AND NEW.bytes_in = 3", "UPDATE")
+        lines = ["aaa" if i == 70 else "bb" for i in range(200)]
+        self.mer("run", "--lines", "e", self.lines_file(*lines), code=5, out=None,
+                 says="run [0-9a-f-]{36} is not recorded: .*no such row")
+        self.assertEqual(sorted(set(self.statuses())), ["ok", "queued"])
+        self.assertEqual(self.statuses().count("queued"), 1)
+        with self.connect(write=True) as db:
+            db.execute("DROP TRIGGER refuse")
+        self.mer("run", "e", "z", out=None)  # the next start closes what is left
+        self.assertEqual(sorted(set(self.statuses())), ["lost", "ok"])
+        self.assertEqual([row["bytes_in"] for row in self.rows() if row["status"] == "lost"], [3])
+
+    def test_a_new_row_that_is_refused_costs_itself_alone(self):
+        self.add("e", self.script(TOKEN_ECHO, "e"), options=("--protocol", "token"))
+        self.refuse("NEW.bytes_in = 3", "INSERT")
+        lines = ["aaa" if i == 70 else "bb" for i in range(200)]
+        self.mer("run", "--lines", "--keep-going", "e", self.lines_file(*lines), code=4, out=None,
+                 says="no such row")
+        self.assertEqual(self.statuses(), ["ok"] * 199)
+
     @each({
         "run": (["run", "m", "x"],),
         "add": (ADD_ANOTHER,),
@@ -806,7 +833,7 @@ DEATHS = {
 
 
 class Program(Case):
-    @each(both(PROGRAM_FAULTS))
+    @each(both(PROGRAM_FAULTS, ("once", "token", "frame")))
     def cannot_start(self, protocol, make, says):
         self.add("m", make(self), options=("--protocol", protocol))
         self.mer("run", "m", "x", code=6, says=says)
@@ -817,7 +844,7 @@ class Program(Case):
         self.mer("model", "ping", "m", code=6, says=says)
         self.assertEqual(self.statuses(), ["failed", "failed"])
 
-    @each(names("once", "token"))
+    @each(names("once", "token", "frame"))
     def half_a_program(self, protocol):
         """Only starting it tells."""
         half = self.script(Path("/bin/true").read_bytes()[:100])
@@ -852,7 +879,7 @@ class Program(Case):
         self.mer("run", "m", "x", code=6, says="Permission denied")
         self.one_row("failed")
 
-    @each(names("once", "token"))
+    @each(names("once", "token", "frame"))
     def lines_stop_at_the_first(self, protocol):
         self.add("m", self.top / "none", options=("--protocol", protocol))
         self.mer("run", "--lines", "m", self.lines_file("a", "b", "c"), code=6, says="No such file")

@@ -31,9 +31,34 @@
 #define ANSWER(text) "echo '@!#START#!@'; " text "; echo '@!#STOP#!@'"
 #define LEAVE "leave() { exit 0; }\n"
 
+/* A frame worker in Python; its answer(id, input) sends one. */
+#define FRAMES(answer) \
+	"import os, struct\n" \
+	"fd = int(os.environ.get('MER_FRAME_FD', '1')); source = fd if fd > 1 else 0\n" \
+	"head = struct.Struct('<4sBBHQIIQ')\n" \
+	"def read(n):\n" \
+	"    data = b''\n" \
+	"    while len(data) < n:\n" \
+	"        piece = os.read(source, n - len(data))\n" \
+	"        if not piece: os._exit(0)\n" \
+	"        data += piece\n" \
+	"    return data\n" \
+	"def send(kind, number, meta, body=b''):\n" \
+	"    data = head.pack(b'MERF', 1, kind, 0, number, len(meta), 0, len(body)) + meta + body\n" \
+	"    while data: data = data[os.write(fd, data):]\n" \
+	"def answer(number, data):\n" answer "while True:\n" \
+	"    _, _, kind, _, number, meta, _, body = head.unpack(read(32))\n" \
+	"    read(meta); data = read(body)\n" \
+	"    if kind == 1: send(2, 0, b'{\"version\":1}')\n" \
+	"    if kind == 3: answer(number, data)\n" \
+	"    if kind == 6: send(5, number, b'{\"code\":\"cancelled\",\"message\":\"\"}')\n" \
+	"    if kind == 11: os._exit(0)\n"
+#define RESULT "    send(4, number, b'{\"content\":\"bytes\"}', data)\n"
+#define REFUSAL "    send(5, number, b'{\"code\":\"input\",\"message\":\"no\"}')\n"
+
 /* What to do when. */
 enum moment { NEVER, AT_START, AT_GO, AT_READY, AT_OUTPUT, AT_LOG, AT_DONE };
-enum deed { NOTHING, DRAIN, TERM, KILL, PAUSE, KILL_GUARD, NO_GO };
+enum deed { NOTHING, DRAIN, TERM, KILL, PAUSE, CANCEL, KILL_GUARD, NO_GO };
 
 struct row {
 	const char *name;
@@ -45,6 +70,7 @@ struct row {
 	size_t big;                 /* bytes of a generated first input */
 	bool same;                  /* the output is to be that input */
 	bool line;
+	bool stdio; /* frames over stdin and stdout */
 	const char *error_line;
 	const char *workdir;
 	const char *temp; /* folder for its files; NULL: the test's */
@@ -153,6 +179,10 @@ static void act(struct rig *rig, enum moment now)
 	case TERM:
 	case KILL: mer_worker_end(rig->worker, (enum mer_end)(row->deed - DRAIN), row->grace_ms); break;
 	case PAUSE: mer_worker_pause(rig->worker, true); break;
+	case CANCEL:
+		ck_assert(mer_worker_cancel(rig->worker, row->grace_ms));
+		ck_assert(mer_worker_cancel(rig->worker, row->grace_ms));
+		break;
 	case KILL_GUARD:
 		ck_assert_int_gt(rig->pid, 1);
 		orphan = (pid_t)rig->pid;
@@ -185,17 +215,22 @@ static void end(struct rig *rig, enum mer_end how, int64_t grace_ms)
 	rig->in_call = false;
 }
 
+static bool stays(const struct row *row)
+{
+	return row->protocol == MER_PROTOCOL_TOKEN || row->protocol == MER_PROTOCOL_FRAME;
+}
+
 /* The next run of a worker that stays, or its end. */
 static void go_on(struct rig *rig)
 {
 	const char *next = rig->row->inputs[rig->n_runs];
-	if (rig->row->protocol != MER_PROTOCOL_TOKEN)
+	if (!stays(rig->row))
 		return;
 	if (rig->row->big > 0 && rig->n_runs == 0)
 		run(rig, rig->input, rig->input_len);
 	else if (next != NULL)
 		run(rig, next, strlen(next));
-	else if (!rig->acted || rig->row->deed == PAUSE)
+	else if (!rig->acted || rig->row->deed == PAUSE || rig->row->deed == CANCEL)
 		end(rig, MER_END_DRAIN, DEADLINE_MS);
 }
 
@@ -205,8 +240,13 @@ static void on_ready(void *ctx)
 	ck_assert(!rig->in_call && rig->n_ready == 0 && rig->n_gone == 0);
 	rig->n_ready++;
 	rig->pid = mer_worker_pid(rig->worker);
-	if (rig->row->protocol == MER_PROTOCOL_TOKEN)
+	if (stays(rig->row))
 		ck_assert_int_gt(rig->pid, 1);
+	const char *announced = mer_worker_announced(rig->worker);
+	if (rig->row->protocol == MER_PROTOCOL_FRAME)
+		ck_assert_str_eq(announced, "{\"version\":1}");
+	else
+		ck_assert_ptr_null(announced);
 	act(rig, AT_READY);
 	if (!rig->acted || rig->row->when != AT_READY)
 		go_on(rig);
@@ -329,6 +369,7 @@ static enum mer_status start_over(struct rig *rig, struct meal_carrier *carrier,
 		.temp = row->temp != NULL ? row->temp : temp,
 		.max_output = row->max_output > 0 ? row->max_output : (int64_t)1 << 30,
 		.answer_line = row->line,
+		.frame_stdio = row->stdio,
 		.error_lines = row->error_line != NULL ? globs : NULL,
 	};
 	rig->in_call = true;
@@ -346,7 +387,7 @@ static void set_off(struct rig *rig)
 	const struct row *row = rig->row;
 	act(rig, AT_START);
 	bool ended = rig->acted && row->deed != PAUSE && row->deed != NO_GO;
-	if (row->protocol != MER_PROTOCOL_TOKEN && !ended) {
+	if (!stays(row) && !ended) {
 		const char *input = row->inputs[0] != NULL ? row->inputs[0] : "";
 		run(rig, row->big > 0 ? rig->input : input, row->big > 0 ? row->big : strlen(input));
 	}
@@ -438,6 +479,64 @@ static const struct row rows[] = {
 	  .sh = "tr '\\1' '\\0' | od -An -c",
 	  .inputs = { "\1\1" },
 	  .output = "  \\0  \\0\n" },
+
+	/* frame */
+	{ .name = "frames",
+	  .python = FRAMES("    print('got', data.decode(), flush=True)\n" RESULT),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .inputs = { "a", "", "c" },
+	  .output = "ac",
+	  .log = "got a\ngot \ngot c\n",
+	  .done = "ok|ok|ok|",
+	  .gone = "ok exit=0 signal=0" },
+	{ .name = "frames of 10 MiB both ways",
+	  .python = FRAMES(RESULT),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .big = 10 * MIB,
+	  .same = true,
+	  .done = "ok|",
+	  .gone = "ok exit=0 signal=0" },
+	{ .name = "frames over stdin and stdout",
+	  .python = FRAMES(RESULT),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .stdio = true,
+	  .inputs = { "a", "b" },
+	  .output = "ab",
+	  .done = "ok|ok|",
+	  .gone = "ok exit=0 signal=0" },
+	{ .name = "a frame that refuses",
+	  .python = FRAMES("    if data == b'a':\n    " REFUSAL "    else:\n    " RESULT),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .inputs = { "a", "b" },
+	  .output = "b",
+	  .done = "input no|ok|",
+	  .gone = "ok exit=0 signal=0" },
+	{ .name = "a run of frames is cancelled, and the worker takes the next",
+	  .python = FRAMES("    os.write(2, b'x')\n"
+	                   "    if data == b'b':\n    " RESULT),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .inputs = { "a", "b" },
+	  .when = AT_LOG,
+	  .deed = CANCEL,
+	  .grace_ms = DEADLINE_MS,
+	  .output = "b",
+	  .done = "canceled canceled|ok|",
+	  .gone = "ok exit=0 signal=0" },
+	{ .name = "a run of frames is cancelled in vain",
+	  .python = "import os, time\n" FRAMES("    os.write(2, b'x'); time.sleep(60)\n"),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .inputs = { "a" },
+	  .when = AT_LOG,
+	  .deed = CANCEL,
+	  .grace_ms = 50,
+	  .done = "canceled canceled|",
+	  .gone = "canceled canceled: the model was killed by SIGTERM exit=-1 signal=15" },
+	{ .name = "what is no frame",
+	  .python = FRAMES("    os.write(fd, b'hello')\n"),
+	  .protocol = MER_PROTOCOL_FRAME,
+	  .inputs = { "a" },
+	  .done = "model the model broke the frame protocol: wrong magic: byte 0 is 0x68, no frame|",
+	  .gone = "model the model broke the frame protocol: wrong magic: * exit=0 signal=0" },
 
 	/* not started */
 	{ .name = "missing program",
@@ -962,7 +1061,9 @@ static const struct {
 	{ NULL, NULL, MER_PROTOCOL_ONCE, NULL, MER_EINPUT, "the command has no words" },
 	{ NULL, "", MER_PROTOCOL_ONCE, NULL, MER_EINPUT, "the command has no words" },
 	{ NULL, "true", MER_PROTOCOL_UNSET, NULL, MER_EINPUT, "no such protocol: unset" },
-	{ NULL, "true", MER_PROTOCOL_FRAME, NULL, MER_EINPUT, "no such protocol: frame" },
+	{ NULL, "true", MER_PROTOCOL_FRAME, NULL, MER_OK, "" },
+	{ NULL, "{input}", MER_PROTOCOL_FRAME, NULL, MER_EINPUT,
+	  "a worker that stays has no file for its runs: '{input}'" },
 	{ NULL, "true", MER_PROTOCOL_TOKEN, MER_TOKEN_START, MER_EINPUT,
 	  "the start token and the stop token are both '@!#START#!@'" },
 	{ "/no/guard", "true", MER_PROTOCOL_ONCE, NULL, MER_EUNREACHABLE,
@@ -1370,6 +1471,10 @@ static const struct row fault_rows[] = {
 		  "echo $in") "; }\n" LEAVE TOKENS,
 	  .protocol = MER_PROTOCOL_TOKEN,
 	  .error_line = "ERR",
+	  .inputs = { "a", "b", "c" } },
+	{ .name = "frame",
+	  .python = FRAMES("    if data == b'b': os.write(2, b'x')\n" RESULT),
+	  .protocol = MER_PROTOCOL_FRAME,
 	  .inputs = { "a", "b", "c" } },
 	{ .name = "term",
 	  .sh = "echo 1; sleep 60",

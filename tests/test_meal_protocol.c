@@ -374,6 +374,9 @@ static void add_event(struct record *record, const struct meal_event *event)
 	case MEAL_DONE:
 		add(record, 'd', event->bytes.ptr, event->status == MER_OK ? 0 : event->bytes.len);
 		break;
+	case MEAL_SEND:
+	case MEAL_PROGRESS:
+	case MEAL_BROKEN: ck_abort_msg("an event of frames");
 	}
 }
 

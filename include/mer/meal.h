@@ -6,7 +6,7 @@
  *
  *     start  → the program is prepared, not running yet
  *     go     → it runs; on_ready when it takes a run (once: as soon as it is prepared)
- *     run    → on_output..., one on_done; token: then the next run. At most one run is open
+ *     run    → on_output..., one on_done; token, frame: then the next run. At most one run is open
  *     end    → asks it to leave, then makes it leave; on_gone is the last call and comes once,
  *              also when it left by itself or never started
  *
@@ -54,16 +54,23 @@ struct mer_worker_spec {
 	const char *ready_token, *start_token, *stop_token, *exit_token;
 	bool answer_line;               /* the answer is one bare line */
 	const char *const *error_lines; /* globs over stderr lines, ended by NULL; NULL: none */
+
+	/* frame only */
+	const char *weights, *weights_version; /* what it is told of them; NULL: nothing */
+	bool frame_stdio; /* frames go over stdin and stdout, as where no descriptor is inherited */
 };
 
 /* How a run or a worker ended. */
 struct mer_outcome {
 	enum mer_status status;      /* MER_OK
-	                         * MER_EMODEL       it failed: exit status, signal, error line, or it
-	                         *                  left before it had answered
+	                         * MER_EMODEL       it failed: exit status, signal, error line or
+	                         *                  frame, it left before it had answered, or its
+	                         *                  bytes are not of its protocol
+	                         * MER_EINPUT       it says that the input is not what it takes
 	                         * MER_ELIMIT       its output is over max_output
 	                         * MER_EUNREACHABLE it could not be started, or left before it was ready
-	                         * MER_ECANCELED    mer_worker_end() came before the answer */
+	                         * MER_ECANCELED    mer_worker_end() or mer_worker_cancel() came
+	                         *                  before the answer */
 	char message[512];           /* one line, "" for MER_OK */
 	int exit_code;               /* of the process where it ended by exit, else -1 */
 	int signal;                  /* that ended the process, else 0 */
@@ -74,7 +81,8 @@ struct mer_worker_events {
 	void (*on_ready)(void *ctx);
 	/* A piece of the open run's output; borrowed. */
 	void (*on_output)(void *ctx, const char *bytes, size_t n);
-	/* A piece of what the model says beside its answer: stderr, and stdout outside an answer. */
+	/* A piece of what the model says beside its answer: stderr, stdout outside an answer, and the
+	 * log of a protocol that has one. */
 	void (*on_log)(void *ctx, const char *bytes, size_t n);
 	/* The open run has ended. The worker may be given the next run from here, or ended. */
 	void (*on_done)(void *ctx, const struct mer_outcome *outcome);
@@ -126,14 +134,24 @@ MER_API MER_MUST enum mer_status mer_worker_probe(const struct mer_worker_spec *
 /** Back-pressure: while paused no on_output comes, and the model is held by its full pipe. */
 MER_API void mer_worker_pause(struct mer_worker *worker, bool pause);
 
+/**
+ * Asks for the open run to be given up, after grace_ms as MER_END_TERM; its output is dropped, and
+ * on_done comes with MER_ECANCELED. A worker that answers in time takes the next run.
+ * @return false: the protocol has no way to ask, or none is open: end the worker
+ */
+MER_API bool mer_worker_cancel(struct mer_worker *worker, int64_t grace_ms);
+
 enum mer_end {
-	MER_END_DRAIN, /* exit token or end of input; after grace_ms as MER_END_TERM */
+	MER_END_DRAIN, /* exit token, drain frame or end of input; after grace_ms as MER_END_TERM */
 	MER_END_TERM,  /* SIGTERM to its group; after grace_ms as MER_END_KILL */
 	MER_END_KILL,  /* SIGKILL to it and all its descendants */
 };
 
 /** Makes it leave. A harder way may follow a softer one. on_gone tells when it is done. */
 MER_API void mer_worker_end(struct mer_worker *worker, enum mer_end how, int64_t grace_ms);
+
+/** What it said of itself as it got ready, a JSON object (docs/wire.md); NULL: nothing. Borrowed. */
+MER_API const char *mer_worker_announced(const struct mer_worker *worker);
 
 /** The process id of the worker on this machine; 0 before it runs. */
 MER_API int64_t mer_worker_pid(const struct mer_worker *worker);

@@ -61,9 +61,12 @@ class Discriminants:
         if not all(len(row) == 5 and all(abs(x) < 1e100 for x in row) for row in self.rows):
             raise ValueError
 
-    def classify(self, flower: Flower) -> bytes:
+    def sums(self, flower: Flower) -> list[float]:
         a, b, c, d = flower
-        sums = [k + ka * a + kb * b + kc * c + kd * d for k, ka, kb, kc, kd in self.rows]
+        return [k + ka * a + kb * b + kc * c + kd * d for k, ka, kb, kc, kd in self.rows]
+
+    def classify(self, flower: Flower) -> bytes:
+        sums = self.sums(flower)
         return self.names[sums.index(max(sums))]
 
 
@@ -165,25 +168,29 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def train(args: argparse.Namespace) -> None:
-    nth = args.held_out
-    groups = read_table(args.dataset)
+def train(dataset: Path, weights: Path, nth: int = 5) -> dict[str, float]:
+    """Makes weights; gives how good they are on every nth row, which they were not fitted to."""
+    groups = read_table(dataset)
     fitted_on = {name: [f for i, f in enumerate(flowers, 1) if i % nth]
                  for name, flowers in groups.items()}
     held_out = [(name, f) for name, flowers in groups.items() for f in flowers[nth - 1::nth]]
     for name, flowers in groups.items():
         if len(flowers) < max(nth, 3):
-            raise BadData(f"{args.dataset}: {len(flowers)} rows of {name} are too few")
+            raise BadData(f"{dataset}: {len(flowers)} rows of {name} are too few")
     try:
         rows = fit(fitted_on)
     except BadData as error:
-        raise BadData(f"{args.dataset}: {error}") from None
+        raise BadData(f"{dataset}: {error}") from None
     model = Discriminants(rows)
     right = sum(model.classify(flower) == name.encode() + b"\n" for name, flower in held_out)
-    weights = {"columns": ["constant", *FEATURES], "discriminants": rows}
-    write_atomically(args.weights, json.dumps(weights, indent=1) + "\n")
-    print(json.dumps({"accuracy": round(right / len(held_out), 4), "held_out": len(held_out),
-                      "trained_on": sum(map(len, fitted_on.values()))}))
+    made = {"columns": ["constant", *FEATURES], "discriminants": rows}
+    write_atomically(weights, json.dumps(made, indent=1) + "\n")
+    return {"accuracy": round(right / len(held_out), 4), "held_out": len(held_out),
+            "trained_on": sum(map(len, fitted_on.values()))}
+
+
+def train_and_tell(args: argparse.Namespace) -> None:
+    print(json.dumps(train(args.dataset, args.weights, args.held_out)))
 
 
 def at_least_two(text: str) -> int:
@@ -204,7 +211,7 @@ def main() -> int:
     command.add_argument("--weights", type=Path, required=True, metavar="FILE")
     command.add_argument("--held-out", type=at_least_two, default=5, metavar="N",
                          help="every Nth row of each species tests the fit (default: 5)")
-    command.set_defaults(run=train)
+    command.set_defaults(run=train_and_tell)
     args = parser.parse_args()
     try:
         args.run(args)

@@ -121,10 +121,22 @@ static void find_place(const struct pg_message *message, const PGresult *result,
 }
 
 /* Whether it is the ledger that has such a row, rather than a table of the script. */
-static bool is_ledger(const PGresult *result)
+static bool is_ledger(const struct postgres *pg, const PGresult *result)
 {
 	const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
-	return table != NULL && strcmp(table, "migrations") == 0;
+	const char *schema = PQresultErrorField(result, PG_DIAG_SCHEMA_NAME);
+	if (table == NULL || schema == NULL || strcmp(table, "migrations") != 0)
+		return false;
+	/* One that is quoted is not compared: the ledger is the likelier. */
+	return pg->schema == NULL || *pg->schema == '"' || strcmp(schema, pg->schema) == 0;
+}
+
+/* Whether the script has made its own transaction read-only: the server says of the session that it
+ * is not. */
+static bool made_read_only(const struct postgres *pg, const char *code)
+{
+	return code != NULL && strcmp(code, "25006") == 0 && !pg->base.read_only &&
+	       PQparameterStatus(pg->conn, "in_hot_standby") != NULL;
 }
 
 /* Whether the failure looks like one from before a statement did anything: a mistake in it, a state in
@@ -152,8 +164,12 @@ static enum mer_status fail_message(struct postgres *pg, const PGresult *result,
 	    strstr(said, "mer_script") != NULL)
 		return mer_fail(err, MER_EINPUT, "the script ended its transaction");
 	if (is_before(&pg->message, result, done) ||
-	    (code != NULL && strcmp(code, "23505") == 0 && is_ledger(result)))
+	    (code != NULL && strcmp(code, "23505") == 0 && is_ledger(pg, result)))
 		return pg_fail(pg, result, NULL, err);
+	if (made_read_only(pg, code)) {
+		place->statement = statement_of(&pg->message, done);
+		return mer_fail(err, MER_EINPUT, "%s (SQLSTATE %s)", said, code);
+	}
 	enum mer_status st = pg_fail_script(pg, result, err);
 	place->untouched = st == MER_EINPUT && refused_at_once(result);
 	if (st == MER_EINPUT)
@@ -247,7 +263,7 @@ static enum mer_status script_alone(struct postgres *pg, const char *sql, size_t
 	}
 	clear(&pg->message);
 	mer_buf_text(&pg->message.sql, RESET RESET_MORE);
-	if (place->untouched)
+	if (place->untouched && place->line == 0) /* not a mistake in its text */
 		mer_buf_text(&pg->message.sql, COUNT_HALF_DONE);
 	struct mer_script_place nowhere = { 0 };
 	int64_t half_done = 0;

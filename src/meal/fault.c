@@ -122,6 +122,12 @@ static void fault_write(struct meal_carrier *carrier, const struct mer_str piece
 		fault->inner->ops->write(fault->inner, pieces, n, last);
 }
 
+static enum mer_status fault_tell(struct meal_carrier *carrier, struct mer_str bytes)
+{
+	struct fault *fault = as_fault(carrier);
+	return fails(fault) ? MER_ENOMEM : fault->inner->ops->tell(fault->inner, bytes);
+}
+
 static void fault_pause(struct meal_carrier *carrier, bool pause)
 {
 	struct fault *fault = as_fault(carrier);
@@ -165,6 +171,7 @@ static const struct meal_carrier_ops fault_ops = {
 	.start = fault_start,
 	.go = fault_go,
 	.write = fault_write,
+	.tell = fault_tell,
 	.pause = fault_pause,
 	.signal = fault_signal,
 	.settle = fault_settle,

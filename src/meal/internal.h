@@ -9,9 +9,9 @@
 #include <sys/types.h>
 
 enum meal_stream {
-	MEAL_STDOUT,
-	MEAL_STDERR,
-	MEAL_FILE, /* the file that stands for {output} */
+	MEAL_STDOUT, /* or the connection of its own over which a worker answers */
+	MEAL_STDERR, /* with such a connection stdout too */
+	MEAL_FILE,   /* the file that stands for {output} */
 };
 
 /* How a worker's process ended. */
@@ -28,16 +28,20 @@ struct meal_exit {
 
 enum meal_event_kind {
 	MEAL_NOTHING,
-	MEAL_READY,  /* takes its first run */
-	MEAL_OUTPUT, /* bytes of the open run's output */
-	MEAL_LOG,    /* bytes beside it */
-	MEAL_DONE,   /* the open run is answered, or failed with bytes as its message */
+	MEAL_READY,    /* takes its first run */
+	MEAL_OUTPUT,   /* bytes of the open run's output */
+	MEAL_LOG,      /* bytes beside it */
+	MEAL_DONE,     /* the open run is answered, or failed with bytes as its message */
+	MEAL_SEND,     /* bytes are to be sent to the worker, which did not wait for a run */
+	MEAL_PROGRESS, /* of the open run; bytes: what the model says of it, perhaps nothing */
+	MEAL_BROKEN, /* the worker cannot be talked to any more, bytes say why; the farewell tells it */
 };
 
 struct meal_event {
 	enum meal_event_kind kind;
-	struct mer_str bytes;   /* OUTPUT, LOG, a failed DONE; borrowed until the next call */
-	enum mer_status status; /* DONE */
+	struct mer_str bytes;   /* borrowed until the next call */
+	enum mer_status status; /* DONE, BROKEN */
+	double done, total;     /* PROGRESS; total 0: not known */
 };
 
 #define MEAL_PIECES_MAX 3
@@ -58,7 +62,13 @@ struct meal_protocol {
 	bool syncing;      /* of the open run only the first piece may be sent until synced */
 	bool stays;        /* one worker takes many runs */
 	bool hears_stderr; /* what stderr says can fail a run */
+	bool lingers;      /* after the farewell the worker's input stays open */
+	/* What the worker is sent; owned by the protocol, empty for nothing. */
+	struct mer_str greeting; /* as soon as it may run */
+	struct mer_str cancel;   /* makes it give up the open run, and answer so; valid while one is */
 	struct mer_str farewell; /* makes an idle worker leave; empty: the end of its input does */
+	const char
+		*announced; /* what it said of itself as it got ready: a JSON object; NULL: nothing */
 };
 
 /* They never block, allocate only what they say, and call nobody. */
@@ -99,7 +109,7 @@ struct meal_protocol_ops {
 	                         const char **when);
 };
 
-extern const struct meal_protocol_ops meal_once, meal_token;
+extern const struct meal_protocol_ops meal_once, meal_token, meal_frame;
 
 /* --- carriers ------------------------------------------------------------------------------- */
 
@@ -140,9 +150,13 @@ struct meal_carrier_ops {
 	/* Lets the program run. Kept until what it needs is there. Twice is once. */
 	void (*go)(struct meal_carrier *carrier);
 
-	/* Queues bytes for the worker's stdin, behind earlier ones; last closes it behind them. The
+	/* Queues bytes for the worker's input, behind earlier ones; last closes it behind them. The
 	 * pieces are borrowed until settle or a MEAL_KILL. What a worker does not read is dropped. */
 	void (*write)(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last);
+
+	/* Queues a copy of bytes that no run asked for. MER_EBUSY: the worker does not read what it was
+	 * sent before. */
+	enum mer_status (*tell)(struct meal_carrier *carrier, struct mer_str bytes);
 
 	/* While paused no data and no eof of MEAL_STDOUT and MEAL_FILE come. */
 	void (*pause)(struct meal_carrier *carrier, bool pause);

@@ -14,7 +14,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#define FIXED_WORDS 6 /* mer-guard -C DIR -s SCRATCH -- */
+#define FIXED_WORDS 8 /* mer-guard -C DIR -s SCRATCH -f FD -- */
+#define FRAME_VARIABLE "MER_FRAME_FD="
+static const char frame_fd[] = { '0' + LAUNCH_FRAME_FD, '\0' };
 
 /* A name that nobody can foresee, in the folder for such files. */
 static enum mer_status name_scratch(struct launch *launch, const char *temp, struct mer_error *err)
@@ -62,6 +64,10 @@ static enum mer_status make_words(struct launch *launch, const struct mer_worker
 		options[n_options++] = "-s";
 		options[n_options++] = launch->scratch;
 	}
+	if (launch->frames) {
+		options[n_options++] = "-f";
+		options[n_options++] = frame_fd;
+	}
 	options[n_options++] = "--";
 	while (spec->argv[n] != NULL)
 		n++;
@@ -84,7 +90,10 @@ enum mer_status launch_init(struct launch *launch, const struct mer_worker_spec 
                             struct mer_error *err)
 {
 	bool input = uses(spec, "input"), output = uses(spec, "output");
-	*launch = (struct launch){ .program = spec->argv[0] };
+	*launch = (struct launch){
+		.program = spec->argv[0],
+		.frames = spec->protocol == MER_PROTOCOL_FRAME && !spec->frame_stdio,
+	};
 	enum mer_status st = input || output ? name_scratch(launch, spec->temp, err) : MER_OK;
 	if (st == MER_OK)
 		st = make_words(launch, spec, err);
@@ -107,7 +116,8 @@ void launch_release(struct launch *launch)
 	free(launch->output);
 }
 
-static int set_up(posix_spawnattr_t *attr, posix_spawn_file_actions_t *actions, const int fds[4])
+static int set_up(posix_spawnattr_t *attr, posix_spawn_file_actions_t *actions, const int fds[],
+                  int n_fds)
 {
 	sigset_t none, all;
 	sigemptyset(&none);
@@ -118,16 +128,42 @@ static int set_up(posix_spawnattr_t *attr, posix_spawn_file_actions_t *actions, 
 	if (error == 0)
 		error = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
 		                                           POSIX_SPAWN_SETSIGDEF);
-	for (int i = 0; i <= MER_GUARD_FD && error == 0; i++) {
+	for (int i = 0; i < n_fds && error == 0; i++) { /* the last one may be its own number */
 		MER_ASSERT(fds[i] > MER_GUARD_FD);
 		error = posix_spawn_file_actions_adddup2(actions, fds[i], i);
 	}
 	return error;
 }
 
-enum mer_status launch_spawn(const struct launch *launch, const char *const env[], const int fds[4],
-                             pid_t *pid, struct mer_error *err)
+/* The worker's environment with the number of its connection; borrows from env. */
+static const char **env_with_frame_fd(const char *const env[], char text[])
 {
+	size_t n = 0, at = 0;
+	while (env[n] != NULL)
+		n++;
+	const char **with = calloc(n + 2, sizeof *with);
+	if (with == NULL)
+		return NULL;
+	(void)sprintf(text, FRAME_VARIABLE "%s", frame_fd);
+	with[at++] = text;
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(env[i], FRAME_VARIABLE, strlen(FRAME_VARIABLE)) != 0)
+			with[at++] = env[i];
+	return with;
+}
+
+static void env_done(const char ***env)
+{
+	free(*env);
+}
+
+enum mer_status launch_spawn(const struct launch *launch, const char *const env[],
+                             const int fds[LAUNCH_FDS], pid_t *pid, struct mer_error *err)
+{
+	char text[sizeof FRAME_VARIABLE + sizeof frame_fd];
+	MER_AUTO(env_done) const char **with = launch->frames ? env_with_frame_fd(env, text) : NULL;
+	if (launch->frames && with == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
 	posix_spawnattr_t attr;
 	posix_spawn_file_actions_t actions;
 	pid_t child = 0;
@@ -135,10 +171,10 @@ enum mer_status launch_spawn(const struct launch *launch, const char *const env[
 	if (error == 0 && (error = posix_spawn_file_actions_init(&actions)) != 0)
 		(void)posix_spawnattr_destroy(&attr);
 	if (error == 0) {
-		error = set_up(&attr, &actions, fds);
+		error = set_up(&attr, &actions, fds, launch->frames ? LAUNCH_FDS : LAUNCH_FRAME_FD);
 		if (error == 0) /* it does not change env, whatever its prototype says */
 			error = posix_spawn(&child, launch->words[0], &actions, &attr, launch->words,
-			                    (char *const *)(uintptr_t)env);
+			                    (char *const *)(uintptr_t)(with != NULL ? with : env));
 		(void)posix_spawn_file_actions_destroy(&actions);
 		(void)posix_spawnattr_destroy(&attr);
 	}

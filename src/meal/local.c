@@ -1,5 +1,6 @@
-/* The carrier for workers on this machine: three pipes to the worker, one socket to its supervisor
- * (guard.h), which is the only child of mer and is reaped by its number. */
+/* The carrier for workers on this machine: three pipes to the worker, or for frames a socket of their
+ * own and one pipe, and one socket to its supervisor (guard.h), which is the only child of mer and is
+ * reaped by its number. */
 #define LOG_AREA "meal"
 #include "internal.h"
 #include "launch.h"
@@ -22,13 +23,16 @@
 
 #define READ_BYTES 65536                /* what a pipe holds */
 #define FILE_BYTES ((size_t)256 * 1024) /* of {input}, written in one turn of the loop */
-#define QUEUE_MAX 8                     /* pieces: what settle copied, a run, a farewell */
+#define FRAME_BYTES (1 << 20)           /* of a frame connection each way: 9 times a pipe's speed */
+#define QUEUE_MAX 16      /* pieces: what settle copied, a run, a farewell, told ones */
+#define TOLD_MAX 8        /* pieces that nothing is told behind */
 #define DRAIN_READS 32    /* of what a dead worker left, in a pipe of up to 1 MiB too */
 #define REAP_MS 1         /* between two looks for the supervisor's end */
 #define ANSWERS_A_TURN 16 /* read before the loop's other handles have their turn */
 #define LOOKS_OFF 64      /* answers for which no second look is taken after one in vain */
 
-/* EXIT is the supervisor's process, opened when its end is near. */
+/* EXIT is the supervisor's process, opened when its end is near. For frames IN and OUT are the same
+ * connection under two numbers, since each is watched by itself, and ERR has all that the model prints. */
 enum end_name { IN, OUT, ERR, CONTROL, EXIT, END_COUNT, CHANNEL_COUNT = EXIT };
 
 /* mer's end of a channel. */
@@ -62,10 +66,10 @@ struct local {
 	int file;      /* the one of them that is in work; -1: none */
 	struct meal_exit how;
 
-	struct mer_str queue[QUEUE_MAX]; /* for stdin, or {input} */
+	struct mer_str queue[QUEUE_MAX]; /* for stdin, the connection, or {input} */
+	char *owned[QUEUE_MAX];          /* where a piece is a copy: its bytes from their begin */
 	size_t queued;
-	bool last;   /* nothing follows the queue */
-	char *owned; /* bytes of the queue that were copied */
+	bool last; /* nothing follows the queue */
 	char buffer[READ_BYTES];
 };
 
@@ -75,11 +79,26 @@ static struct local *downcast(struct meal_carrier *carrier)
 	return (struct local *)carrier;
 }
 
+/* Drops the first n pieces. */
+static void drop_pieces(struct local *c, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(c->owned[i]);
+	c->queued -= n;
+	memmove(c->queue, c->queue + n, c->queued * sizeof *c->queue);
+	memmove(c->owned, c->owned + n, c->queued * sizeof *c->owned);
+}
+
 static void drop_queue(struct local *c)
 {
-	c->queued = 0;
-	free(c->owned);
-	c->owned = NULL;
+	drop_pieces(c, c->queued);
+}
+
+static void add_piece(struct local *c, struct mer_str piece, char *owned)
+{
+	MER_ASSERT(c->queued < QUEUE_MAX);
+	c->queue[c->queued] = piece;
+	c->owned[c->queued++] = owned;
 }
 
 static void release(struct local *c)
@@ -107,6 +126,8 @@ static void close_end(struct local *c, enum end_name name)
 	if (end->watched)
 		uv_close((uv_handle_t *)&end->poll, on_handle_closed);
 	end->watched = false;
+	if (end->fd >= 0 && name == IN && c->launch.frames)
+		(void)shutdown(end->fd, SHUT_WR); /* OUT goes on */
 	if (end->fd >= 0)
 		(void)close(end->fd);
 	end->fd = -1;
@@ -126,7 +147,7 @@ static void order(struct local *c, enum mer_guard_order what)
 		(void)send(c->ends[CONTROL].fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* --- stdin ---------------------------------------------------------------------------------- */
+/* --- input ---------------------------------------------------------------------------------- */
 
 /* Takes n bytes off the front of the queue. */
 static void advance(struct local *c, size_t n)
@@ -134,8 +155,7 @@ static void advance(struct local *c, size_t n)
 	size_t i = 0;
 	while (i < c->queued && n >= c->queue[i].len)
 		n -= c->queue[i++].len;
-	c->queued -= i;
-	memmove(c->queue, c->queue + i, c->queued * sizeof *c->queue);
+	drop_pieces(c, i);
 	if (n > 0) {
 		c->queue[0].ptr += n;
 		c->queue[0].len -= n;
@@ -546,23 +566,52 @@ static bool lift(int *fd)
 	return true;
 }
 
-/* Makes the channels: mer's ends and, in the supervisor's order, the others. */
-static enum mer_status open_channels(struct local *c, int theirs[CHANNEL_COUNT],
-                                     struct mer_error *err)
+static bool open_pair(struct local *c, enum end_name name, int theirs[])
 {
-	for (int i = IN; i < CHANNEL_COUNT; i++) {
-		int pair[2];
-		int failed = i == CONTROL ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)
-		                          : pipe2(pair, O_CLOEXEC);
-		if (failed == 0) {
-			c->ends[i].fd = pair[i == IN];
-			theirs[i] = pair[i != IN];
-		}
-		if (failed != 0 || !lift(&theirs[i]) || !lift(&c->ends[i].fd))
-			return mer_fail(err, MER_EUNREACHABLE, "cannot start '%s': %s", c->launch.program,
-			                strerror(errno));
+	int pair[2];
+	int failed = name == CONTROL ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)
+	                             : pipe2(pair, O_CLOEXEC);
+	if (failed != 0)
+		return false;
+	c->ends[name].fd = pair[name == IN];
+	theirs[name] = pair[name != IN];
+	return true;
+}
+
+/* The connection of a worker of frames; its stdin is empty. A kernel that grants a smaller buffer is
+ * only slower. */
+static bool open_frames(struct local *c, int theirs[])
+{
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+		return false;
+	c->ends[OUT].fd = pair[0];
+	theirs[LAUNCH_FRAME_FD] = pair[1];
+	for (int i = 0; i < 2; i++) {
+		(void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &(int){ FRAME_BYTES }, sizeof(int));
+		(void)setsockopt(pair[i], SOL_SOCKET, SO_RCVBUF, &(int){ FRAME_BYTES }, sizeof(int));
 	}
-	return MER_OK;
+	c->ends[IN].fd = fcntl(pair[0], F_DUPFD_CLOEXEC, MER_GUARD_FD + 1);
+	theirs[IN] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return c->ends[IN].fd >= 0 && theirs[IN] >= 0;
+}
+
+/* Makes the channels: mer's ends and, in the supervisor's order, the others. */
+static enum mer_status open_channels(struct local *c, int theirs[LAUNCH_FDS], struct mer_error *err)
+{
+	bool frames = c->launch.frames;
+	bool good =
+		frames ? open_frames(c, theirs) : open_pair(c, IN, theirs) && open_pair(c, OUT, theirs);
+	good = good && open_pair(c, ERR, theirs) && open_pair(c, CONTROL, theirs);
+	if (good && frames)
+		good = (theirs[OUT] = fcntl(theirs[ERR], F_DUPFD_CLOEXEC, MER_GUARD_FD + 1)) >= 0;
+	for (int i = 0; i < LAUNCH_FDS && good; i++)
+		good = theirs[i] < 0 || lift(&theirs[i]);
+	for (int i = IN; i < CHANNEL_COUNT && good; i++)
+		good = lift(&c->ends[i].fd);
+	return good ? MER_OK
+	            : mer_fail(err, MER_EUNREACHABLE, "cannot start '%s': %s", c->launch.program,
+	                       strerror(errno));
 }
 
 static enum mer_status open_handles(struct local *c, struct uv_loop_s *loop, struct mer_error *err)
@@ -587,7 +636,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
                              const struct mer_worker_spec *spec, struct mer_error *err)
 {
 	struct local *c = downcast(carrier);
-	int theirs[CHANNEL_COUNT] = { -1, -1, -1, -1 };
+	int theirs[LAUNCH_FDS] = { -1, -1, -1, -1, -1 };
 	block_sigpipe();
 	enum mer_status st = launch_init(&c->launch, spec, err);
 	if (st == MER_OK)
@@ -596,7 +645,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 		st = open_handles(c, loop, err);
 	if (st == MER_OK)
 		st = launch_spawn(&c->launch, spec->env, theirs, &c->guard, err);
-	for (int i = IN; i < CHANNEL_COUNT; i++)
+	for (int i = 0; i < LAUNCH_FDS; i++)
 		mer_fd_done(&theirs[i]);
 	if (st != MER_OK) {
 		close_all(c);
@@ -625,15 +674,31 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
 	bool to_file = !c->in_done, idle = c->queued == 0;
 	if (c->last || (!to_file && c->ends[IN].fd < 0))
 		return;
-	MER_ASSERT(n <= QUEUE_MAX - c->queued);
 	for (size_t i = 0; i < n; i++)
 		if (pieces[i].len > 0)
-			c->queue[c->queued++] = pieces[i];
+			add_piece(c, pieces[i], NULL);
 	c->last = last;
 	if (to_file && c->prepared)
 		take_turns(c);
 	else if (!to_file && idle)
 		flush(c);
+}
+
+static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
+{
+	struct local *c = downcast(carrier);
+	if (c->last || c->ends[IN].fd < 0)
+		return MER_OK;
+	if (c->queued >= TOLD_MAX)
+		return MER_EBUSY;
+	char *copy = malloc(bytes.len);
+	if (copy == NULL)
+		return MER_ENOMEM;
+	memcpy(copy, bytes.ptr, bytes.len);
+	add_piece(c, (struct mer_str){ copy, bytes.len }, copy);
+	if (c->queued == 1)
+		flush(c);
+	return MER_OK;
 }
 
 static void hold(struct meal_carrier *carrier, bool pause)
@@ -678,10 +743,8 @@ static enum mer_status copy_queue(struct local *c)
 		memcpy(at, c->queue[i].ptr, c->queue[i].len);
 		at += c->queue[i].len;
 	}
-	free(c->owned);
-	c->owned = copy;
-	c->queue[0] = (struct mer_str){ copy, len };
-	c->queued = 1;
+	drop_queue(c);
+	add_piece(c, (struct mer_str){ copy, len }, copy);
 	return MER_OK;
 }
 
@@ -736,6 +799,7 @@ const struct meal_carrier_ops meal_local = {
 	.start = start,
 	.go = go,
 	.write = queue,
+	.tell = tell,
 	.pause = hold,
 	.signal = send_signal,
 	.settle = settle,

@@ -45,6 +45,7 @@ struct mer_worker {
 	bool deaf;        /* what stdout says is dropped from now on */
 	bool finished;    /* result holds how the open run ended, on_done is due */
 	bool drain_due;   /* the farewell is to follow the open run's input */
+	bool cancelling;  /* the open run is asked to be given up; its output is dropped */
 	int64_t grace_ms; /* of each degree */
 
 	int64_t max_output, output; /* bytes; of the open run */
@@ -69,6 +70,7 @@ static_assert(sizeof protocol_names / sizeof *protocol_names == MER_PROTOCOL_COU
 static const struct meal_protocol_ops *const protocols[MER_PROTOCOL_COUNT] = {
 	[MER_PROTOCOL_ONCE] = &meal_once,
 	[MER_PROTOCOL_TOKEN] = &meal_token,
+	[MER_PROTOCOL_FRAME] = &meal_frame,
 };
 
 enum mer_protocol mer_protocol_by_name(const char *name)
@@ -134,7 +136,13 @@ static void describe(char text[64], const struct meal_exit *how)
 /* Whether the caller made it leave, not waiting for answers. */
 static bool is_canceled(const struct mer_worker *w)
 {
-	return w->asked && w->ending >= TERMINATED;
+	return (w->asked || w->cancelling) && w->ending >= TERMINATED;
+}
+
+/* Whether output is held back for the caller: of a run that is being given up it is dropped. */
+static bool is_paused(const struct mer_worker *w)
+{
+	return w->paused && !w->cancelling;
 }
 
 /* How the open run, or else the worker, ended as its process did. */
@@ -170,7 +178,7 @@ static void judge(const struct mer_worker *w, const struct meal_exit *how, struc
 static void hold(struct mer_worker *w)
 {
 	bool early = !w->protocol->stays && !w->given;
-	bool want = w->ending < TERMINATED && !w->deaf && (w->paused || w->kept.len > 0 || early);
+	bool want = w->ending < TERMINATED && !w->deaf && (is_paused(w) || w->kept.len > 0 || early);
 	if (want == w->held || w->life == ENDED)
 		return;
 	w->held = want;
@@ -182,12 +190,14 @@ static void leave(struct mer_worker *w, enum degree degree); /* calls itself by 
 static void on_grace(uv_timer_t *grace)
 {
 	struct mer_worker *w = grace->data;
-	leave(w, w->ending + 1);
+	leave(w, w->ending == STAYS ? TERMINATED : w->ending + 1); /* it did not give up its run */
 }
 
 static void bid_farewell(struct mer_worker *w)
 {
-	w->carrier->ops->write(w->carrier, &w->protocol->farewell, w->protocol->farewell.len > 0, true);
+	const struct meal_protocol *protocol = w->protocol;
+	w->carrier->ops->write(w->carrier, &protocol->farewell, protocol->farewell.len > 0,
+	                       !protocol->lingers);
 }
 
 static void leave(struct mer_worker *w, enum degree degree)
@@ -222,6 +232,16 @@ static void give_up(struct mer_worker *w, const struct mer_error *why)
 		leave(w, KILLED);
 }
 
+/* The same, and so the open run has failed. */
+static void fail_worker(struct mer_worker *w, const struct mer_error *why)
+{
+	if (w->protocol->open && !w->finished) {
+		set_outcome(&w->result, why);
+		w->finished = true;
+	}
+	give_up(w, why);
+}
+
 /* --- runs ----------------------------------------------------------------------------------- */
 
 /* Ends the open run as result says. */
@@ -229,7 +249,7 @@ static void finish(struct mer_worker *w)
 {
 	MER_ASSERT(w->protocol->open);
 	if (w->life != ENDED) {
-		bool hear = w->protocol->hears_stderr && w->result.status == MER_OK;
+		bool hear = w->protocol->hears_stderr && w->last.status == MER_OK;
 		struct mer_error err;
 		if (w->carrier->ops->settle(w->carrier, hear) != MER_OK) {
 			(void)mer_fail(&err, MER_ENOMEM, "out of memory for input that was not read yet");
@@ -239,11 +259,14 @@ static void finish(struct mer_worker *w)
 	w->finished = false;
 	w->protocol->open = w->protocol->syncing = false;
 	(void)uv_timer_stop(&w->sync);
-	if (w->result.status == MER_OK && is_canceled(w)) {
+	if (w->cancelling || (w->result.status == MER_OK && is_canceled(w))) {
 		struct mer_error err;
 		(void)mer_fail(&err, MER_ECANCELED, "canceled");
 		set_outcome(&w->result, &err);
 	}
+	if (w->cancelling && w->ending == STAYS)
+		(void)uv_timer_stop(&w->grace);
+	w->cancelling = false;
 	MER_DEBUG("done worker=%p pid=%lld status=%s output=%lld", (void *)w,
 	          (long long)w->carrier->pid, mer_status_name(w->result.status), (long long)w->output);
 	struct mer_outcome result = w->result; /* the next run may be given from the callback */
@@ -265,7 +288,7 @@ static void set_done(struct mer_worker *w, const struct meal_event *event)
 
 static void deliver(struct mer_worker *w, struct mer_str bytes)
 {
-	size_t n = bytes.len;
+	size_t n = w->cancelling ? 0 : bytes.len;
 	bool over = w->max_output > 0 && n > (uint64_t)(w->max_output - w->output);
 	if (over)
 		n = (size_t)(w->max_output - w->output);
@@ -276,9 +299,37 @@ static void deliver(struct mer_worker *w, struct mer_str bytes)
 		return;
 	struct mer_error err;
 	(void)mer_fail(&err, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
-	set_outcome(&w->result, &err);
-	w->finished = true;
-	give_up(w, &err);
+	fail_worker(w, &err);
+}
+
+/* What no run asked for. A worker that does not read what it asks for cannot be kept. */
+static void tell(struct mer_worker *w, struct mer_str bytes)
+{
+	struct mer_error err;
+	enum mer_status st = w->carrier->ops->tell(w->carrier, bytes);
+	if (st == MER_OK)
+		return;
+	(void)mer_fail(&err, st == MER_EBUSY ? MER_EMODEL : st, "%s",
+	               st == MER_EBUSY ? "the model does not read what it asks for" : "out of memory");
+	fail_worker(w, &err);
+}
+
+/* The conversation is at its end: the open run has failed, and the worker is told why. */
+static void break_off(struct mer_worker *w, const struct meal_event *event)
+{
+	struct mer_error err;
+	(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
+	if (w->protocol->open && !w->finished) {
+		set_outcome(&w->result, &err);
+		w->finished = true;
+	}
+	if (w->last.status == MER_OK)
+		set_outcome(&w->last, &err);
+	w->deaf = true;
+	if (w->ending != STAYS)
+		return;
+	w->grace_ms = CLOSED_GRACE_MS;
+	leave(w, DRAINS);
 }
 
 static void dispatch(struct mer_worker *w, const struct meal_event *event)
@@ -287,13 +338,17 @@ static void dispatch(struct mer_worker *w, const struct meal_event *event)
 	case MEAL_NOTHING: break;
 	case MEAL_READY:
 		w->life = READY;
-		MER_DEBUG("ready worker=%p pid=%lld", (void *)w, (long long)w->carrier->pid);
+		MER_DEBUG("ready worker=%p pid=%lld says=%s", (void *)w, (long long)w->carrier->pid,
+		          w->protocol->announced != NULL ? w->protocol->announced : "nothing");
 		if (w->ending == STAYS)
 			w->events->on_ready(w->ctx);
 		break;
 	case MEAL_OUTPUT: deliver(w, event->bytes); break;
 	case MEAL_LOG: w->events->on_log(w->ctx, event->bytes.ptr, event->bytes.len); break;
 	case MEAL_DONE: set_done(w, event); break;
+	case MEAL_SEND: tell(w, event->bytes); break;
+	case MEAL_PROGRESS: break; /* nobody listens yet */
+	case MEAL_BROKEN: break_off(w, event); break;
 	}
 }
 
@@ -307,7 +362,7 @@ static size_t feed(struct mer_worker *w, enum meal_stream stream, const char *by
 		bool is_output = stream != MEAL_STDERR && at < n;
 		if (w->deaf && stream != MEAL_STDERR)
 			return n;
-		if (is_output && w->paused)
+		if (is_output && is_paused(w))
 			break;
 		size_t taken = w->protocol->ops->feed(w->protocol, stream, bytes + at, n - at, &event);
 		MER_ASSERT(taken <= n - at && (taken > 0 || at == n || event.kind != MEAL_NOTHING));
@@ -439,7 +494,7 @@ static void on_resume(uv_idle_t *resume)
 {
 	struct mer_worker *w = resume->data;
 	(void)uv_idle_stop(resume);
-	if (w->paused || w->deaf)
+	if (is_paused(w) || w->deaf)
 		return;
 	w->kept_at += feed(w, w->kept_from, w->kept.ptr + w->kept_at, w->kept.len - w->kept_at);
 	if (w->kept_at >= w->kept.len) {
@@ -535,6 +590,8 @@ void mer_worker_go(struct mer_worker *w)
 	MER_DEBUG("go worker=%p", (void *)w);
 	w->let_go = true;
 	w->carrier->ops->go(w->carrier);
+	if (w->protocol->greeting.len > 0)
+		w->carrier->ops->write(w->carrier, &w->protocol->greeting, 1, false);
 }
 
 enum mer_status mer_worker_run(struct mer_worker *w, const char *input, size_t len,
@@ -563,6 +620,25 @@ enum mer_status mer_worker_run(struct mer_worker *w, const char *input, size_t l
 		(void)uv_timer_start(&w->sync, on_sync, SYNC_MS, SYNC_MS);
 	hold(w);
 	return MER_OK;
+}
+
+bool mer_worker_cancel(struct mer_worker *w, int64_t grace_ms)
+{
+	MER_ASSERT(grace_ms >= 0);
+	if (w->life == ENDED || w->ending != STAYS || !w->protocol->open ||
+	    w->protocol->cancel.len == 0)
+		return false;
+	if (w->cancelling)
+		return true;
+	MER_DEBUG("cancel worker=%p pid=%lld", (void *)w, (long long)w->carrier->pid);
+	w->cancelling = true;
+	w->grace_ms = grace_ms;
+	w->carrier->ops->write(w->carrier, &w->protocol->cancel, 1, false);
+	if (w->kept.len > 0)
+		(void)uv_idle_start(&w->resume, on_resume);
+	hold(w);
+	(void)uv_timer_start(&w->grace, on_grace, (uint64_t)grace_ms, 0);
+	return true;
 }
 
 enum mer_status mer_worker_check(const struct mer_worker_spec *spec, const char *input, size_t len,
@@ -602,6 +678,11 @@ void mer_worker_end(struct mer_worker *w, enum mer_end how, int64_t grace_ms)
 		return;
 	w->grace_ms = grace_ms;
 	leave(w, degrees[how]);
+}
+
+const char *mer_worker_announced(const struct mer_worker *w)
+{
+	return w->protocol->announced;
 }
 
 int64_t mer_worker_pid(const struct mer_worker *w)

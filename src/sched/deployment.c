@@ -15,8 +15,9 @@ static char **no_words(void)
 
 /* Placeholders of one word. {models} counts in the first word only (CLI.md). */
 static enum mer_status expand_argv(struct deployment *deployment, char **words, const char *models,
-                                   const char *weights_path, struct mer_error *err)
+                                   struct mer_error *err)
 {
+	const char *weights_path = deployment->weights_path;
 	const struct mer_pair pairs[] = {
 		{ "weights", weights_path },
 		{ "weights_version", deployment->weights },
@@ -68,8 +69,8 @@ static enum mer_status read_argv(struct deployment *deployment,
                                  const char *models, struct mer_error *err)
 {
 	const struct mer_pair models_pair = { "models", models };
-	MER_AUTO(mer_text_done) char *weights_path = NULL;
-	enum mer_status st = mer_expand(row->weights_path, &models_pair, 1, &weights_path, err);
+	enum mer_status st =
+		mer_expand(row->weights_path, &models_pair, 1, &deployment->weights_path, err);
 	if (st == MER_OK)
 		st = mer_expand(row->workdir, &models_pair, 1, &deployment->workdir, err);
 	if (st != MER_OK)
@@ -79,7 +80,7 @@ static enum mer_status read_argv(struct deployment *deployment,
 	if (st == MER_OK)
 		st = mer_json_to_words("argv", json, &deployment->argv, NULL, err);
 	if (st == MER_OK)
-		st = expand_argv(deployment, deployment->argv, models, weights_path, err);
+		st = expand_argv(deployment, deployment->argv, models, err);
 	if (st == MER_OK && mer_json_get_bool(params, "shell", false))
 		st = shell_argv(&deployment->argv, err);
 	return st;
@@ -152,6 +153,10 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 	spec->exit_token = deployment->exit_token;
 	spec->answer_line = strcmp(mer_json_get_text(params, "answer", "framed"), "line") == 0;
 	spec->error_lines = (const char *const *)deployment->error_lines;
+	if (deployment->weights_path[0] != '\0') {
+		spec->weights = deployment->weights_path;
+		spec->weights_version = deployment->weights;
+	}
 }
 
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
@@ -231,6 +236,7 @@ void deployment_free(struct deployment *deployment)
 	free(deployment->model);
 	free(deployment->server);
 	free(deployment->weights);
+	free(deployment->weights_path);
 	free(deployment);
 }
 

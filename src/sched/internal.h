@@ -40,7 +40,7 @@ TAILQ_HEAD(run_list, mer_run);
 /* A deployment as it was when its rows were read; counted, since workers outlive a change. */
 struct deployment {
 	int refs;
-	char *uid, *model, *server, *weights;
+	char *uid, *model, *server, *weights, *weights_path;
 	struct mer_worker_spec spec; /* its texts are the owned ones below */
 	char **argv, **env, **error_lines;
 	char *workdir, *ready_token, *start_token, *stop_token, *exit_token;

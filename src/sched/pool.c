@@ -82,8 +82,7 @@ static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 	}
 	slot->state = SLOT_BUSY;
 	slot->idle_until = 0;
-	if (run->paused)
-		mer_worker_pause(slot->worker, true);
+	mer_worker_pause(slot->worker, run->paused); /* the last one may have ended while it was */
 	run_sent(run, now_ns);
 }
 
@@ -378,8 +377,10 @@ void pool_end_run(struct mer_run *run, bool kill)
 		run_cancelled(run);
 		return;
 	}
+	bool asked = !kill && mer_worker_cancel(slot->worker, GRACE_MS);
 	mer_worker_pause(slot->worker, false);
-	end_slot(slot, kill ? MER_END_KILL : MER_END_TERM);
+	if (!asked) /* else it stays if it gives up the run in time */
+		end_slot(slot, kill ? MER_END_KILL : MER_END_TERM);
 }
 
 /* --- changes and time --------------------------------------------------------------------- */

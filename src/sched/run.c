@@ -153,11 +153,12 @@ void run_fail(struct mer_run *run, enum mer_status status, const char *row_statu
 	finish(run, row_status != NULL ? row_status : row_status_of(status), &copy);
 }
 
-/* The model's own last words say more than its exit status. */
+/* The model's own last words say more than its exit status; but where it lives on, it has said why. */
 static void explain(struct mer_run *run, const struct mer_outcome *outcome, struct mer_error *error)
 {
 	struct mer_str said = last_line(tail_text(run));
-	bool told = said.len == 0 ||
+	bool lives = outcome->exit_code < 0 && outcome->signal == 0;
+	bool told = lives || said.len == 0 ||
 	            (said.len < sizeof outcome->message &&
 	             memmem(outcome->message, strlen(outcome->message), said.ptr, said.len) != NULL);
 	if (told)

@@ -53,6 +53,9 @@ static void take(struct talk *talk, const struct meal_event *event)
 		note(talk, event->status == MER_OK ? 'd' : 'f',
 		     event->status == MER_OK ? (struct mer_str){ NULL, 0 } : event->bytes);
 		break;
+	case MEAL_SEND:
+	case MEAL_PROGRESS:
+	case MEAL_BROKEN: mer_defect(__FILE__, __LINE__, "an event of frames");
 	}
 }
 

@@ -1,0 +1,152 @@
+/* The frame protocol: a conversation means the same however its bytes are cut, and no bytes of a worker
+ * bring up a state that forbids what a caller may do. */
+#include "../../src/meal/internal.h"
+#include "fuzz.h"
+
+#include <mer/clean.h>
+#include <mer/wire.h>
+#include <string.h>
+
+/* The input is a list of acts: a byte that says which one, and what it needs. */
+enum { FRAME, RAW, BEGIN, TOLD, TO_STDERR, ACTS };
+
+struct talk {
+	struct meal_protocol *protocol;
+	size_t most; /* bytes fed at a time */
+	bool ready, broken;
+	int done; /* of the open run */
+	struct mer_buf seen;
+	char last; /* kind of the piece that seen ends with */
+};
+
+static void note(struct talk *talk, char kind, struct mer_str bytes)
+{
+	if (kind != talk->last || (kind != 'o' && kind != 'l'))
+		mer_buf_byte(&talk->seen, kind);
+	mer_buf_add(&talk->seen, bytes.ptr, bytes.len);
+	talk->last = kind;
+}
+
+static void take(struct talk *talk, const struct meal_event *event)
+{
+	static const char kinds[] = "nrolDspb";
+	MER_ASSERT(!talk->broken || event->kind == MEAL_NOTHING || event->kind == MEAL_LOG);
+	switch (event->kind) {
+	case MEAL_NOTHING: return;
+	case MEAL_READY:
+		MER_ASSERT(!talk->ready);
+		talk->ready = true;
+		break;
+	case MEAL_OUTPUT:
+		MER_ASSERT(talk->protocol->open && talk->done == 0 && event->bytes.len > 0);
+		break;
+	case MEAL_LOG: MER_ASSERT(event->bytes.len > 0); break;
+	case MEAL_DONE:
+		MER_ASSERT(talk->protocol->open && talk->done == 0);
+		MER_ASSERT(event->status == MER_OK || event->bytes.len > 0);
+		talk->done = 1;
+		break;
+	case MEAL_SEND:
+		MER_ASSERT(event->bytes.len >= MER_WIRE_HEADER &&
+		           event->bytes.len <= MER_WIRE_HEADER + 2 * MER_WIRE_PING_MAX);
+		break;
+	case MEAL_PROGRESS: MER_ASSERT(talk->done == 0); break;
+	case MEAL_BROKEN:
+		MER_ASSERT(event->status != MER_OK && event->bytes.len > 0);
+		talk->broken = true;
+		break;
+	}
+	bool says = event->kind != MEAL_READY && (event->kind != MEAL_DONE || event->status != MER_OK);
+	note(talk, kinds[event->kind], says ? event->bytes : (struct mer_str){ NULL, 0 });
+}
+
+static void feed(struct talk *talk, enum meal_stream stream, const char *bytes, size_t n)
+{
+	struct meal_event event;
+	for (size_t from = 0; from < n; from += talk->most) {
+		size_t len = n - from < talk->most ? n - from : talk->most, at = 0;
+		do {
+			size_t taken = talk->protocol->ops->feed(talk->protocol, stream, bytes + from + at,
+			                                         len - at, &event);
+			MER_ASSERT(taken <= len - at && (taken > 0 || at == len || event.kind != MEAL_NOTHING));
+			at += taken;
+			take(talk, &event);
+		} while (at < len || event.kind != MEAL_NOTHING);
+	}
+}
+
+/* A frame whose header is right: kind, flags, id, and the lengths of meta and body, a byte each. */
+static size_t feed_frame(struct talk *talk, const char *bytes, size_t n)
+{
+	const uint8_t *at = (const uint8_t *)bytes;
+	struct mer_buf frame;
+	if (n < 5)
+		return n;
+	size_t meta = at[3] < n - 5 ? at[3] : n - 5, rest = n - 5 - meta;
+	size_t body = at[4] < rest ? at[4] : rest;
+	mer_buf_init(&frame, SIZE_MAX);
+	mer_wire_add(&frame, (struct mer_wire_header){ .kind = at[0], .flags = at[1], .id = at[2] },
+	             (struct mer_str){ bytes + 5, meta }, (struct mer_str){ bytes + 5 + meta, body });
+	feed(talk, MEAL_STDOUT, frame.ptr, frame.len);
+	mer_buf_release(&frame);
+	return 5 + meta + body;
+}
+
+static size_t act(struct talk *talk, const char *bytes, size_t n)
+{
+	struct meal_protocol *protocol = talk->protocol;
+	struct meal_pieces pieces;
+	size_t len = n > 1 ? (uint8_t)bytes[1] : 0, rest = n > 2 ? n - 2 : 0;
+	len = len < rest ? len : rest;
+	switch ((uint8_t)bytes[0] % ACTS) {
+	case FRAME: return 1 + feed_frame(talk, bytes + 1, n - 1);
+	case RAW: feed(talk, MEAL_STDOUT, bytes + n - rest, len); return n - rest + len;
+	case TO_STDERR: feed(talk, MEAL_STDERR, bytes + n - rest, len); return n - rest + len;
+	case BEGIN:
+		if (talk->ready && !talk->broken && !protocol->open) {
+			talk->done = 0;
+			(void)protocol->ops->begin(protocol, "xy", 2, &pieces, NULL);
+			MER_ASSERT(!protocol->open || protocol->cancel.len == MER_WIRE_HEADER);
+		}
+		return 1;
+	default:
+		if (protocol->open && talk->done > 0)
+			protocol->open = false;
+		return 1;
+	}
+}
+
+static void talk_init(struct talk *talk, size_t most)
+{
+	static const char *const argv[] = { "model", NULL };
+	const struct mer_worker_spec spec = { .argv = argv, .max_output = 200 };
+	*talk = (struct talk){ .protocol = calloc(1, meal_frame.size), .most = most };
+	MER_ASSERT(talk->protocol != NULL);
+	talk->protocol->ops = &meal_frame;
+	MER_ASSERT(meal_frame.init(talk->protocol, &spec, NULL) == MER_OK);
+	mer_buf_init(&talk->seen, SIZE_MAX);
+}
+
+static void talk_done(struct talk *talk)
+{
+	const char *when;
+	const struct meal_exit how = { .started = true };
+	MER_ASSERT(meal_frame.ended(talk->protocol, &how, &when) != MER_OK);
+	meal_frame.release(talk->protocol);
+	free(talk->protocol);
+	mer_buf_release(&talk->seen);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+	MER_AUTO(talk_done) struct talk whole, cut;
+	talk_init(&whole, SIZE_MAX / 2);
+	talk_init(&cut, 1 + (len > 0 ? bytes[0] % 40u : 0));
+	for (size_t at = 1; at < len;)
+		at += act(&whole, (const char *)bytes + at, len - at);
+	for (size_t at = 1; at < len;)
+		at += act(&cut, (const char *)bytes + at, len - at);
+	MER_ASSERT(whole.seen.len == cut.seen.len);
+	MER_ASSERT(whole.seen.len == 0 || memcmp(whole.seen.ptr, cut.seen.ptr, whole.seen.len) == 0);
+	return 0;
+}
