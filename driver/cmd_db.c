@@ -1,8 +1,10 @@
 /* db copy: the metadata database as a whole. */
+#define LOG_AREA "db"
 #include "commands.h"
 #include "session.h"
 
 #include <mer/copy.h>
+#include <mer/log.h>
 #include <mer/work.h>
 #include <string.h>
 
@@ -23,12 +25,15 @@ static const struct out_column copy_columns[COPY_COLUMNS] = {
 	{ "sha256", OUT_SHORTEN },
 };
 
+enum { OTHERS_MAX = 1 << 20 }; /* bytes of names */
+
 /* It takes its time, in a thread, so that a signal can end it. */
 struct copy_job {
 	struct mer_job job; /* first: the thread gives it back */
 	struct mer_dal *from, *to;
 	atomic_bool stop;
 	struct mer_copy_table tables[MER_TABLE_COUNT];
+	struct mer_buf others; /* names of what stays behind */
 	enum mer_status st;
 	struct mer_error err;
 	bool done, closed;
@@ -37,7 +42,9 @@ struct copy_job {
 static void run_copy(struct mer_job *job)
 {
 	struct copy_job *copy = (struct copy_job *)job;
-	copy->st = mer_copy(copy->from, copy->to, &copy->stop, copy->tables, &copy->err);
+	copy->st = mer_copy_others(copy->from, &copy->others, &copy->err);
+	if (copy->st == MER_OK)
+		copy->st = mer_copy(copy->from, copy->to, &copy->stop, copy->tables, &copy->err);
 }
 
 static void on_copy_done(struct mer_job *job)
@@ -102,6 +109,7 @@ static enum mer_status copy(struct session *s, const struct cmd_value *argv, str
 	if (strcmp(argv[FROM].text, argv[TO].text) == 0)
 		return mer_fail(err, MER_EINPUT, "--from and --to are the same database");
 	struct copy_job job = { .job = { .run = run_copy, .done = on_copy_done } };
+	mer_buf_init(&job.others, OTHERS_MAX);
 	enum mer_status st = mer_dal_open(argv[FROM].text, MER_DAL_READ, &job.from, err);
 	if (st == MER_OK)
 		st = mer_dal_open(argv[TO].text, MER_DAL_LONG, &job.to, err);
@@ -109,6 +117,10 @@ static enum mer_status copy(struct session *s, const struct cmd_value *argv, str
 		st = copy_in_thread(s, &job, err);
 	mer_dal_close(job.from);
 	mer_dal_close(job.to);
+	if (st == MER_OK && job.others.len > 0 && mer_log_on(MER_LOG_WARN, LOG_AREA))
+		mer_log_write(MER_LOG_WARN, LOG_AREA, "not copied, since it is not mer's: %s",
+		              job.others.ptr);
+	mer_buf_release(&job.others);
 	if (st == MER_OK)
 		session_note(s, "copied; --database or MER_DATABASE_URL says which one to use");
 	return st == MER_OK ? print_tables(s, job.tables, err) : st;
@@ -122,7 +134,8 @@ const struct cmd cmd_db_copy = {
 		"one transaction and is read again there and compared by digest; whatever ends it sooner\n"
 		"leaves the other one as it was. --from is only read, and as it was at the beginning: end\n"
 		"each mer that uses it first. The rows printed say what is now there; mended is how many\n"
-		"texts had bytes that are not UTF-8, which Postgres does not take: they became U+FFFD.\n",
+		"texts had bytes that are not UTF-8, which Postgres does not take: they became U+FFFD.\n"
+		"Tables and columns that mer's own scripts have not made are named and stay behind.\n",
 	CMD_ARGS(copy_args),
 	.formats = CMD_FORMATS_ALL,
 	.run = copy,

@@ -217,8 +217,7 @@ enum exit_code apply_script(struct apply *apply, const struct script *script,
 	*result = (struct apply_result){ 0 };
 	/* Who lost the lock may meet another at work. */
 	bool ours = false;
-	enum mer_status st =
-		mer_dal_lock(apply->lock, MER_LOCK_MIGRATE, MER_LOCK_TAKE, &ours, err);
+	enum mer_status st = mer_dal_lock(apply->lock, MER_LOCK_MIGRATE, MER_LOCK_TAKE, &ours, err);
 	if (st == MER_OK && !ours)
 		st = mer_fail(err, MER_EDATABASE, "the lock of the database '%s' is another's now",
 		              mer_dal_name(apply->lock));

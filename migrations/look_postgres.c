@@ -119,12 +119,13 @@ static bool contains(const struct sql_lex *lex, const struct sql_token *token, c
 static bool touches_session(const struct look *look, const struct sql_token *token)
 {
 	static const char *const stays[] = { "TEMP", "TEMPORARY", "PG_TEMP", "DBLINK_CONNECT", NULL };
-	if (token->kind == SQL_QUOTED)
-		return look->lex.text[token->at] == '$' &&
-		       (contains(&look->lex, token, "temp") || contains(&look->lex, token, "pg_advisory"));
-	if (token->kind != SQL_WORD)
+	if (token->kind != SQL_QUOTED && token->kind != SQL_WORD)
 		return false;
-	return look_is_one_of(look, token, stays) || contains(&look->lex, token, "pg_advisory");
+	if (contains(&look->lex, token, "pg_advisory"))
+		return true;
+	if (token->kind == SQL_QUOTED)
+		return look->lex.text[token->at] == '$' && contains(&look->lex, token, "temp");
+	return look_is_one_of(look, token, stays);
 }
 
 /* A body within a body is for the server to refuse. */

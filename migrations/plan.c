@@ -123,17 +123,18 @@ static void add_duplicates(struct pass *pass, const struct script *first, size_t
 static void walk(struct pass *pass)
 {
 	const struct plan_input *in = pass->in;
-	const struct mer_ledger_row *row = in->rows, *rows_end = row + in->n_rows;
-	const struct script *script = in->scripts, *scripts_end = script + in->n_scripts;
-	while (row < rows_end || script < scripts_end) {
-		if (script == scripts_end || (row < rows_end && row->num < script->num)) {
-			add_row(pass, row++);
+	size_t r = 0, at = 0; /* an array without elements may have no address to count from */
+	while (r < in->n_rows || at < in->n_scripts) {
+		const struct mer_ledger_row *row = r < in->n_rows ? &in->rows[r] : NULL;
+		const struct script *script = at < in->n_scripts ? &in->scripts[at] : NULL;
+		if (script == NULL || (row != NULL && row->num < script->num)) {
+			add_row(pass, row);
+			r++;
 			continue;
 		}
-		const struct mer_ledger_row *same =
-			row < rows_end && row->num == script->num ? row++ : NULL;
+		const struct mer_ledger_row *same = row != NULL && row->num == script->num ? row : NULL;
 		size_t n = 1;
-		while (script + n < scripts_end && script[n].num == script->num)
+		while (at + n < in->n_scripts && script[n].num == script->num)
 			n++;
 		if (n > 1)
 			add_duplicates(pass, script, n, same);
@@ -141,7 +142,8 @@ static void walk(struct pass *pass)
 			(void)add(pass, compare(script, same), script->num, script, same);
 		else
 			add_new(pass, script);
-		script += n;
+		at += n;
+		r += same != NULL;
 	}
 }
 

@@ -414,14 +414,14 @@ static int folder_fd(const struct scan *scan, const struct script *script)
 enum mer_status scan_read(struct scan *scan, enum sql_dialect dialect,
                           const struct mer_ledger_row rows[], size_t n_rows, struct mer_error *err)
 {
-	const struct mer_ledger_row *row = rows;
+	const struct mer_ledger_row *row = rows, *end = n_rows > 0 ? rows + n_rows : rows;
 	MER_AUTO(room_done) struct mer_buf room;
 	mer_buf_init(&room, SCRIPT_LIMIT);
 	for (size_t i = 0; i < scan->n; i++) {
 		struct script *script = &scan->scripts[i];
-		while (row < rows + n_rows && row->num < script->num)
+		while (row < end && row->num < script->num)
 			row++;
-		bool known = row < rows + n_rows && row->num == script->num;
+		bool known = row < end && row->num == script->num;
 		struct reading at = {
 			.dialect = dialect, .script = script, .row = known ? row : NULL, .room = &room
 		};

@@ -12,7 +12,8 @@
 
 BEGIN;
 
--- Up to Postgres 14 everybody may make tables there.
+-- Up to Postgres 14 everybody may make tables there; where the schema is the administrator's, this
+-- changes nothing but for a warning, and docs/postgres.md has the line for the administrator.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 
 -- From nothing, so that this file is all there is.
@@ -32,15 +33,17 @@ GRANT UPDATE (status, started_at, stopped_at, exit_code, signal, error, stderr_t
 GRANT INSERT, DELETE ON owners TO mer_runner;
 
 -- Columns are the business of grants, rows that of policies: nobody but the owner of the table
--- changes a run that has ended, whatever else may be granted to whom. For all other ways to it the
--- policies permit what they would forbid by not being there.
+-- changes a run that has ended, whatever else may be granted to whom. One that is lost has not ended
+-- for sure: a mer whose connection broke may have been taken for dead, and closes it yet. For all
+-- other ways to it the policies permit what they would forbid by not being there.
 DROP POLICY IF EXISTS mer_read ON model_access;
 DROP POLICY IF EXISTS mer_insert ON model_access;
 DROP POLICY IF EXISTS mer_close ON model_access;
 DROP POLICY IF EXISTS mer_delete ON model_access;
 CREATE POLICY mer_read ON model_access FOR SELECT USING (true);
 CREATE POLICY mer_insert ON model_access FOR INSERT WITH CHECK (true);
-CREATE POLICY mer_close ON model_access FOR UPDATE USING (stopped_at IS NULL) WITH CHECK (true);
+CREATE POLICY mer_close ON model_access FOR UPDATE USING (stopped_at IS NULL OR status = 'lost')
+	WITH CHECK (true);
 CREATE POLICY mer_delete ON model_access FOR DELETE USING (true);
 ALTER TABLE model_access ENABLE ROW LEVEL SECURITY;
 

@@ -222,6 +222,25 @@ class Connections(Case):
             self.assertNotIn("s3cret", out + err)
             self.assertIn("password authentication failed", err)
 
+    def test_password_is_not_in_the_arguments(self):
+        """While it runs a model, wherever the URL stands: ps shows what other users can read."""
+        self.psql("CREATE ROLE question SUPERUSER LOGIN PASSWORD 'a?quest'")
+        self.addCleanup(self.psql, "DROP ROLE question")
+        name = self.url.partition("?")[0].rpartition("/")[2]
+        place = f"127.0.0.1:{self.server.port}/{name}"
+        unused = f"postgres://question:a?quest@{place}_not"
+        for words in (["--database", f"postgres://question:a?quest@{place}", "run", "gate", "x"],
+                      [f"--database=postgres://question@{place}?pass%77ord=a?quest", "run", "gate", "x"],
+                      ["--keep-going", "-c", f"db copy --from {unused} --to {unused}", "-c", "run gate x"]):
+            child = self.start(*words)
+            with open(self.folder / "gate", "w", encoding="utf-8") as gate:  # once the model has begun
+                shown = Path(f"/proc/{child.pid}/cmdline").read_text(encoding="utf-8")
+                gate.write("done\n")
+            out, _ = child.communicate(timeout=DEADLINE_S)
+            self.assertIn("begun\ndone\n", out)
+            self.assertIn("question", shown)
+            self.assertNotIn("quest", shown.replace("question", ""))
+
     def test_without_module(self):
         """A mer that has no module says so."""
         (self.folder / "bin").mkdir()

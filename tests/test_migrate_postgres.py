@@ -75,7 +75,9 @@ class Connections(PostgresCase):
     def test_password_is_not_in_the_arguments(self):
         self.put("01-A.sql", "SELECT pg_sleep(100);")
         for url in (self.server.url(self.ground.database, tcp=True, password=True),
-                    f"{self.tcp}?password={postgres.quoted(postgres.PASSWORD)}&application_name=x"):
+                    f"{self.tcp}?password={postgres.quoted(postgres.PASSWORD)}&application_name=x",
+                    f"{self.tcp}?pass%77ord={postgres.quoted(postgres.PASSWORD)}",
+                    f"{self.url_of_question()}"):
             process = subprocess.Popen([PROGRAM, "up", "--dir", self.dir, "--database", url], cwd=self.top,
                                        env=self.environment({}), stderr=subprocess.DEVNULL)
             self.wait_for("SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(100)%'")
@@ -83,12 +85,34 @@ class Connections(PostgresCase):
             process.terminate()
             self.assertEqual(process.wait(DEADLINE_S), 143)
             self.assertIn(self.ground.database.encode(), command)
-            for word in postgres.PASSWORD.split():
-                self.assertNotIn(postgres.quoted(word).encode(), command)
+            for word in (*map(postgres.quoted, postgres.PASSWORD.split()), "?quest"):
+                self.assertNotIn(word.encode(), command)
+
+    def url_of_question(self):
+        """A superuser whose password has a '?' as it is."""
+        self.server.psql("CREATE ROLE question SUPERUSER LOGIN PASSWORD 'a?quest'; "
+                         f"GRANT question TO {postgres.USER}")  # which is to see what it does
+        self.addCleanup(self.server.psql, "DROP ROLE question")
+        return f"postgres://question:a?quest@127.0.0.1:{self.server.port}/{self.ground.database}"
+
+    def test_the_server_looks_after_us(self):
+        """Whether we are there: otherwise the locks of a host that is gone stay for hours."""
+        self.put("01-A.sql", "CREATE TABLE ka AS SELECT name, setting FROM pg_settings WHERE name ~ '^tcp_';")
+        self.up_with(0, self.server.url(self.ground.database, tcp=True, password=True))
+        self.assertEqual(self.ground.psql("SELECT string_agg(setting, ' ' ORDER BY name) FROM ka").strip(),
+                         "3 30 10 60000")
+
+    def test_another_encoding(self):
+        name = self.ground.database + "_l1"
+        self.server.psql(f"CREATE DATABASE {name} OWNER {postgres.USER} ENCODING 'LATIN1' LOCALE 'C' "
+                         "TEMPLATE template0")
+        done = self.up_with(4, self.server.url(name))
+        self.assertIn("is of encoding LATIN1 instead of UTF8\nhint: make another: CREATE DATABASE mer ENCODING 'UTF8'",
+                      done.stderr)
 
     def wait_for(self, query):
         limit = time.monotonic() + DEADLINE_S
-        while not self.ground.psql(query + " AND pid <> pg_backend_pid()") and time.monotonic() < limit:
+        while not self.server.psql(query + " AND pid <> pg_backend_pid()") and time.monotonic() < limit:
             pass
 
     def test_not_there(self):
@@ -255,6 +279,66 @@ class Scripts(PostgresCase):
         process.communicate()
         self.assertEqual(process.returncode, 143)
 
+    def test_locks_of_a_function_are_not_ours(self):
+        self.put("01-A.sql", "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_unlock_all()';")
+        self.put("02-B.sql", "SELECT f();")
+        self.put("03-C.sql", "SELECT pg_sleep(100);")
+        process = self.start("up")
+        limit = time.monotonic() + DEADLINE_S
+        while self.ledger() != [1, 2] and time.monotonic() < limit:
+            pass
+        self.run_it(5, "up", "--wait", "0")
+        process.terminate()
+        process.communicate()
+        self.assertEqual(process.returncode, 143)
+
+    def test_lock_that_a_function_gives_up(self):
+        """Nothing in the scripts tells that the function, which was there before, does so."""
+        self.ground.psql("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_unlock_all()'")
+        self.put("01-A.sql", "SELECT f();")
+        self.put("02-B.sql", T2)
+        done = self.run_it(4, "up")
+        self.assertIn("'02-B.sql' was not applied: a script gave up the lock", done.stderr)
+        self.assertEqual((self.tables(), self.ledger()), ([], [1]))
+        self.run_it(0, "up")
+
+    def test_lock_that_is_lost_between_scripts(self):
+        self.put("01-A.sql", T1 + "CREATE TEMP TABLE x(a int);")  # so there is a second connection
+        self.put("02-B.sql", T2 + "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' "
+                                  "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = "
+                                  "current_database()) AND pid <> pg_backend_pid();")
+        self.put("03-C.sql", T3)
+        done = self.run_it(4, "up")
+        self.assertIn("'03-C.sql' was not applied", done.stderr)
+        self.assertIn("its lock with it", done.stderr)
+        self.assertEqual((self.tables(), self.ledger()), (["t1", "t2"], [1, 2]))
+        self.run_it(0, "up")
+
+    def test_whose_statement_failed(self):
+        self.put("01-A.sql", T1)
+        self.run_it(0, "up")
+        self.put("02-B.sql", T2 + "SET TRANSACTION READ ONLY;\nSELECT 1;")
+        self.assertIn("02-B.sql: cannot execute", self.run_it(1, "up").stderr)
+        self.put("02-B.sql", "SET TRANSACTION READ ONLY;\nINSERT INTO t1 VALUES (1);")
+        self.assertIn("02-B.sql:2:1: cannot execute", self.run_it(1, "up").stderr)
+        self.put("02-B.sql", "CREATE SCHEMA s; CREATE TABLE s.migrations(num int PRIMARY KEY);\n"
+                             "INSERT INTO s.migrations VALUES (1), (1);")
+        self.assertIn("02-B.sql:2:1: duplicate key", self.run_it(1, "up").stderr)
+        self.assertEqual((self.tables(), self.ledger()), (["t1"], [1]))
+
+    def test_ledger_that_may_not_be_written(self):
+        """It is not the script's fault."""
+        self.put("01-A.sql", T1)
+        self.run_it(0, "up")
+        self.put("02-B.sql", "SET work_mem = '7MB'; SELECT 1;")
+        server = self.ground.server
+        server.psql("DO $$ BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        self.ground.psql("GRANT SELECT ON migrations TO reader")
+        url = server.url(self.ground.database, user="reader")
+        self.assertIn("the role 'reader'", self.up_with(4, url).stderr)
+        self.put("02-B.sql", "CLOSE ALL; RESET ALL; SELECT * FROM t1;")
+        self.assertIn("02-B.sql", self.up_with(1, url).stderr)
+
     def test_transactions_that_end(self):
         self.put("01-A.sql", T1)
         self.ground.psql("CREATE PROCEDURE ends() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'")
@@ -336,6 +420,34 @@ class Concurrently(PostgresCase):
         self.ground.psql("DROP INDEX i2")
         self.run_it(0, "repair", "--forget", "2")
         self.put("02-I.sql", f"{ALONE}CREATE INDEX CONCURRENTLY i2 ON t1((a % 10));\n")
+        self.run_it(0, "up")
+
+    def test_invalid_index_that_a_function_has_left(self):
+        """Its failure looks like that of a statement which did not begin."""
+        failures = ("PERFORM 1 FROM nosuch;", "RAISE EXCEPTION 'no (SQLSTATE 42P01)';",
+                    "RAISE EXCEPTION 'no' USING ERRCODE = '0A000';")
+        for number, failure in enumerate(failures):
+            with self.subTest(failure=failure):
+                self.ground.reset()
+                self.ground.psql("CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS "
+                                 f"$$ BEGIN {failure} RETURN 1; END $$")
+                self.put("02-I.sql", f"{ALONE}CREATE INDEX CONCURRENTLY i{number} ON t1(f(a));\n")
+                done = self.run_it(1, "up")
+                self.assertIn("repair --forget 2", done.stderr)
+                self.assertNotIn("nothing of it was kept", done.stderr)
+                self.assertEqual(self.rows("SELECT num, state FROM migrations ORDER BY num"),
+                                 [(1, "applied"), (2, "started")])
+                self.assertIn("'02-I.sql' began at", self.run_it(3, "up").stderr)
+
+    def test_refused_at_once_leaves_nothing(self):
+        for statement in ("CREATE INDEX CONCURRENTLY i ON nosuch(a);", "CREATE INDEX CONCURRENTLY i ON t1(nosuch);",
+                          "CREATE INDEX CONCURRENTLY t1 ON t1(a);", "DROP INDEX CONCURRENTLY nosuch;", "VACUUM nosuch;",
+                          "CREAT INDEX"):
+            with self.subTest(statement=statement):
+                self.put("02-I.sql", f"{ALONE}{statement}\n")
+                self.assertIn("nothing of it was kept", self.run_it(1, "up").stderr)
+                self.assertEqual(self.ledger(), [1])
+        self.put("02-I.sql", f"{ALONE}CREATE INDEX CONCURRENTLY i2 ON t1(a);\n")
         self.run_it(0, "up")
 
     def test_procedure_that_commits_is_not_forgotten(self):

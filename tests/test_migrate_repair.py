@@ -363,7 +363,6 @@ class New(Case):
         self.put("0099-B.sql", T1)
         self.assertEqual(self.new(0, "C", "--dir", self.dir).stdout, f"{self.dir}/0100-C.sql\n")
         self.assertEqual(self.new(0, "C", "--dir", self.dir).stdout, f"{self.dir}/0101-C.sql\n")
-        self.run_it(0, "plan")
 
     def test_operators_begin_at_1000(self):
         self.assertEqual(self.new(0, "Own", "--dir", self.dir).stdout, f"{self.dir}/1000-Own.sql\n")
@@ -373,10 +372,14 @@ class New(Case):
         self.put("999-A.sql", T1)
         self.assertEqual(self.new(0, "Own", "--dir", self.dir).stdout, f"{self.dir}/1000-Own.sql\n")
 
-    def test_what_is_written_can_run(self):
+    def test_what_is_written_runs_when_it_is_filled_in(self):
         self.new(0, "Own", "--dir", self.dir)
+        self.assertIn("1000-Own.sql:1:1: a script without a statement", self.run_it(2, "up").stderr)
+        self.assertEqual(self.ledger(), [])
+        with open(self.dir / "1000-Own.sql", "a", encoding="utf-8") as script:
+            script.write(T1)
         self.run_it(0, "up")
-        self.assertEqual(self.ledger(), [1000])
+        self.assertEqual((self.tables(), self.ledger()), (["t1"], [1000]))
 
     def test_refused(self):
         self.make("all/sqlite", "all/postgres", "more/sqlite")

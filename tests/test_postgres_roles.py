@@ -27,12 +27,13 @@ CREATE ROLE stranger LOGIN;
 LEDGER = """CREATE TABLE IF NOT EXISTS migrations (num BIGINT PRIMARY KEY, name TEXT);
 INSERT INTO migrations (num, name) VALUES (1, 'Servers');
 """
-OPEN, OTHER, ENDED = (f"01980000-0000-7000-8000-0000000009{n}" for n in (41, 42, 43))
+OPEN, OTHER, ENDED, LOST = (f"01980000-0000-7000-8000-0000000009{n}" for n in (41, 42, 43, 44))
 RUNS = "".join(f"""INSERT INTO model_access (request_uid, model, door, who, host, pid, status, queued_at, stopped_at,
 owner) VALUES ('{uid}', 'iris', 'repl', 'w', 'h', 1, '{status}', '2026-01-01T00:00:00.000Z', {stopped}, 'o');
 INSERT INTO model_access_io VALUES ('{uid}', 'in', 'out');
 """ for uid, status, stopped in ((OPEN, "running", "NULL"), (OTHER, "queued", "NULL"),
-                                 (ENDED, "ok", "'2026-01-01T00:00:00.001Z'")))
+                                 (ENDED, "ok", "'2026-01-01T00:00:00.001Z'"),
+                                 (LOST, "lost", "'2026-01-01T00:00:00.001Z'")))
 CLOSE = "UPDATE model_access SET status = 'ok', stopped_at = 'now', started_at = 'then', exit_code = 0, " \
     "signal = '', error = '', stderr_tail = '', attempts = 1, queue_ms = 0, start_ms = 0, infer_ms = 0, " \
     "bytes_out = 1, sha256_out = '' WHERE request_uid = "
@@ -45,12 +46,13 @@ MAY = {
     "SELECT 1 FROM models AS m JOIN deployments AS d ON d.model_uid = m.uid JOIN servers AS s "
     "ON s.uid = d.server_uid LEFT JOIN model_weights AS w ON w.model_uid = m.uid WHERE m.name = 'iris'": 1,
     "SELECT 1 FROM migrations WHERE num < 1000": 1,
-    "SELECT 1 FROM model_access": 3,
-    "SELECT 1 FROM model_access_io": 3,
+    "SELECT 1 FROM model_access": 4,
+    "SELECT 1 FROM model_access_io": 4,
     RUN: 1,
     RUN + " RETURNING ctid": 1,
     CLOSE + f"'{OPEN}'": 1,
     CLOSE + f"'{OTHER}'": 1,  # of an owner that has died
+    CLOSE + f"'{LOST}'": 1,  # of one that was taken for dead and lives
     "UPDATE model_access SET status = 'lost', stopped_at = 'now' WHERE owner = 'o' AND stopped_at IS NULL": 2,
     f"INSERT INTO model_access_io VALUES ('{ENDED}', 'in', 'out') ON CONFLICT DO NOTHING": 0,
     f"WITH run AS ({RUN} RETURNING 1) SELECT FROM run": 1,
@@ -60,7 +62,7 @@ MAY = {
     "SELECT pg_try_advisory_lock(7)": 1,
     # History as a whole is out of its reach: what has ended is not there to be changed.
     CLOSE + f"'{ENDED}'": 0,
-    "UPDATE model_access SET status = 'failed', stopped_at = 'now'": 2,
+    "UPDATE model_access SET status = 'failed', stopped_at = 'now'": 3,
     f"UPDATE model_access SET stopped_at = NULL, status = 'running' WHERE request_uid = '{ENDED}'": 0,
 }
 # What it must not even try.
@@ -160,15 +162,15 @@ class Roles(unittest.TestCase):
         """No member sees nothing; a reader sees all rows; who may update still changes no ended run."""
         self.assertEqual({"SELECT 1 FROM models": "denied"}, self.tries("stranger", ["SELECT 1 FROM models"]))
         self.server.psql("GRANT SELECT, UPDATE, DELETE ON model_access TO stranger", self.url)
-        asked = {"SELECT 1 FROM model_access": "3", "UPDATE model_access SET who = 'me'": "2",
-                 "DELETE FROM model_access": "3"}
+        asked = {"SELECT 1 FROM model_access": "4", "UPDATE model_access SET who = 'me'": "3",
+                 "DELETE FROM model_access": "4"}
         self.assertEqual(asked, self.tries("stranger", list(asked)))
         self.server.psql("REVOKE ALL ON model_access FROM stranger", self.url)
 
     def test_the_owner(self):
         """Is bound by none of it: it migrates, prunes and repairs."""
         asked = {f"UPDATE model_access SET error = 'x' WHERE request_uid = '{ENDED}'": "1",
-                 "DELETE FROM model_access": "3", "DELETE FROM model_weights": "1",
+                 "DELETE FROM model_access": "4", "DELETE FROM model_weights": "1",
                  "UPDATE migrations SET name = name": "1"}
         self.assertEqual(asked, self.tries("mer", list(asked)))
 

@@ -7,6 +7,7 @@
 #ifndef MER_COPY_H
 #define MER_COPY_H
 
+#include <mer/buf.h>
 #include <mer/dal.h>
 #include <mer/hash.h>
 #include <stdatomic.h>
@@ -33,7 +34,8 @@ struct mer_copy_table {
  * @param to    the same without that flag; after a failure it is as it was
  * @param stop  set by another thread to end it; NULL: nobody does
  * @param out   a row for each table
- * @return MER_ECONFLICT  the target is in use or not empty, misses a script, or a mer that lives has
+ * @return MER_EINPUT     they are the same database
+ *         MER_ECONFLICT  the target is in use or not empty, misses a script, or a mer that lives has
  *                        open runs in the source
  *         MER_ECANCELED  *stop was set
  *         MER_EDATABASE  also: what was read again is not what was written
@@ -42,5 +44,10 @@ MER_API MER_MUST enum mer_status mer_copy(struct mer_dal *from, struct mer_dal *
                                           const atomic_bool *stop,
                                           struct mer_copy_table out[MER_TABLE_COUNT],
                                           struct mer_error *err);
+
+/** Adds the names of what mer_copy() leaves behind: tables and columns that MER's scripts have not
+ * made ("own, servers.rack"). On Postgres no table that never had a row. */
+MER_API MER_MUST enum mer_status mer_copy_others(struct mer_dal *from, struct mer_buf *names,
+                                                 struct mer_error *err);
 
 #endif

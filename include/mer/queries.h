@@ -80,7 +80,13 @@ enum mer_query {
 	/* tables as wholes: the id plus an enum mer_table; for mer/copy.h */
 	MER_Q_OWNER_OPEN_RUNS, /* struct mer_count_row; owner uid */
 	MER_Q_KEYS_LATER,      /* in this transaction foreign keys are checked at its end */
-	MER_Q_TABLE_ROWS,      /* an array of struct mer_value, a column each, the key first: key (""
+	MER_Q_LOCK_TABLES,     /* nobody else writes to them in this transaction; Postgres only, since
+	                          elsewhere every transaction is alone */
+	MER_Q_IDENTITY,   /* struct mer_name_row: the same for the same database and schema; on SQLite
+	                          its file, "" where it has none */
+	MER_Q_OTHERS,     /* struct mer_name_row: tables, and columns of ours as TABLE.COLUMN, that
+	                          no script of MER's has made; on Postgres no table that is empty */
+	MER_Q_TABLE_ROWS, /* an array of struct mer_value, a column each, the key first: key (""
 	                           before all), limit: the rows that follow it, by key */
 	MER_Q_TABLE_HAS = MER_Q_TABLE_ROWS + MER_TABLE_COUNT,   /* struct mer_count_row; key */
 	MER_Q_TABLE_INSERT = MER_Q_TABLE_HAS + MER_TABLE_COUNT, /* a value a column */
@@ -91,6 +97,10 @@ enum mer_query {
 
 struct mer_count_row {
 	int64_t count;
+};
+
+struct mer_name_row {
+	const char *name;
 };
 
 struct mer_ledger_row {

@@ -7,11 +7,13 @@
 #include "tables.h"
 
 #include <inttypes.h>
+#include <mer/clean.h>
 #include <mer/copy.h>
 #include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What MER's own scripts make has uids that no clock gives. */
 #define SCRIPTED "01980000-0000-7000-8000-"
@@ -113,6 +115,40 @@ static void digest_row(struct mer_sha256 *hash, const struct mer_value row[], si
 	}
 }
 
+/* --- both: not the same ------------------------------------------------------------------- */
+
+static enum mer_status take_name(void *ctx, const void *row, struct mer_error *err)
+{
+	char **name = ctx;
+	*name = strdup(((const struct mer_name_row *)row)->name);
+	return *name != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory for a name");
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat first, second;
+	return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+	       first.st_ino == second.st_ino;
+}
+
+/* However they are spelled. */
+static enum mer_status check_different(struct mer_dal *from, struct mer_dal *to,
+                                       struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *ours = NULL, *theirs = NULL;
+	if (strcmp(mer_dal_dialect(from), mer_dal_dialect(to)) != 0)
+		return MER_OK;
+	enum mer_status st = mer_dal_query(from, MER_Q_IDENTITY, NULL, 0, take_name, &ours, err);
+	if (st == MER_OK)
+		st = mer_dal_query(to, MER_Q_IDENTITY, NULL, 0, take_name, &theirs, err);
+	if (st != MER_OK || ours == NULL || theirs == NULL || *ours == '\0')
+		return st;
+	if (strcmp(ours, theirs) == 0 || is_same_file(ours, theirs))
+		return mer_fail(err, MER_EINPUT, "'%s' and '%s' are the same database", mer_dal_name(from),
+		                mer_dal_name(to));
+	return MER_OK;
+}
+
 /* --- the source: nobody is at work on it -------------------------------------------------- */
 
 struct owner {
@@ -180,6 +216,13 @@ static enum mer_status take_script(void *ctx, const void *row, struct mer_error 
 	return mer_buf_check(list, err);
 }
 
+/* What is half done would be run on there. */
+static enum mer_status take_whole_script(void *ctx, const void *row, struct mer_error *err)
+{
+	const bool whole = strcmp(((const struct mer_ledger_row *)row)->state, "applied") == 0;
+	return whole ? take_script(ctx, row, err) : MER_OK;
+}
+
 /* The next line, cut out; NULL: no more. */
 static char *next_line(char **at)
 {
@@ -203,8 +246,8 @@ static enum mer_status compare_scripts(const struct mer_dal *from, const struct 
 		(void)mer_fail(err, MER_ECONFLICT,
 		               "script '%s' has run in the database '%s' and not in '%s'", script,
 		               mer_dal_name(from), mer_dal_name(to));
-		mer_hint(err, "mer-migrate up with its folder as --dir there first, since what it did is "
-		              "copied");
+		mer_hint(err, "mer-migrate up with its folder as --dir there first: what it did to mer's "
+		              "tables is copied");
 		return MER_ECONFLICT;
 	}
 	return MER_OK;
@@ -219,7 +262,7 @@ static enum mer_status check_scripts(struct mer_dal *from, struct mer_dal *to,
 	mer_buf_init(&theirs, LEDGER_MAX);
 	enum mer_status st = mer_dal_query(from, MER_Q_LEDGER, NULL, 0, take_script, &ours, err);
 	if (st == MER_OK)
-		st = mer_dal_query(to, MER_Q_LEDGER, NULL, 0, take_script, &theirs, err);
+		st = mer_dal_query(to, MER_Q_LEDGER, NULL, 0, take_whole_script, &theirs, err);
 	if (st == MER_OK)
 		st = compare_scripts(from, to, ours.ptr, theirs.ptr, err);
 	mer_buf_release(&ours);
@@ -469,7 +512,11 @@ static enum mer_status clear(struct mer_dal *to, struct mer_error *err)
 static enum mer_status copy_all(struct mer_dal *from, struct mer_dal *to, const atomic_bool *stop,
                                 struct mer_copy_table out[], struct mer_error *err)
 {
-	enum mer_status st = check_scripts(from, to, err);
+	/* Or what somebody adds to the target meanwhile would be removed with what scripts made. */
+	enum mer_status st =
+		to->remote ? mer_dal_exec(to, MER_Q_LOCK_TABLES, NULL, 0, NULL, err) : MER_OK;
+	if (st == MER_OK)
+		st = check_scripts(from, to, err);
 	if (st == MER_OK)
 		st = check_source(from, err);
 	if (st == MER_OK)
@@ -495,7 +542,9 @@ static enum mer_status verify_all(struct mer_dal *to, const atomic_bool *stop,
 enum mer_status mer_copy(struct mer_dal *from, struct mer_dal *to, const atomic_bool *stop,
                          struct mer_copy_table out[MER_TABLE_COUNT], struct mer_error *err)
 {
-	enum mer_status st = mer_dal_begin(to, err);
+	enum mer_status st = check_different(from, to, err);
+	if (st == MER_OK)
+		st = mer_dal_begin(to, err);
 	if (st != MER_OK)
 		return st;
 	st = mer_dal_begin(from, err);
@@ -511,4 +560,19 @@ enum mer_status mer_copy(struct mer_dal *from, struct mer_dal *to, const atomic_
 	}
 	st = mer_dal_end(to, true, err); /* checks foreign keys, too */
 	return st == MER_OK ? st : mer_wrap(err, st, "cannot finish the copy");
+}
+
+/* --- what stays behind -------------------------------------------------------------------- */
+
+static enum mer_status add_name(void *ctx, const void *row, struct mer_error *err)
+{
+	struct mer_buf *names = ctx;
+	mer_buf_printf(names, "%s%s", names->len > 0 ? ", " : "",
+	               ((const struct mer_name_row *)row)->name);
+	return mer_buf_check(names, err);
+}
+
+enum mer_status mer_copy_others(struct mer_dal *from, struct mer_buf *names, struct mer_error *err)
+{
+	return mer_dal_query(from, MER_Q_OTHERS, NULL, 0, add_name, names, err);
 }

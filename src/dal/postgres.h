@@ -87,6 +87,7 @@ struct postgres {
 
 	int64_t *held; /* keys of locks */
 	size_t n_held, cap_held;
+	bool unsure; /* a script may have run a function that gave them back */
 
 	struct mer_buf scratch; /* arguments of a statement */
 	struct pg_batch batch;

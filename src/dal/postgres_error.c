@@ -207,6 +207,7 @@ static const struct {
 	  "the password is that of the URL, of MER_DATABASE_PASSWORD, PGPASSWORD or ~/.pgpass" },
 	{ "no password supplied",
 	  "say where the password is: MER_DATABASE_PASSWORD=file:PATH, or ~/.pgpass" },
+	{ "is not permitted to log in", "its administrator can let it in: ALTER ROLE ... LOGIN" },
 	{ "role \"", "the user of the URL must be a role of the server: createuser" },
 	{ "database \"", "make it: createdb, or correct the URL" },
 	{ "no pg_hba.conf entry", "the server does not let this host in: pg_hba.conf" },

@@ -11,7 +11,9 @@
 #define HOLDERS \
 	"FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND " \
 	"database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) AND " \
-	"classid::bigint << 32 | objid::bigint = $1 AND pid <> pg_backend_pid()"
+	"classid::bigint << 32 | objid::bigint = $1 AND pid "
+#define OTHERS HOLDERS "<> pg_backend_pid()"
+#define OURS HOLDERS "= pg_backend_pid()"
 
 enum {
 	TAKE_AGAIN = 100, /* times a lock is tried that a dead connection of ours still holds, */
@@ -167,10 +169,30 @@ static enum mer_status lock(struct postgres *pg, int64_t key, enum mer_lock_op o
 	case MER_LOCK_DROP: return drop(pg, key, err);
 	case MER_LOCK_TEST: break;
 	}
-	st = ask(pg, "SELECT count(*) " HOLDERS, key, &n, err);
+	st = ask(pg, "SELECT count(*) " OTHERS, key, &n, err);
 	if (st == MER_OK)
 		*yes = n > 0;
 	return st;
+}
+
+/* Whether a lock of ours is still ours. The server counts how often one is taken, so that nobody takes
+ * his own again; a script can have given it back. */
+static enum mer_status check_ours(struct postgres *pg, int64_t key, struct mer_error *err)
+{
+	int64_t n = 0;
+	if (pg->tx != PG_TX_NONE)
+		return MER_OK;
+	enum mer_status st = pg_ready(pg, err);
+	if (st != MER_OK || !pg->unsure)
+		return st;
+	st = ask(pg, "SELECT count(*) " OURS, key, &n, err);
+	if (st != MER_OK)
+		return st;
+	if (n == 0)
+		return mer_fail(err, MER_EDATABASE, "a script gave up the lock of the database '%s'",
+		                pg->base.name);
+	pg->unsure = false;
+	return MER_OK;
 }
 
 enum mer_status pg_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
@@ -181,8 +203,7 @@ enum mer_status pg_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, b
 	if (pg->tx == PG_TX_NONE)
 		pg->canceled = 0;
 	if (op == MER_LOCK_TAKE && pg_holds(pg, key)) {
-		/* The server counts how often; once is enough. But we must still be there. */
-		enum mer_status st = pg->tx == PG_TX_NONE ? pg_ready(pg, err) : MER_OK;
+		enum mer_status st = check_ours(pg, key, err);
 		if (st == MER_OK && yes != NULL)
 			*yes = true;
 		return st;
@@ -206,7 +227,7 @@ static enum mer_status take_again(struct postgres *pg, int64_t key, struct mer_e
 		if (st != MER_OK || got != 0)
 			return st;
 		/* Nobody else wants an owner's lock: its holder is what is left of our last connection. */
-		st = pg_send_text(pg, "SELECT count(pg_terminate_backend(pid)) " HOLDERS, &theirs, err);
+		st = pg_send_text(pg, "SELECT count(pg_terminate_backend(pid)) " OTHERS, &theirs, err);
 		if (st == MER_OK)
 			st = pg_settle(pg, NULL, &ended, err);
 		if (st != MER_OK)

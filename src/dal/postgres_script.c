@@ -152,10 +152,30 @@ static bool refused_at_once(const PGresult *result)
 	return false;
 }
 
-/* done: statements of the message before the one that failed. */
-static enum mer_status fail_message(struct postgres *pg, const PGresult *result, int64_t done,
-                                    struct mer_script_place *place, struct mer_error *err)
+/* How far the server is with a message: what it has done last says whether the script is over. */
+struct progress {
+	int64_t done; /* statements */
+	enum { WITHIN, CLOSED, BEHIND } part;
+};
+
+/* Behind a script come CLOSE and RESET, and before its row nothing but what resets or prepares. */
+static void note_done(struct progress *progress, const char *tag)
 {
+	const bool resets = strcmp(tag, "RESET") == 0;
+	progress->done++;
+	if (strcmp(tag, "CLOSE CURSOR") == 0)
+		progress->part = CLOSED;
+	else if (resets && progress->part == CLOSED)
+		progress->part = BEHIND;
+	else if (!resets && strcmp(tag, "DISCARD TEMP") != 0 && strcmp(tag, "PREPARE") != 0)
+		progress->part = WITHIN;
+}
+
+static enum mer_status fail_message(struct postgres *pg, const PGresult *result,
+                                    const struct progress *progress, struct mer_script_place *place,
+                                    struct mer_error *err)
+{
+	const int64_t done = progress->done;
 	if (pg_is_leaving(result) || PQstatus(pg->conn) == CONNECTION_BAD)
 		return pg_fail_lost(pg, PQresultErrorMessage(result), err);
 	const char *code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -164,7 +184,8 @@ static enum mer_status fail_message(struct postgres *pg, const PGresult *result,
 	    strstr(said, "mer_script") != NULL)
 		return mer_fail(err, MER_EINPUT, "the script ended its transaction");
 	if (is_before(&pg->message, result, done) ||
-	    (code != NULL && strcmp(code, "23505") == 0 && is_ledger(pg, result)))
+	    (code != NULL && strcmp(code, "23505") == 0 && is_ledger(pg, result)) ||
+	    (code != NULL && strcmp(code, "42501") == 0 && progress->part == BEHIND))
 		return pg_fail(pg, result, NULL, err);
 	if (made_read_only(pg, code)) {
 		place->statement = statement_of(&pg->message, done);
@@ -195,16 +216,17 @@ static enum mer_status read_results(struct postgres *pg, struct mer_script_place
 {
 	enum mer_status st = MER_OK;
 	PGresult *result;
-	int64_t done = 0;
+	struct progress progress = { 0 };
 	while (pg->conn != NULL && (result = PQgetResult(pg->conn)) != NULL) {
 		ExecStatusType status = PQresultStatus(result);
-		done += status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+		if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
+			note_done(&progress, PQcmdStatus(result));
 		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
 			end_copy(pg, status);
 		else if (status == PGRES_TUPLES_OK && PQntuples(result) == 1 && PQnfields(result) == 1)
 			*value = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
 		else if (status == PGRES_FATAL_ERROR && st == MER_OK)
-			st = fail_message(pg, result, done, place, err);
+			st = fail_message(pg, result, &progress, place, err);
 		PQclear(result);
 	}
 	return st;
@@ -299,6 +321,8 @@ enum mer_status pg_script(struct mer_dal *dal, const char *sql, size_t len,
 {
 	struct postgres *pg = as_postgres(dal);
 	enum mer_status st = check_nul(sql, len, place, err);
+	pg->unsure =
+		pg->unsure || mentions(sql, "select") || mentions(sql, "call") || mentions(sql, "do");
 	if (st != MER_OK)
 		return st;
 	if (pg->tx == PG_TX_NONE)

@@ -185,6 +185,25 @@ const char *const pg_text[] = {
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",
+	[MER_Q_LOCK_TABLES] = "LOCK TABLE servers, models, deployments, model_weights, model_access, "
+						  "model_access_io, feedback, owners IN EXCLUSIVE MODE",
+	[MER_Q_IDENTITY] =
+		"SELECT system_identifier || '/' || (SELECT oid FROM pg_catalog.pg_database "
+		"WHERE datname = current_database()) || '/' || coalesce(current_schema(), '') AS name "
+		"FROM pg_catalog.pg_control_system()",
+	[MER_Q_OTHERS] =
+		"WITH known(name, columns) AS (" DAL_KNOWN "), found AS (SELECT c.oid, "
+		"n.nspname <> current_schema() AS away, n.nspname::text AS schema, c.relname::text AS name "
+		"FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+		"WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema') "
+		"SELECT (CASE WHEN away THEN schema || '.' ELSE '' END || name) COLLATE \"C\" AS name "
+		"FROM found WHERE pg_relation_size(oid) > 0 AND (away OR name COLLATE \"C\" NOT IN "
+		"(SELECT known.name FROM known)) UNION ALL "
+		"SELECT (f.name || '.' || a.attname) COLLATE \"C\" FROM known AS k "
+		"JOIN found AS f ON f.name COLLATE \"C\" = k.name AND NOT f.away "
+		"JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.oid AND a.attnum > 0 "
+		"AND NOT a.attisdropped WHERE k.columns <> '' "
+		"AND strpos(k.columns COLLATE \"C\", ' ' || a.attname || ' ') = 0 ORDER BY 1",
 	DAL_TABLES(DAL_TABLE_TEXTS)
 };
 static_assert(DAL_COUNT(pg_text) == MER_Q_COUNT, "a text for each query");

@@ -15,6 +15,9 @@
 #define COUNT(member) DAL_FIELD(struct mer_count_row, member)
 static const struct dal_field count_fields[] = { COUNT(count) };
 
+#define NAME(member) DAL_FIELD(struct mer_name_row, member)
+static const struct dal_field name_fields[] = { NAME(name) };
+
 #define LEDGER(member) DAL_FIELD(struct mer_ledger_row, member)
 static const struct dal_field ledger_fields[] = {
 	LEDGER(num),        LEDGER(name),        LEDGER(sha256),     LEDGER(canonical_sha256),
@@ -87,6 +90,7 @@ DAL_TABLES(TABLE_FIELDS)
 	                  sizeof(struct mer_##type##_row) <= DAL_FIELDS_MAX * sizeof(union dal_row), \
 	              "fields of " #type)
 WHOLE(count);
+WHOLE(name);
 WHOLE(ledger);
 WHOLE(server);
 WHOLE(model);
@@ -154,6 +158,9 @@ const struct dal_query dal_queries[] = {
 
 	[MER_Q_OWNER_OPEN_RUNS] = { "owner-open-runs", 1, ROWS(count) },
 	[MER_Q_KEYS_LATER] = { "keys-later", 0, NO_ROWS },
+	[MER_Q_LOCK_TABLES] = { "lock-tables", 0, NO_ROWS },
+	[MER_Q_IDENTITY] = { "identity", 0, ROWS(name) },
+	[MER_Q_OTHERS] = { "others", 0, ROWS(name) },
 	DAL_TABLES(TABLE_QUERIES)
 };
 static_assert(DAL_COUNT(dal_queries) == MER_Q_COUNT, "a row for each query");

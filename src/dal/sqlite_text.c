@@ -146,6 +146,15 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "PRAGMA defer_foreign_keys = 1",
+	[MER_Q_LOCK_TABLES] = "", /* there is one writer */
+	[MER_Q_IDENTITY] = "SELECT coalesce(file, '') AS name FROM pragma_database_list "
+					   "WHERE name = 'main'",
+	[MER_Q_OTHERS] =
+		"WITH known(name, columns) AS (" DAL_KNOWN ") SELECT name AS name FROM sqlite_schema "
+		"WHERE type = 'table' AND name NOT LIKE 'sqlite^_%' ESCAPE '^' "
+		"AND name NOT IN (SELECT name FROM known) UNION ALL "
+		"SELECT k.name || '.' || c.name FROM known AS k, pragma_table_info(k.name) AS c "
+		"WHERE k.columns <> '' AND instr(k.columns, ' ' || c.name || ' ') = 0 ORDER BY 1",
 	DAL_TABLES(DAL_TABLE_TEXTS)
 };
 static_assert(DAL_COUNT(dal_sqlite_text) == MER_Q_COUNT, "a text for each query");

@@ -55,6 +55,12 @@
 #define DAL_COMMA_(column) ", " #column
 #define DAL_NAMES_(table, key) #key DAL_COLUMNS_##table(DAL_COMMA_, DAL_COMMA_, DAL_COMMA_)
 
+/* The tables and their columns as rows of VALUES, a space before and behind each column. */
+#define DAL_SPACED_(column) #column " "
+#define DAL_KNOWN_(id, table, key, n, at_once) \
+	", ('" #table "', ' " #key " " DAL_COLUMNS_##table(DAL_SPACED_, DAL_SPACED_, DAL_SPACED_) "')"
+#define DAL_KNOWN "VALUES ('migrations', '')" DAL_TABLES(DAL_KNOWN_)
+
 /* Their rows in the table of texts of a backend that speaks SQL: DAL_TABLES(DAL_TABLE_TEXTS). The
  * brackets are apart, since clang-format would take a sum in them for Objective-C. */
 #define DAL_AT_(query) [query]
