@@ -1,5 +1,6 @@
 """What the tests of mer-migrate share: a folder of scripts and a database of their own, on SQLite and on
 a Postgres server that the module starts when the first test needs it. MER_PREFIX names the installation."""
+import atexit
 import contextlib
 import fcntl
 import json
@@ -177,6 +178,15 @@ def on_each_database(cls):
         name = f"{cls.__name__}_{ground.name}"
         setattr(module, name, type(name, (cls,), {"Ground": ground, "__module__": cls.__module__,
                                                   "__qualname__": name, "__doc__": cls.__doc__}))
+
+
+def preloadable(library):
+    """Another path of a library, for LD_PRELOAD: spaces and colons part its entries."""
+    folder = tempfile.mkdtemp(prefix="mer-preload-", dir="/tmp")
+    atexit.register(shutil.rmtree, folder)
+    link = os.path.join(folder, "library.so")
+    os.symlink(os.path.abspath(library), link)
+    return link
 
 
 class Case(unittest.TestCase):

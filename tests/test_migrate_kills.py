@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 
-from migrate_case import Case, on_each_database, run_module
+from migrate_case import Case, on_each_database, preloadable, run_module
 
-LIBRARY = os.path.abspath(os.environ.get("MER_KILL_AT") or sys.argv.pop(1))
+LIBRARY = preloadable(os.environ.get("MER_KILL_AT") or sys.argv.pop(1))
 ALONE = "-- mer: no-transaction\n"
 
 

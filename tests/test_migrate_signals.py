@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import postgres
-from migrate_case import DEADLINE_S, T1, Case, Postgres, on_each_database, run_module
+from migrate_case import DEADLINE_S, T1, Case, Postgres, on_each_database, preloadable, run_module
 
-LIBRARY = os.path.abspath(os.environ.get("MER_SIGNAL_AT") or sys.argv.pop(1))
+LIBRARY = preloadable(os.environ.get("MER_SIGNAL_AT") or sys.argv.pop(1))
 
 
 class Signals(Case):
