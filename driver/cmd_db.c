@@ -5,7 +5,6 @@
 
 #include <mer/copy.h>
 #include <mer/log.h>
-#include <mer/work.h>
 #include <string.h>
 
 /* --- db copy ------------------------------------------------------------------------------ */
@@ -27,64 +26,29 @@ static const struct out_column copy_columns[COPY_COLUMNS] = {
 
 enum { OTHERS_MAX = 1 << 20 }; /* bytes of names */
 
-/* It takes its time, in a thread, so that a signal can end it. */
-struct copy_job {
-	struct mer_job job; /* first: the thread gives it back */
+struct copying {
 	struct mer_dal *from, *to;
 	atomic_bool stop;
 	struct mer_copy_table tables[MER_TABLE_COUNT];
 	struct mer_buf others; /* names of what stays behind */
-	enum mer_status st;
-	struct mer_error err;
-	bool done, closed;
 };
 
-static void run_copy(struct mer_job *job)
+static enum mer_status run_copy(void *ctx, struct mer_error *err)
 {
-	struct copy_job *copy = (struct copy_job *)job;
-	copy->st = mer_copy_others(copy->from, &copy->others, &copy->err);
-	if (copy->st == MER_OK)
-		copy->st = mer_copy(copy->from, copy->to, &copy->stop, copy->tables, &copy->err);
-}
-
-static void on_copy_done(struct mer_job *job)
-{
-	((struct copy_job *)job)->done = true;
-}
-
-static void on_work_closed(void *ctx)
-{
-	((struct copy_job *)ctx)->closed = true;
+	struct copying *copying = ctx;
+	enum mer_status st = mer_copy_others(copying->from, &copying->others, err);
+	if (st == MER_OK)
+		st = mer_copy(copying->from, copying->to, &copying->stop, copying->tables, err);
+	return st;
 }
 
 static void cancel_copy(void *ctx, bool kill)
 {
-	struct copy_job *copy = ctx;
+	struct copying *copying = ctx;
 	(void)kill;
-	atomic_store(&copy->stop, true);
-	mer_dal_cancel(copy->from);
-	mer_dal_cancel(copy->to);
-}
-
-static enum mer_status copy_in_thread(struct session *s, struct copy_job *copy,
-                                      struct mer_error *err)
-{
-	uv_loop_t *loop;
-	struct mer_work *work;
-	enum mer_status st = session_loop(s, &loop, err);
-	if (st == MER_OK)
-		st = mer_work_open(loop, &work, err);
-	if (st != MER_OK)
-		return st;
-	session_cancels(s, cancel_copy, copy);
-	mer_work_push(work, &copy->job);
-	session_run(s, &copy->done);
-	session_cancels(s, NULL, NULL);
-	mer_work_close(work, on_work_closed, copy);
-	session_run(s, &copy->closed);
-	if (copy->st != MER_OK && err != NULL)
-		*err = copy->err;
-	return copy->st;
+	atomic_store(&copying->stop, true);
+	mer_dal_cancel(copying->from);
+	mer_dal_cancel(copying->to);
 }
 
 static enum mer_status print_tables(struct session *s, const struct mer_copy_table tables[],
@@ -108,22 +72,22 @@ static enum mer_status copy(struct session *s, const struct cmd_value *argv, str
 {
 	if (strcmp(argv[FROM].text, argv[TO].text) == 0)
 		return mer_fail(err, MER_EINPUT, "--from and --to are the same database");
-	struct copy_job job = { .job = { .run = run_copy, .done = on_copy_done } };
-	mer_buf_init(&job.others, OTHERS_MAX);
-	enum mer_status st = mer_dal_open(argv[FROM].text, MER_DAL_READ, &job.from, err);
+	struct copying copying = { 0 };
+	mer_buf_init(&copying.others, OTHERS_MAX);
+	enum mer_status st = mer_dal_open(argv[FROM].text, MER_DAL_READ, &copying.from, err);
 	if (st == MER_OK)
-		st = mer_dal_open(argv[TO].text, MER_DAL_LONG, &job.to, err);
+		st = mer_dal_open(argv[TO].text, MER_DAL_LONG, &copying.to, err);
 	if (st == MER_OK)
-		st = copy_in_thread(s, &job, err);
-	mer_dal_close(job.from);
-	mer_dal_close(job.to);
-	if (st == MER_OK && job.others.len > 0 && mer_log_on(MER_LOG_WARN, LOG_AREA))
+		st = session_in_thread(s, run_copy, cancel_copy, &copying, err);
+	mer_dal_close(copying.from);
+	mer_dal_close(copying.to);
+	if (st == MER_OK && copying.others.len > 0 && mer_log_on(MER_LOG_WARN, LOG_AREA))
 		mer_log_write(MER_LOG_WARN, LOG_AREA, "not copied, since it is not mer's: %s",
-		              job.others.ptr);
-	mer_buf_release(&job.others);
+		              copying.others.ptr);
+	mer_buf_release(&copying.others);
 	if (st == MER_OK)
 		session_note(s, "copied; --database or MER_DATABASE_URL says which one to use");
-	return st == MER_OK ? print_tables(s, job.tables, err) : st;
+	return st == MER_OK ? print_tables(s, copying.tables, err) : st;
 }
 
 const struct cmd cmd_db_copy = {

@@ -7,6 +7,7 @@
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
+#include <mer/work.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -86,6 +87,56 @@ void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx)
 {
 	s->cancel = cancel;
 	s->cancel_ctx = ctx;
+}
+
+struct threaded {
+	struct mer_job job; /* first: the thread gives it back */
+	enum mer_status (*run)(void *ctx, struct mer_error *err);
+	void *ctx;
+	enum mer_status st;
+	struct mer_error err;
+	bool done, closed;
+};
+
+static void run_threaded(struct mer_job *job)
+{
+	struct threaded *threaded = (struct threaded *)job;
+	threaded->st = threaded->run(threaded->ctx, &threaded->err);
+}
+
+static void on_threaded_done(struct mer_job *job)
+{
+	((struct threaded *)job)->done = true;
+}
+
+static void on_thread_closed(void *ctx)
+{
+	((struct threaded *)ctx)->closed = true;
+}
+
+enum mer_status session_in_thread(struct session *s,
+                                  enum mer_status (*run)(void *ctx, struct mer_error *err),
+                                  session_cancel_fn *cancel, void *ctx, struct mer_error *err)
+{
+	struct threaded threaded = { .job = { .run = run_threaded, .done = on_threaded_done },
+		                         .run = run,
+		                         .ctx = ctx };
+	uv_loop_t *loop;
+	struct mer_work *work;
+	enum mer_status st = session_loop(s, &loop, err);
+	if (st == MER_OK)
+		st = mer_work_open(loop, &work, err);
+	if (st != MER_OK)
+		return st;
+	session_cancels(s, cancel, ctx);
+	mer_work_push_last(work, &threaded.job);
+	session_run(s, &threaded.done);
+	session_cancels(s, NULL, NULL);
+	mer_work_close(work, on_thread_closed, &threaded);
+	session_run(s, &threaded.closed);
+	if (threaded.st != MER_OK && err != NULL)
+		*err = threaded.err;
+	return threaded.st;
 }
 
 static enum mer_status fail_interrupted(struct mer_error *err)

@@ -98,6 +98,17 @@ void session_run(struct session *s, const bool *done);
 void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx);
 
 /**
+ * Runs what takes its time in a thread of its own, so that a signal can end it.
+ * @param run     in the thread
+ * @param cancel  as of session_cancels(), while run is under way
+ * @return what run returns, or why there is no thread
+ */
+MER_MUST enum mer_status session_in_thread(struct session *s,
+                                           enum mer_status (*run)(void *ctx, struct mer_error *err),
+                                           session_cancel_fn *cancel, void *ctx,
+                                           struct mer_error *err);
+
+/**
  * Writes out what is in the sink, waiting for a slow reader.
  * @return MER_ECANCELED a signal came first; what was left is dropped
  *         MER_EIO       the reader left, or stdout cannot be written: out.sink says which
