@@ -60,8 +60,6 @@ struct slot {
 	struct mer_run *run; /* the run it answers, or that waits for it to be ready */
 	int64_t ready_by;    /* loop time in ms; 0: it is ready or not started */
 	int64_t idle_until;  /* loop time in ms; 0: not idle */
-	uint64_t started_ns; /* when it was let go */
-	bool too_slow;       /* it missed ready_by */
 };
 TAILQ_HEAD(slot_list, slot);
 
@@ -158,7 +156,6 @@ struct mer_sched {
 	char *database, *models, *guard;
 	const char *const *environment;
 	const char *hidden;
-	bool may_place;
 
 	struct mer_uid owner; /* older than its runs */
 

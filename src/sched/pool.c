@@ -227,7 +227,6 @@ static enum mer_status start(struct route *route, struct slot **out, struct mer_
 static void let_go(struct slot *slot)
 {
 	struct mer_sched *sched = slot->route->sched;
-	slot->started_ns = uv_hrtime();
 	slot->state = SLOT_STARTING;
 	slot->ready_by = (int64_t)uv_now(sched->loop) + slot->deployment->start_timeout_ms;
 	sched_due(sched, slot->ready_by);
