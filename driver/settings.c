@@ -131,11 +131,9 @@ enum mer_status settings_load(struct settings *out, const char *const words[], s
 	if (st != MER_OK)
 		return st;
 	const char *password = setting(out, SET_PASSWORD)->text;
-	if (password != NULL && !mer_ref_is(password)) {
-		(void)mer_fail(err, MER_EINPUT, "MER_DATABASE_PASSWORD holds a plain secret");
-		mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
-		return MER_EINPUT;
-	}
+	st = mer_ref_check("MER_DATABASE_PASSWORD", password, err);
+	if (st != MER_OK)
+		return st;
 	/* The database finds it there (mer/dal.h), wherever it was said. */
 	if (password != NULL && setenv("MER_DATABASE_PASSWORD", password, 1) != 0)
 		return mer_fail(err, MER_ENOMEM, "out of memory");

@@ -15,13 +15,6 @@
 
 enum { NAP_FIRST_MS = 20, NAP_MAX_MS = 100 }; /* the least is half of it */
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Who runs it, for the ledger. */
 static void name_user(char *out, size_t size)
 {
@@ -59,13 +52,13 @@ static int64_t nap_ms(int64_t longest)
 
 enum mer_status apply_lock(struct apply *apply, int64_t wait_ms, struct mer_error *err)
 {
-	int64_t begin = now_ms(), longest = NAP_FIRST_MS;
+	int64_t begin = mer_clock_ms(), longest = NAP_FIRST_MS;
 	for (;;) {
 		bool ours;
 		enum mer_status st = mer_dal_lock(apply->lock, MER_LOCK_MIGRATE, MER_LOCK_TAKE, &ours, err);
 		if (st != MER_OK || ours)
 			return st;
-		int64_t left = wait_ms - (now_ms() - begin);
+		int64_t left = wait_ms - (mer_clock_ms() - begin);
 		if (left <= 0)
 			break;
 		int64_t nap = nap_ms(longest);
@@ -189,9 +182,9 @@ static enum exit_code by_itself(struct apply *apply, const struct script *script
 	if (st != MER_OK)
 		return code_of_script(st);
 	result->rest = REST_STARTED;
-	int64_t begin = now_ms();
+	int64_t begin = mer_clock_ms();
 	st = mer_dal_script(apply->work, script->text, script->len, &result->place, err);
-	result->duration_ms = now_ms() - begin;
+	result->duration_ms = mer_clock_ms() - begin;
 	stop_hold(); /* what has ended is also said */
 	if (st == MER_OK) {
 		st = mer_dal_exec(apply->work, MER_Q_LEDGER_FINISH,

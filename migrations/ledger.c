@@ -37,14 +37,6 @@ static void texts_of(struct mer_ledger_row *row, const char **texts[TEXTS_OF_ROW
 	texts[6] = &row->state;
 }
 
-static enum mer_status take_count(void *ctx, const void *row, struct mer_error *err)
-{
-	(void)err;
-	int64_t *count = ctx;
-	*count = ((const struct mer_count_row *)row)->count;
-	return MER_OK;
-}
-
 static enum mer_status take_row(void *ctx, const void *from, struct mer_error *err)
 {
 	struct ledger *ledger = ctx;
@@ -82,7 +74,8 @@ static void settle(struct ledger *ledger)
 enum mer_status ledger_read(struct mer_dal *dal, struct ledger *ledger, struct mer_error *err)
 {
 	int64_t there = 0;
-	enum mer_status st = mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, take_count, &there, err);
+	enum mer_status st =
+		mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, mer_take_count, &there, err);
 	if (st != MER_OK || there == 0)
 		return st;
 	ledger->exists = true;

@@ -41,16 +41,6 @@ static enum mer_status on_setting(void *ctx, const char *name, const char *value
 	return MER_OK;
 }
 
-static enum mer_status check_password(struct mer_error *err)
-{
-	const char *password = setting("MER_DATABASE_PASSWORD");
-	if (password == NULL || mer_ref_is(password))
-		return MER_OK;
-	(void)mer_fail(err, MER_EINPUT, "MER_DATABASE_PASSWORD holds a plain secret");
-	mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
-	return MER_EINPUT;
-}
-
 /* The command line beats the environment, that the env file, that the default. */
 static enum mer_status choose_url(struct work *work)
 {
@@ -76,7 +66,9 @@ static enum mer_status choose_url(struct work *work)
 		work->url = mer_text_new("sqlite:%s/mer.db", state);
 		work->default_url = true;
 	}
-	return work->url != NULL ? check_password(err) : mer_fail(err, MER_ENOMEM, "out of memory");
+	if (work->url == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return mer_ref_check("MER_DATABASE_PASSWORD", setting("MER_DATABASE_PASSWORD"), err);
 }
 
 /* --- before a command --------------------------------------------------------------------- */

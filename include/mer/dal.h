@@ -100,6 +100,9 @@ MER_API MER_MUST enum mer_status mer_dal_query(struct mer_dal *dal, enum mer_que
                                                mer_row_fn *on_row, void *ctx,
                                                struct mer_error *err);
 
+/** A row function for struct mer_count_row: *(int64_t *)ctx is the count. */
+MER_API enum mer_status mer_take_count(void *ctx, const void *row, struct mer_error *err);
+
 /** The same for a statement that gives no rows; *changed (NULL allowed) is how many it changed. */
 MER_API MER_MUST enum mer_status mer_dal_exec(struct mer_dal *dal, enum mer_query query,
                                               const struct mer_value args[], size_t n_args,

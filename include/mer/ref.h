@@ -8,6 +8,11 @@
 /** Whether the text has the form of a reference. */
 MER_API bool mer_ref_is(const char *text);
 
+/** MER_EINPUT where a text that is given for what holds a secret itself and no reference. what is what
+ * it was given for; the text is not told. NULL is fine. */
+MER_API MER_MUST enum mer_status mer_ref_check(const char *what, const char *text,
+                                               struct mer_error *err);
+
 /** The NAME of env:NAME, else NULL; borrowed from text. */
 MER_API const char *mer_ref_env_name(const char *text);
 

@@ -41,6 +41,13 @@ MER_API void mer_time_text(int64_t ms, char out[MER_TIME_SIZE]);
 /** The wall clock in milliseconds since 1970. */
 MER_API int64_t mer_time_now_ms(void);
 
+/** A clock for spans of time, which nobody sets, in microseconds since some moment. */
+MER_API int64_t mer_clock_us(void);
+static inline int64_t mer_clock_ms(void)
+{
+	return mer_clock_us() / 1000;
+}
+
 /** A duration as people write it, rounded to a tenth: 850ms, 1.5s, 12m, 3h. Room 24. */
 MER_API void mer_ms_text(int64_t ms, char out[24]);
 

@@ -4,6 +4,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/ref.h>
+#include <mer/text.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -39,6 +40,15 @@ bool mer_ref_is(const char *text)
 {
 	enum kind kind;
 	return rest_of(text, &kind) != NULL;
+}
+
+enum mer_status mer_ref_check(const char *what, const char *text, struct mer_error *err)
+{
+	if (text == NULL || mer_ref_is(text))
+		return MER_OK;
+	(void)mer_fail(err, MER_EINPUT, "%s holds a plain secret", what);
+	mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
+	return MER_EINPUT;
 }
 
 const char *mer_ref_env_name(const char *text)
@@ -89,13 +99,6 @@ static enum mer_status give(const char *ref, const char *bytes, size_t len, char
 	return MER_OK;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now = { 0 };
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 /* Reads to the end, to one byte too many, or to the deadline (ETIMEDOUT). Returns 0 or an errno. */
 static int read_secret(int fd, int64_t deadline_ms, struct secret *secret)
 {
@@ -103,7 +106,7 @@ static int read_secret(int fd, int64_t deadline_ms, struct secret *secret)
 	if (secret->ptr == NULL)
 		return ENOMEM;
 	while (secret->len <= SECRET_MAX) {
-		int64_t left_ms = deadline_ms - now_ms();
+		int64_t left_ms = deadline_ms - mer_clock_ms();
 		struct pollfd readable = { .fd = fd, .events = POLLIN };
 		int ready = left_ms <= 0 ? 0 : poll(&readable, 1, (int)left_ms);
 		if (ready == 0)
@@ -174,7 +177,7 @@ static bool reap(pid_t pid, int64_t deadline_ms, int *status)
 {
 	const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
 	pid_t reaped;
-	while ((reaped = waitpid(pid, status, WNOHANG)) == 0 && now_ms() < deadline_ms)
+	while ((reaped = waitpid(pid, status, WNOHANG)) == 0 && mer_clock_ms() < deadline_ms)
 		(void)nanosleep(&pause, NULL);
 	if (reaped != 0)
 		return true;
@@ -188,7 +191,7 @@ static enum mer_status from_command(const char *ref, const char *command, char *
                                     struct mer_error *err)
 {
 	int ends[2];
-	int64_t deadline_ms = now_ms() + COMMAND_MS;
+	int64_t deadline_ms = mer_clock_ms() + COMMAND_MS;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return mer_fail(err, MER_EINPUT, "cannot run '%s': %s", ref, strerror(errno));
 	pid_t pid = 0;

@@ -269,6 +269,13 @@ int64_t mer_time_now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+int64_t mer_clock_us(void)
+{
+	struct timespec now;
+	MER_ASSERT(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 void mer_ms_text(int64_t ms, char out[24])
 {
 	static const struct {

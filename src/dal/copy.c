@@ -93,13 +93,6 @@ static enum mer_status read_table(struct reader *reader, struct mer_error *err)
 	return st;
 }
 
-static enum mer_status take_count(void *ctx, const void *row, struct mer_error *err)
-{
-	(void)err;
-	*(int64_t *)ctx = ((const struct mer_count_row *)row)->count;
-	return MER_OK;
-}
-
 /* Adds a row to a digest: of each value its type, its length or number, and its bytes. */
 static void digest_row(struct mer_sha256 *hash, const struct mer_value row[], size_t n)
 {
@@ -175,8 +168,8 @@ static enum mer_status check_owner(struct mer_dal *from, const struct owner *own
 	if (mer_uid_valid(owner->uid))
 		st = mer_dal_lock(from, mer_uid_key(owner->uid), MER_LOCK_TEST, &alive, err);
 	if (st == MER_OK && alive)
-		st = mer_dal_query(from, MER_Q_OWNER_OPEN_RUNS, MER_ARGS(mer_text(owner->uid)), take_count,
-		                   &open, err);
+		st = mer_dal_query(from, MER_Q_OWNER_OPEN_RUNS, MER_ARGS(mer_text(owner->uid)),
+		                   mer_take_count, &open, err);
 	if (st != MER_OK || open == 0)
 		return st;
 	(void)mer_fail(err, MER_ECONFLICT,
@@ -325,7 +318,7 @@ static enum mer_status on_scripted(void *ctx, const struct mer_value row[], stru
 		return MER_OK;
 	int64_t there = 0;
 	enum mer_status st = mer_dal_query(emptiness->from, of_table(MER_Q_TABLE_HAS, emptiness->table),
-	                                   &row[0], 1, take_count, &there, err);
+	                                   &row[0], 1, mer_take_count, &there, err);
 	return st == MER_OK && there == 0 ? fail_not_empty(emptiness, "already", key, err) : st;
 }
 

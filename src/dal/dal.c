@@ -8,9 +8,9 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <mer/log.h>
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* --- URLs --------------------------------------------------------------------------------- */
@@ -92,7 +92,7 @@ void dal_hint_migrate(struct mer_error *err, const char *url)
 	mer_buf_release(&word);
 }
 
-static enum mer_status take_count(void *ctx, const void *row, struct mer_error *err)
+enum mer_status mer_take_count(void *ctx, const void *row, struct mer_error *err)
 {
 	(void)err;
 	*(int64_t *)ctx = ((const struct mer_count_row *)row)->count;
@@ -107,9 +107,10 @@ static enum mer_status schema_num(struct mer_dal *dal, int64_t *num, struct mer_
 		*num = dal->schema_num;
 		return MER_OK;
 	}
-	enum mer_status st = mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, take_count, &there, err);
+	enum mer_status st =
+		mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, mer_take_count, &there, err);
 	if (st == MER_OK && there != 0)
-		st = mer_dal_query(dal, MER_Q_LEDGER_MAX, NULL, 0, take_count, &max, err);
+		st = mer_dal_query(dal, MER_Q_LEDGER_MAX, NULL, 0, mer_take_count, &max, err);
 	if (st == MER_OK)
 		*num = max;
 	return st;
@@ -211,20 +212,13 @@ void mer_dal_close(struct mer_dal *dal)
 
 /* --- calls -------------------------------------------------------------------------------- */
 
-static int64_t monotonic_us(void)
-{
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* A call as it begins. A callback must not use the connection, and a fork must not either. */
 static int64_t enter(struct mer_dal *dal)
 {
 	MER_ASSERT(!dal->in_call);
 	MER_ASSERT(dal->in_transaction || dal->pid == getpid()); /* a system call a row is too dear */
 	dal->in_call = true;
-	return mer_log_on(MER_LOG_DEBUG, LOG_AREA) ? monotonic_us() : 0;
+	return mer_log_on(MER_LOG_DEBUG, LOG_AREA) ? mer_clock_us() : 0;
 }
 
 /* And as it ends: its one trace. */
@@ -235,7 +229,7 @@ static void leave(struct mer_dal *dal, int64_t began_us, const char *call, const
 	if (!mer_log_on(MER_LOG_DEBUG, LOG_AREA))
 		return;
 	mer_log_write(MER_LOG_DEBUG, LOG_AREA, "%s %s=%" PRId64 " us=%" PRId64 " status=%s", call, what,
-	              number, monotonic_us() - began_us, mer_status_name(st));
+	              number, mer_clock_us() - began_us, mer_status_name(st));
 }
 
 /* Counts the rows that pass by. */
@@ -370,12 +364,12 @@ static enum mer_status apply(struct mer_dal *dal, const struct mer_script *scrip
 	enum mer_status st = mer_dal_begin(dal, err);
 	if (st != MER_OK)
 		return st;
-	int64_t began_ms = monotonic_us() / 1000;
+	int64_t began_ms = mer_clock_ms();
 	if (script->make_ledger)
 		st = mer_dal_exec(dal, MER_Q_LEDGER_CREATE, NULL, 0, NULL, err);
 	if (st == MER_OK)
 		st = mer_dal_script(dal, script->sql, script->len, &dal->place, err);
-	result->duration_ms = monotonic_us() / 1000 - began_ms;
+	result->duration_ms = mer_clock_ms() - began_ms;
 	if (st == MER_OK)
 		st = mer_dal_exec(dal, MER_Q_LEDGER_INSERT,
 		                  MER_ARGS(mer_i64(script->num), mer_text(script->name),

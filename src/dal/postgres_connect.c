@@ -9,6 +9,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/ref.h>
+#include <mer/text.h>
 #include <mer/url.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -159,12 +160,10 @@ static enum mer_status fetch_password(const struct postgres *pg, char **out, str
 	*out = NULL;
 	if (pg->has_password || ref == NULL || *ref == '\0')
 		return MER_OK;
-	if (!mer_ref_is(ref)) {
-		(void)mer_fail(err, MER_EINPUT, "MER_DATABASE_PASSWORD holds a plain secret");
-		mer_hint(err, "say where it is: env:NAME, file:PATH or cmd:COMMAND");
-		return MER_EINPUT;
-	}
-	enum mer_status st = mer_ref_resolve(ref, out, err);
+	enum mer_status st = mer_ref_check("MER_DATABASE_PASSWORD", ref, err);
+	if (st != MER_OK)
+		return st;
+	st = mer_ref_resolve(ref, out, err);
 	return st == MER_OK ? st : mer_wrap(err, st, "MER_DATABASE_PASSWORD");
 }
 
@@ -275,18 +274,11 @@ void pg_disconnect(struct postgres *pg)
 	pg->gone = pg->gone || pg_holds(pg, MER_LOCK_MIGRATE);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 enum mer_status pg_connect(struct postgres *pg, struct mer_error *err)
 {
 	/* One outage is waited for once; after that each call looks whether it is over. */
 	const bool waits = !pg->away && !pg->base.impatient;
-	const int64_t until = now_ms() + (waits ? CONNECT_MS : 0);
+	const int64_t until = mer_clock_ms() + (waits ? CONNECT_MS : 0);
 	int refused = 0;
 	for (int64_t nap_ms = NAP_FIRST_MS;;
 	     nap_ms = 2 * nap_ms < NAP_MAX_MS ? 2 * nap_ms : NAP_MAX_MS) {
@@ -296,7 +288,7 @@ enum mer_status pg_connect(struct postgres *pg, struct mer_error *err)
 			return pg_relock(pg, err);
 		refused = later ? 0 : refused + 1;
 		const int enough = pg->base.session > 0 ? 2 : 1; /* it may have come back in between */
-		if (refused == enough || now_ms() + nap_ms > until) {
+		if (refused == enough || mer_clock_ms() + nap_ms > until) {
 			pg->away = pg->away || waits;
 			return st;
 		}

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -176,16 +177,14 @@ static int on_busy(void *ctx, int tries)
 {
 	static const long naps_us[] = { 100, 200, 500, 1000, 2000, 5000, 10000 };
 	struct sqlite *lite = ctx;
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	int64_t us = mer_clock_us(), ms = us / 1000;
 	if (tries == 0)
 		lite->busy_since_ms = ms;
 	if (ms - lite->busy_since_ms >= lite->wait_ms || lite->canceled)
 		return 0;
 	size_t last = DAL_COUNT(naps_us) - 1;
 	long nap_us = naps_us[(size_t)tries < last ? (size_t)tries : last];
-	nap_us += now.tv_nsec / 64 % nap_us; /* the clock's low digits are as good as random */
+	nap_us += us % nap_us; /* the clock's low digits are as good as random */
 	struct timespec nap = { .tv_nsec = nap_us * 1000 };
 	(void)nanosleep(&nap, NULL);
 	return 1;

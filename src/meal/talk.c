@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mer/clean.h>
+#include <mer/text.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOOK_MS 100 /* between two looks at whether to stop */
@@ -218,13 +218,6 @@ static void hear_frames(struct talk *talk)
 
 /* --- waiting -------------------------------------------------------------------------------- */
 
-static int64_t now_ms(void)
-{
-	struct timespec now = { 0 };
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 static void flush(struct talk *talk)
 {
 	ssize_t n = talk->to.len == 0 ? 0 : write(talk->in, talk->to.ptr, talk->to.len);
@@ -236,9 +229,9 @@ static void flush(struct talk *talk)
 
 bool talk_wait(struct talk *talk, talk_until_fn *until, int64_t ms)
 {
-	int64_t end = now_ms() + ms;
+	int64_t end = mer_clock_ms() + ms;
 	while (!until(talk)) {
-		int64_t left = end - now_ms();
+		int64_t left = end - mer_clock_ms();
 		struct pollfd on[] = {
 			{ .fd = talk->unread ? -1 : talk->out, .events = POLLIN },
 			{ .fd = talk->to.len > 0 ? talk->in : -1, .events = POLLOUT },
