@@ -8,13 +8,14 @@
 #include <poll.h>
 #include <string.h>
 
-enum { MODEL, INPUT, LINES, TIMEOUT, SERVER, DEPLOYMENT, RAW, NO_RECORD, KEEP_GOING };
+enum { MODEL, INPUT, LINES, JOBS, TIMEOUT, SERVER, DEPLOYMENT, RAW, NO_RECORD, KEEP_GOING };
 /* clang-format off */
 static const struct cmd_arg run_args[] = {
 	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
 	[INPUT] = CMD_WORD("INPUT", ARG_TEXT,
 		"words, joined by a space; alone @FILE is a file, - is stdin, @@x is @x", .repeat = true),
 	[LINES] = CMD_FLAG("lines", "each line of the input is a run; answers in the same order"),
+	[JOBS] = CMD_OPTION("jobs", ARG_I64, "N", "with --lines: so many at a time; default: 1", .least = 1),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
 		"how long it may take: queue, start and answer; default: the deployment's", .least = 1),
 	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there"),
@@ -166,10 +167,13 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.server = argv[SERVER].text,
 		.deployment = argv[DEPLOYMENT].text,
 		.timeout_ms = argv[TIMEOUT].number,
+		.jobs = argv[JOBS].number,
 		.no_record = argv[NO_RECORD].given,
 		.raw = argv[RAW].given,
 		.keep_going = argv[KEEP_GOING].given || setting_on(&s->settings, SET_KEEP_GOING),
 	};
+	if (argv[JOBS].given && !argv[LINES].given)
+		return mer_fail(err, MER_EINPUT, "--jobs: it is for --lines");
 	if (argv[LINES].given)
 		return lines(s, &choice, &argv[INPUT], err);
 	MER_AUTO(mer_text_done) char *input = NULL;

@@ -160,7 +160,12 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 		cancel_behind(lines, line);
 }
 
-static const struct mer_run_events events = { on_started, on_output, on_log, on_done };
+static const struct mer_run_events events = {
+	.on_started = on_started,
+	.on_output = on_output,
+	.on_log = on_log,
+	.on_done = on_done,
+};
 
 /* Nothing more is submitted; what is in flight is cancelled, or only what has not begun. */
 static void stop(struct lines *lines, bool all, bool kill)
@@ -268,6 +273,7 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 		.timeout_ms = choice->timeout_ms,
 		.no_record = choice->no_record,
 		.stream = true,
+		.jobs = (size_t)choice->jobs,
 	};
 	st = mer_sched_submit(lines->sched, &request, &events, line, &line->run, err);
 	if (st != MER_OK)
@@ -388,12 +394,8 @@ static void release_line(struct line *line)
 static enum mer_status print_head(struct lines *lines, struct line *line, struct mer_error *err)
 {
 	enum mer_status st = MER_OK;
-	if (lines->stop) { /* cancelled, maybe by a signal; one word of it is enough */
-		bool silent = line->status == MER_OK || lines->status != MER_OK;
-		if (line->done && !silent)
-			take_failure(lines, line);
+	if (lines->stop) /* cancelled, maybe by a signal; one word of it is enough */
 		return MER_OK;
-	}
 	if (line->done)
 		st = print_done(lines, line, err);
 	else if (!lines->whole)

@@ -69,7 +69,12 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 	one->done = true;
 }
 
-static const struct mer_run_events events = { on_started, on_output, on_log, on_done };
+static const struct mer_run_events events = {
+	.on_started = on_started,
+	.on_output = on_output,
+	.on_log = on_log,
+	.on_done = on_done,
+};
 
 static void on_cancel(void *ctx, bool kill)
 {

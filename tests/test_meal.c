@@ -180,8 +180,8 @@ static void act(struct rig *rig, enum moment now)
 	case KILL: mer_worker_end(rig->worker, (enum mer_end)(row->deed - DRAIN), row->grace_ms); break;
 	case PAUSE: mer_worker_pause(rig->worker, true); break;
 	case CANCEL:
-		ck_assert(mer_worker_cancel(rig->worker, row->grace_ms));
-		ck_assert(mer_worker_cancel(rig->worker, row->grace_ms));
+		ck_assert(mer_worker_cancel(rig->worker, rig, row->grace_ms));
+		ck_assert(mer_worker_cancel(rig->worker, rig, row->grace_ms));
 		break;
 	case KILL_GUARD:
 		ck_assert_int_gt(rig->pid, 1);
@@ -199,7 +199,8 @@ static void run(struct rig *rig, const char *input, size_t len)
 	rig->open = true;
 	rig->n_runs++;
 	rig->in_call = true;
-	enum mer_status st = mer_worker_run(rig->worker, input, len, &err);
+	enum mer_status st =
+		mer_worker_run(rig->worker, &(struct mer_input){ input, len, NULL, 0 }, rig, &err);
 	rig->in_call = false;
 	ck_assert_msg(st == MER_OK || st == MER_EUNREACHABLE, "%s: %s", rig->row->name, err.message);
 	if (st == MER_OK)
@@ -252,9 +253,10 @@ static void on_ready(void *ctx)
 		go_on(rig);
 }
 
-static void on_output(void *ctx, const char *bytes, size_t n)
+static void on_output(void *ctx, void *run, const char *bytes, size_t n)
 {
 	struct rig *rig = ctx;
+	ck_assert_ptr_eq(run, rig);
 	ck_assert(!rig->in_call && rig->open && n > 0);
 	size_t at = rig->n_output;
 	if (at == rig->n_same && n <= rig->input_len - at && memcmp(bytes, rig->input + at, n) == 0)
@@ -268,9 +270,10 @@ static void on_output(void *ctx, const char *bytes, size_t n)
 		rig->on_output(rig);
 }
 
-static void on_log(void *ctx, const char *bytes, size_t n)
+static void on_log(void *ctx, void *run, const char *bytes, size_t n)
 {
 	struct rig *rig = ctx;
+	ck_assert_ptr_eq(run, rig->open ? rig : NULL);
 	ck_assert(!rig->in_call && n > 0 && rig->n_gone == 0);
 	rig->n_log++;
 	rig->largest = n > rig->largest ? n : rig->largest;
@@ -279,9 +282,10 @@ static void on_log(void *ctx, const char *bytes, size_t n)
 	act(rig, AT_LOG);
 }
 
-static void on_done(void *ctx, const struct mer_outcome *outcome)
+static void on_done(void *ctx, void *run, const struct mer_outcome *outcome)
 {
 	struct rig *rig = ctx;
+	ck_assert_ptr_eq(run, rig);
 	ck_assert(!rig->in_call && rig->open && rig->n_gone == 0);
 	ck_assert_int_eq(outcome->status == MER_OK, outcome->message[0] == '\0');
 	rig->open = false;
@@ -306,7 +310,15 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 		rig->on_gone(rig);
 }
 
-static const struct mer_worker_events events = { on_ready, on_output, on_log, on_done, on_gone };
+static const struct mer_input x = { "x", 1, NULL, 0 };
+
+static const struct mer_worker_events events = {
+	.on_ready = on_ready,
+	.on_output = on_output,
+	.on_log = on_log,
+	.on_done = on_done,
+	.on_gone = on_gone,
+};
 
 static const char *text_of(const struct rig *rig, int which)
 {
@@ -1356,16 +1368,17 @@ START_TEST(refuses_an_input)
 	struct mer_error err = { 0 };
 	const char *const argv[] = { "true", NULL };
 	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_TOKEN, .argv = argv };
+	const struct mer_input stop = { MER_TOKEN_STOP, 10, NULL, 0 };
 	rig_init(&rig, &steady);
 	ck_assert_int_eq(start_over(&rig, NULL, NULL), MER_OK);
 	mer_worker_go(rig.worker);
 	rig.n_runs = 2; /* so that its first ready is not followed by a run of the row's */
 	rig.acted = true;
 	live_until(&rig, &rig.n_ready);
-	ck_assert_int_eq(mer_worker_run(rig.worker, MER_TOKEN_STOP, 10, &err), MER_EINPUT);
+	ck_assert_int_eq(mer_worker_run(rig.worker, &stop, &rig, &err), MER_EINPUT);
 	ck_assert_str_eq(err.message, "line 1 of the input is the stop token '@!#STOP#!@'");
-	ck_assert_int_eq(mer_worker_check(&spec, MER_TOKEN_STOP, 10, NULL), MER_EINPUT);
-	ck_assert_int_eq(mer_worker_check(&spec, "a", 1, NULL), MER_OK);
+	ck_assert_int_eq(mer_worker_check(&spec, &stop, NULL), MER_EINPUT);
+	ck_assert_int_eq(mer_worker_check(&spec, &(struct mer_input){ "a", 1, NULL, 0 }, NULL), MER_OK);
 	rig.acted = false;
 	rig.n_runs = 0;
 	go_on(&rig);
@@ -1393,7 +1406,7 @@ START_TEST(takes_no_run_for_a_dead_worker)
 		live_until(&rig, &rig.n_ready);
 		for (int i = 0; i < turns && rig.n_gone == 0; i++)
 			(void)uv_run(&rig.loop, UV_RUN_ONCE);
-		rig.open = rig.n_gone == 0 && mer_worker_run(rig.worker, "x", 1, &err) == MER_OK;
+		rig.open = rig.n_gone == 0 && mer_worker_run(rig.worker, &x, &rig, &err) == MER_OK;
 		rig.n_runs = rig.open;
 		if (rig.n_gone == 0 && !rig.open)
 			ck_assert_int_eq(err.status, MER_EUNREACHABLE);
@@ -1427,7 +1440,7 @@ START_TEST(takes_no_run_for_a_mute_worker)
 	mer_worker_go(rig.worker);
 	live_until(&rig, &rig.n_log);
 	(void)uv_run(&rig.loop, UV_RUN_NOWAIT);
-	ck_assert_int_eq(mer_worker_run(rig.worker, "x", 1, &err), MER_EUNREACHABLE);
+	ck_assert_int_eq(mer_worker_run(rig.worker, &x, &rig, &err), MER_EUNREACHABLE);
 	ck_assert_str_eq(err.message, "the model had ended before this run");
 	ck_assert_int_eq(uv_run(&rig.loop, UV_RUN_DEFAULT), 0);
 	check(&rig);

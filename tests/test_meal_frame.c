@@ -13,11 +13,13 @@
 /* A conversation, step by step:
  *   f       a frame of the worker            o TEXT  bytes of its connection that are none
  *   e TEXT  stderr                           E       the end of its connection
- *   b TEXT  a run is begun with that input   x       the run is told and closed
+ *   b TEXT  a run is begun with that input   x       the first one that has ended is told and closed
+ *   m TEXT  the same, and it asks for metas  c TEXT  what would cancel the run of that input
  *   q CODE  the process ended with that exit code
  * What came of it, in order, with neighbours joined:
- *   R ready, o(..) output, l(..) log, p(..) progress, d() done, d(..) failed, s(..) sent,
- *   B(..) broken, i(..) input refused, q(..) the end */
+ *   R ready, m(..) meta, o(..) output, l(..) log, p(..) progress, d() done, d(..) failed,
+ *   s(..) sent, B(..) broken, i(..) input refused, q(..) the end
+ * Where several are open, the input of the run in front where it is another one: a:o(..) */
 struct step {
 	char op;
 	const char *text; /* a frame's meta */
@@ -39,6 +41,7 @@ struct conversation {
 	}
 #define READY_WITH(meta) FRAME(MER_WIRE_READY, 0, meta)
 #define READY READY_WITH("{\"version\":1}")
+#define READY_MANY READY_WITH("{\"version\":1,\"concurrency\":3}")
 #define RESULT_WITH(id_, flags_, meta, body_) \
 	{ \
 		.op = 'f', .kind = MER_WIRE_RESULT, .id = (id_), .flags = (flags_), .text = (meta), \
@@ -129,6 +132,42 @@ static const struct conversation conversations[] = {
 	    { .op = 'f', .kind = MER_WIRE_PING, .text = "", .body = "y" },
 	    RESULT(1, "a") },
 	  "s(ping 4 {} )Rs(ping 4 {\"n\":1} x)s(ping 4 {} y)o(a)d()" },
+	{ "answers out of order",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"), RESULT(2, "two"), RESULT(1, "one"), TOLD, TOLD,
+	    BEGIN("c"), RESULT(3, "three") },
+	  "Rb:o(two)d()a:o(one)d()o(three)d()" },
+	{ "streams that alternate",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"), PART(1, "1"), PART(2, "2"), PART(1, "3"),
+	    RESULT(2, "4"), TOLD, RESULT(1, "5") },
+	  "Ra:o(1)b:o(2)a:o(3)b:o(4)d()o(5)d()" },
+	{ "one of several fails",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"), PART(1, "x"),
+	    ERROR(2, "{\"code\":\"input\",\"message\":\"no\"}"), LOG(1, "{\"message\":\"y\"}"),
+	    RESULT(1, "z") },
+	  "Ra:o(x)b:d(input no)a:l(y\n)o(z)d()" },
+	{ "one of several answers with too much",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"),
+	    RESULT_WITH(1, MER_WIRE_MORE,
+	                OUTPUTS(TENSOR("y", "UINT8", "[]", 1) "," TENSOR("z", "UINT8", "[]", 1)), "yz"),
+	    RESULT(2, "b"), RESULT(1, "more") },
+	  "Rb:o(b)d()a:d(model the model answers with 2 tensors, of which none is the output)" },
+	{ "what cancels",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"), SAY('c', "b"),
+	    ERROR(2, "{\"code\":\"cancelled\",\"message\":\"gone\"}"), RESULT(1, "a") },
+	  "Rs(cancel 0 {} )b:d(model gone)a:o(a)d()" },
+	{ "a run that was answered is closed for good, though others are open",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"), RESULT(1, "a"), TOLD, PART(1, "x") },
+	  "Ra:o(a)d()B(model " BROKE "result with id 1, which is not open)" },
+	{ "a meta that was asked for",
+	  { READY, SAY('m', "a"), PART(1, "x"),
+	    RESULT_WITH(1, 0, OUTPUTS(TENSOR("y", "UINT8", "[2]", 2) "," TENSOR("z", "INT8", "[]", 1)),
+	                "abz"),
+	    TOLD, BEGIN("b"), RESULT(2, "b") },
+	  "Rm(" BYTES ")o(x)m(" OUTPUTS(
+		  TENSOR("y", "UINT8", "[2]", 2) "," TENSOR("z", "INT8", "[]", 1)) ")o(abz)d()o(b)d()" },
+	{ "the end with several open",
+	  { READY_MANY, BEGIN("a"), BEGIN("b"), PART(1, "p"), SAY('E', ""), SAY('q', "0") },
+	  "Ra:o(p)q(model in the middle of its answer)" },
 	{ "a new kind is read over",
 	  { { .op = 'f', .kind = 99, .flags = MER_WIRE_SKIP, .id = 5, .text = "no JSON", .body = "x" },
 	    READY,
@@ -239,7 +278,8 @@ static const struct conversation conversations[] = {
 
 struct record {
 	struct mer_buf text;
-	char open; /* kind of the piece that may go on; 0: none */
+	char open;                  /* kind of the piece that may go on; 0: none */
+	const struct meal_call *of; /* which run it is of */
 	bool broken;
 };
 
@@ -276,12 +316,29 @@ static void add_frame(struct record *record, struct mer_str bytes)
 	mer_wire_reader_release(&reader);
 }
 
-static void add_event(struct record *record, const struct meal_event *event)
+/* Of which run what follows is. */
+static void add_call(struct record *record, const struct meal_protocol *p,
+                     const struct meal_event *event)
+{
+	const struct meal_call *call = event->call;
+	if (call != record->of && record->open != 0) {
+		mer_buf_byte(&record->text, ')');
+		record->open = 0;
+	}
+	if (call != NULL && call != record->of && p->n_open > 1)
+		mer_buf_printf(&record->text, "%s:", call->input.bytes);
+	record->of = call;
+}
+
+static void add_event(struct record *record, const struct meal_protocol *p,
+                      const struct meal_event *event)
 {
 	char text[600];
 	int len = (int)event->bytes.len;
 	const char *bytes = len > 0 ? event->bytes.ptr : "";
 	ck_assert(!record->broken || event->kind == MEAL_NOTHING);
+	if (event->kind != MEAL_NOTHING)
+		add_call(record, p, event);
 	switch (event->kind) {
 	case MEAL_NOTHING: break;
 	case MEAL_READY: add(record, 'R', NULL, 0); break;
@@ -295,7 +352,10 @@ static void add_event(struct record *record, const struct meal_event *event)
 		record->broken = event->kind == MEAL_BROKEN;
 		(void)snprintf(text, sizeof text, "%s %.*s", mer_status_name(event->status), len, bytes);
 		add(record, record->broken ? 'B' : 'd', text, event->status == MER_OK ? 0 : strlen(text));
+		if (event->kind == MEAL_DONE)
+			event->call->finished = true;
 		break;
+	case MEAL_META: add(record, 'm', bytes, event->bytes.len); break;
 	case MEAL_SEND: add_frame(record, event->bytes); break;
 	case MEAL_PROGRESS:
 		(void)snprintf(text, sizeof text, "%g/%g %.*s", event->done, event->total, len, bytes);
@@ -311,14 +371,14 @@ static void feed_piece(struct meal_protocol *p, enum meal_stream stream, const c
 	char *copy = malloc(n > 0 ? n : 1); /* so that a read beyond it is seen */
 	ck_assert_ptr_nonnull(copy);
 	memcpy(copy, bytes, n);
-	struct meal_event event;
+	struct meal_event event = { .kind = MEAL_NOTHING };
 	size_t at = 0;
 	do {
 		size_t taken = p->ops->feed(p, stream, copy + at, n - at, &event);
 		ck_assert_uint_le(taken, n - at);
 		ck_assert_msg(taken > 0 || at == n || event.kind != MEAL_NOTHING, "no progress");
 		at += taken;
-		add_event(record, &event);
+		add_event(record, p, &event);
 	} while (at < n || event.kind != MEAL_NOTHING);
 }
 
@@ -358,12 +418,22 @@ static void feed_step(struct meal_protocol *p, const struct step *step, const st
 	mer_buf_release(&bytes);
 }
 
-static void begin(struct meal_protocol *p, const char *input, struct record *record)
+static void begin(struct meal_protocol *p, const char *text, const char *meta,
+                  struct record *record)
 {
 	struct mer_error err;
-	struct meal_pieces pieces;
-	if (p->ops->begin(p, input, strlen(input), &pieces, &err) != MER_OK)
+	struct meal_call *call;
+	if (meal_begin(p, &(struct mer_input){ text, strlen(text), meta, 0 }, &call, &err) != MER_OK)
 		add(record, 'i', err.message, strlen(err.message));
+}
+
+static struct meal_call *call_named(struct meal_protocol *p, const char *input)
+{
+	struct meal_call *call;
+	TAILQ_FOREACH(call, &p->calls, link)
+	if (input != NULL ? strcmp(call->input.bytes, input) == 0 : call->finished)
+		return call;
+	return TAILQ_FIRST(&p->calls);
 }
 
 static void take_step(struct meal_protocol *p, const struct step *step, const struct cuts *cuts,
@@ -373,15 +443,17 @@ static void take_step(struct meal_protocol *p, const struct step *step, const st
 	const char *when = "";
 	char text[128];
 	switch (step->op) {
-	case 'b': begin(p, step->text, record); break;
-	case 'x': p->open = false; break;
+	case 'b': begin(p, step->text, NULL, record); break;
+	case 'm': begin(p, step->text, BYTES, record); break;
+	case 'x': meal_end(p, call_named(p, NULL)); break;
+	case 'c': add_frame(record, p->ops->cancel(p, call_named(p, step->text))); break;
 	case 'E':
 		p->ops->eof(p, MEAL_STDOUT, &event);
-		add_event(record, &event);
+		add_event(record, p, &event);
 		break;
 	case 'q': {
 		const struct meal_exit how = { .started = true, .exit_code = atoi(step->text) };
-		enum mer_status status = p->ops->ended(p, &how, &when);
+		enum mer_status status = p->ops->ended(p, TAILQ_FIRST(&p->calls), &how, &when);
 		(void)snprintf(text, sizeof text, "%s%s", mer_status_name(status), when);
 		add(record, 'q', text, strlen(text));
 		break;
@@ -392,18 +464,10 @@ static void take_step(struct meal_protocol *p, const struct step *step, const st
 
 static struct meal_protocol *make(const struct mer_worker_spec *spec)
 {
-	struct meal_protocol *p = calloc(1, meal_frame.size);
-	ck_assert_ptr_nonnull(p);
-	p->ops = &meal_frame;
+	struct meal_protocol *p = NULL;
 	struct mer_error err;
-	ck_assert_msg(meal_frame.init(p, spec, &err) == MER_OK, "%s", err.message);
+	ck_assert_msg(meal_protocol_new(&meal_frame, spec, &p, &err) == MER_OK, "%s", err.message);
 	return p;
-}
-
-static void destroy(struct meal_protocol *p)
-{
-	p->ops->release(p);
-	free(p);
 }
 
 static const char *const model_argv[] = { "model", NULL };
@@ -424,7 +488,7 @@ static size_t hold_conversation(const struct conversation *c, const struct cuts 
 	ck_assert_msg(strcmp(got, c->want) == 0, "'%s' cut at %zu, %zu%s:\n%s\ninstead of\n%s", c->name,
 	              cuts->first, cuts->second, cuts->all ? " and everywhere" : "", got, c->want);
 	mer_buf_release(&record.text);
-	destroy(p);
+	meal_protocol_free(p);
 	return offset;
 }
 
@@ -441,6 +505,8 @@ END_TEST
 
 /* --- what is sent --------------------------------------------------------------------------- */
 
+static const struct mer_input in = { "in", 2, NULL, 0 };
+
 START_TEST(sends_frames)
 {
 	struct mer_worker_spec spec = model_spec;
@@ -448,7 +514,7 @@ START_TEST(sends_frames)
 	spec.weights_version = "v1";
 	struct meal_protocol *p = make(&spec);
 	struct record record = { .open = 0 };
-	struct meal_pieces pieces;
+	struct meal_call *call;
 	char all[256];
 	size_t len = 0;
 	mer_buf_init(&record.text, 4096);
@@ -456,14 +522,14 @@ START_TEST(sends_frames)
 	add_frame(&record, p->farewell);
 	feed_step(p, &(struct step)READY, &(struct cuts){ 0 }, &(size_t){ 0 }, &record);
 	ck_assert_str_eq(p->announced, "{\"version\":1}");
-	ck_assert_int_eq(p->ops->begin(p, "in", 2, &pieces, NULL), MER_OK);
-	ck_assert(p->open && !p->syncing && !pieces.last);
-	for (size_t i = 0; i < pieces.count; i++) {
-		memcpy(all + len, pieces.piece[i].ptr, pieces.piece[i].len);
-		len += pieces.piece[i].len;
+	ck_assert_int_eq(meal_begin(p, &in, &call, NULL), MER_OK);
+	ck_assert(!p->syncing && !call->pieces.last);
+	for (size_t i = 0; i < call->pieces.count; i++) {
+		memcpy(all + len, call->pieces.piece[i].ptr, call->pieces.piece[i].len);
+		len += call->pieces.piece[i].len;
 	}
 	add_frame(&record, (struct mer_str){ all, len });
-	add_frame(&record, p->cancel);
+	add_frame(&record, p->ops->cancel(p, call));
 	feed_step(p, &(struct step)SAY('o', "x"), &(struct cuts){ 0 }, &(size_t){ 0 }, &record);
 	add_frame(&record, p->farewell);
 	ck_assert_str_eq(
@@ -474,7 +540,7 @@ START_TEST(sends_frames)
 		"s(error 0 {\"code\":\"protocol\",\"message\":\"wrong magic: byte 0 is 0x78, no "
 		"frame\"} )");
 	mer_buf_release(&record.text);
-	destroy(p);
+	meal_protocol_free(p);
 }
 END_TEST
 
@@ -482,13 +548,10 @@ START_TEST(refuses_files)
 {
 	const char *const argv[] = { "model", "-i{input}", NULL };
 	const struct mer_worker_spec spec = { .argv = argv };
-	struct meal_protocol *p = calloc(1, meal_frame.size);
+	struct meal_protocol *p;
 	struct mer_error err = { 0 };
-	ck_assert_ptr_nonnull(p);
-	p->ops = &meal_frame;
-	ck_assert_int_eq(meal_frame.init(p, &spec, &err), MER_EINPUT);
+	ck_assert_int_eq(meal_protocol_new(&meal_frame, &spec, &p, &err), MER_EINPUT);
 	ck_assert_str_eq(err.message, "a worker that stays has no file for its runs: '-i{input}'");
-	destroy(p);
 }
 END_TEST
 
@@ -501,12 +564,12 @@ START_TEST(passes_a_body_on)
 	struct meal_protocol *p = make(&spec);
 	struct record record = { .open = 0 };
 	struct meal_event event;
-	struct meal_pieces pieces;
+	struct meal_call *call;
 	char head[MER_WIRE_HEADER];
 	uint64_t size = (uint64_t)1 << 30, got = 0;
 	mer_buf_init(&record.text, 4096);
 	feed_step(p, &(struct step)READY, &(struct cuts){ 0 }, &(size_t){ 0 }, &record);
-	ck_assert_int_eq(p->ops->begin(p, "in", 2, &pieces, NULL), MER_OK);
+	ck_assert_int_eq(meal_begin(p, &in, &call, NULL), MER_OK);
 	mer_wire_put(head,
 	             &(struct mer_wire_header){
 					 .kind = MER_WIRE_RESULT, .id = 1, .meta = sizeof BYTES - 1, .body = size });
@@ -521,7 +584,7 @@ START_TEST(passes_a_body_on)
 	(void)p->ops->feed(p, MEAL_STDOUT, piece, 0, &event);
 	ck_assert_int_eq(event.kind, MEAL_DONE);
 	mer_buf_release(&record.text);
-	destroy(p);
+	meal_protocol_free(p);
 }
 END_TEST
 

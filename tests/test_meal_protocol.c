@@ -374,6 +374,7 @@ static void add_event(struct record *record, const struct meal_event *event)
 	case MEAL_DONE:
 		add(record, 'd', event->bytes.ptr, event->status == MER_OK ? 0 : event->bytes.len);
 		break;
+	case MEAL_META:
 	case MEAL_SEND:
 	case MEAL_PROGRESS:
 	case MEAL_BROKEN: ck_abort_msg("an event of frames");
@@ -430,11 +431,11 @@ static void feed_step(struct meal_protocol *p, enum meal_stream stream, const ch
 	*offset += len;
 }
 
-static void begin(struct meal_protocol *p, const char *input, struct record *record)
+static void begin(struct meal_protocol *p, const char *text, struct record *record)
 {
 	struct mer_error err;
-	struct meal_pieces pieces;
-	if (p->ops->begin(p, input, strlen(input), &pieces, &err) != MER_OK)
+	struct meal_call *call;
+	if (meal_begin(p, &(struct mer_input){ text, strlen(text), NULL, 0 }, &call, &err) != MER_OK)
 		add(record, 'i', err.message, strlen(err.message));
 }
 
@@ -443,7 +444,7 @@ static void take_end(struct meal_protocol *p, int code, struct record *record)
 	const char *when = NULL;
 	const struct meal_exit how = { .started = true, .exit_code = code };
 	char text[128];
-	enum mer_status status = p->ops->ended(p, &how, &when);
+	enum mer_status status = p->ops->ended(p, TAILQ_FIRST(&p->calls), &how, &when);
 	(void)snprintf(text, sizeof text, "%s%s", mer_status_name(status), when);
 	add(record, 'q', text, strlen(text));
 }
@@ -462,7 +463,7 @@ static void take_step(struct meal_protocol *p, const struct step *step, const st
 	} else if (step->op == 'b') {
 		begin(p, step->text, record);
 	} else if (step->op == 'x') {
-		p->open = p->syncing = false;
+		meal_end(p, TAILQ_FIRST(&p->calls));
 	} else if (step->op == 'q') {
 		take_end(p, atoi(step->text), record);
 	} else {
@@ -475,18 +476,10 @@ static struct meal_protocol *make(const struct meal_protocol_ops *ops, bool line
 {
 	const char *const argv[] = { "model", to_file ? "--to={output}" : "x", NULL };
 	const struct mer_worker_spec spec = { .argv = argv, .answer_line = line, .error_lines = globs };
-	struct meal_protocol *p = calloc(1, ops->size);
-	ck_assert_ptr_nonnull(p);
-	p->ops = ops;
+	struct meal_protocol *p = NULL;
 	struct mer_error err;
-	ck_assert_msg(ops->init(p, &spec, &err) == MER_OK, "%s", err.message);
+	ck_assert_msg(meal_protocol_new(ops, &spec, &p, &err) == MER_OK, "%s", err.message);
 	return p;
-}
-
-static void destroy(struct meal_protocol *p)
-{
-	p->ops->release(p);
-	free(p);
 }
 
 /* Returns how many bytes the conversation has. */
@@ -504,7 +497,7 @@ static size_t hold_conversation(const struct conversation *c, const struct cuts 
 	ck_assert_msg(strcmp(got, c->want) == 0, "'%s' cut at %zu, %zu%s:\n%s\ninstead of\n%s", c->name,
 	              cuts->first, cuts->second, cuts->all ? " and everywhere" : "", got, c->want);
 	mer_buf_release(&record.text);
-	destroy(p);
+	meal_protocol_free(p);
 	return offset;
 }
 
@@ -572,7 +565,7 @@ static void compare_readings(uint64_t seed)
 		size_t before = got.text.len;
 		feed_piece(p, MEAL_STDOUT, text + at, n, &got);
 		if (got.text.len > before + 2 && strcmp(got.text.ptr + got.text.len - 3, "d()") == 0) {
-			p->open = false;
+			meal_end(p, TAILQ_FIRST(&p->calls));
 			begin(p, "x", &got);
 		}
 	}
@@ -580,7 +573,7 @@ static void compare_readings(uint64_t seed)
 	mer_buf_release(&want.text);
 	mer_buf_release(&got.text);
 	mer_buf_release(&ready.text);
-	destroy(p);
+	meal_protocol_free(p);
 }
 
 START_TEST(agrees_with_a_reading_by_lines)
@@ -631,28 +624,29 @@ START_TEST(frames_input)
 	struct meal_protocol *p = make(&meal_token, inputs[_i].line, false);
 	struct meal_event event;
 	(void)p->ops->feed(p, MEAL_STDOUT, READY, strlen(READY), &event);
-	struct meal_pieces pieces;
+	const struct mer_input input = { inputs[_i].input, inputs[_i].len, NULL, 0 };
+	struct meal_call *call = NULL;
 	struct mer_error err = { 0 }, check_err = { 0 };
 	char got[256] = "!";
-	enum mer_status st = p->ops->begin(p, inputs[_i].input, inputs[_i].len, &pieces, &err);
-	ck_assert_int_eq(p->ops->check(&spec, inputs[_i].input, inputs[_i].len, &check_err), st);
+	enum mer_status st = meal_begin(p, &input, &call, &err);
+	ck_assert_int_eq(p->ops->check(&spec, &input, &check_err), st);
 	ck_assert_int_eq(st, inputs[_i].want[0] == '!' ? MER_EINPUT : MER_OK);
-	ck_assert_int_eq(p->open, st == MER_OK);
+	ck_assert_uint_eq(p->n_open, st == MER_OK);
 	ck_assert_str_eq(err.message, check_err.message);
 	size_t len = strlen(inputs[_i].want);
 	if (st == MER_OK) {
 		len = 0;
-		ck_assert(!pieces.last && !p->syncing);
-		for (size_t i = 0; i < pieces.count; i++) {
-			memcpy(got + len, pieces.piece[i].ptr, pieces.piece[i].len);
-			len += pieces.piece[i].len;
+		ck_assert(!call->pieces.last && !p->syncing);
+		for (size_t i = 0; i < call->pieces.count; i++) {
+			memcpy(got + len, call->pieces.piece[i].ptr, call->pieces.piece[i].len);
+			len += call->pieces.piece[i].len;
 		}
 	} else {
 		strcat(got, err.message);
 	}
 	ck_assert_msg(len == strlen(inputs[_i].want) && memcmp(got, inputs[_i].want, len) == 0,
 	              "row %d: '%.*s' instead of '%s'", _i, (int)len, got, inputs[_i].want);
-	destroy(p);
+	meal_protocol_free(p);
 }
 END_TEST
 
@@ -684,14 +678,12 @@ START_TEST(checks_spec)
 		.stop_token = specs[_i].stop,
 		.exit_token = specs[_i].exit,
 	};
-	struct meal_protocol *p = calloc(1, meal_token.size);
-	ck_assert_ptr_nonnull(p);
-	p->ops = &meal_token;
+	struct meal_protocol *p = NULL;
 	struct mer_error err = { 0 };
-	enum mer_status st = meal_token.init(p, &spec, &err);
+	enum mer_status st = meal_protocol_new(&meal_token, &spec, &p, &err);
 	ck_assert_int_eq(st, specs[_i].want == NULL ? MER_OK : MER_EINPUT);
 	ck_assert_str_eq(err.message, specs[_i].want == NULL ? "" : specs[_i].want);
-	destroy(p);
+	meal_protocol_free(p);
 }
 END_TEST
 
@@ -719,7 +711,7 @@ START_TEST(holds_back_only_what_could_be_a_token)
 		ck_assert_msg(given == rows[i].given, "row %zu: %zu bytes", i, given);
 	}
 	mer_buf_release(&record.text);
-	destroy(p);
+	meal_protocol_free(p);
 }
 END_TEST
 
@@ -741,7 +733,7 @@ START_TEST(passes_on_long_lines)
 	feed_piece(p, MEAL_STDERR, "ERR short\n", 10, &record);
 	ck_assert_str_eq(record.text.ptr + record.text.len - strlen("d(ERR short)"), "d(ERR short)");
 	mer_buf_release(&record.text);
-	destroy(p);
+	meal_protocol_free(p);
 }
 END_TEST
 

@@ -146,7 +146,12 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 	               result->status != NULL ? result->status : "none");
 }
 
-static const struct mer_run_events events = { on_started, on_output, on_log, on_done };
+static const struct mer_run_events events = {
+	.on_started = on_started,
+	.on_output = on_output,
+	.on_log = on_log,
+	.on_done = on_done,
+};
 
 static struct mer_sched *sched_open(uv_loop_t *loop)
 {

@@ -6,7 +6,8 @@
  *
  *     start  → the program is prepared, not running yet
  *     go     → it runs; on_ready when it takes a run (once: as soon as it is prepared)
- *     run    → on_output..., one on_done; token, frame: then the next run. At most one run is open
+ *     run    → on_output..., one on_done; token, frame: then the next run. So many may be open at a
+ *              time as mer_worker_room() says: more than one only where the worker announces it
  *     end    → asks it to leave, then makes it leave; on_gone is the last call and comes once,
  *              also when it left by itself or never started
  *
@@ -60,6 +61,15 @@ struct mer_worker_spec {
 	bool frame_stdio; /* frames go over stdin and stdout, as where no descriptor is inherited */
 };
 
+/* What a run gives to a model. Borrowed until its on_done. */
+struct mer_input {
+	const char *bytes;
+	size_t len;
+	const char *meta;    /* frame only: what the bytes are, a JSON object with "inputs" or "content"
+	                      * (docs/wire.md); NULL: bytes. With it the answer's metas are told too */
+	int64_t deadline_ms; /* how long the answer may take, for a model that asks; 0: not told */
+};
+
 /* How a run or a worker ended. */
 struct mer_outcome {
 	enum mer_status status;      /* MER_OK
@@ -77,16 +87,20 @@ struct mer_outcome {
 	int64_t cpu_us, max_rss_kib; /* of the process where it ended, else 0 */
 };
 
+/* run is what mer_worker_run() was given. */
 struct mer_worker_events {
 	void (*on_ready)(void *ctx);
-	/* A piece of the open run's output; borrowed. */
-	void (*on_output)(void *ctx, const char *bytes, size_t n);
-	/* A piece of what the model says beside its answer: stderr, stdout outside an answer, and the
-	 * log of a protocol that has one. */
-	void (*on_log)(void *ctx, const char *bytes, size_t n);
-	/* The open run has ended. The worker may be given the next run from here, or ended. */
-	void (*on_done)(void *ctx, const struct mer_outcome *outcome);
-	/* Nothing of it is left: no process, no descriptor, no file. An open run was done before. */
+	/* What the bytes that follow are: the JSON object of a result frame (docs/wire.md). Only of a
+	 * run whose input had a meta; NULL where none has. */
+	void (*on_meta)(void *ctx, void *run, const char *meta);
+	/* A piece of a run's output; borrowed. */
+	void (*on_output)(void *ctx, void *run, const char *bytes, size_t n);
+	/* A piece of what the model says beside its answers: stderr, stdout outside an answer, and the
+	 * log of a protocol that has one. run is NULL where none is open, or it may be of any. */
+	void (*on_log)(void *ctx, void *run, const char *bytes, size_t n);
+	/* The run has ended. The worker may be given another one from here, or ended. */
+	void (*on_done)(void *ctx, void *run, const struct mer_outcome *outcome);
+	/* Nothing of it is left: no process, no descriptor, no file. Open runs were done before. */
 	void (*on_gone)(void *ctx, const struct mer_outcome *outcome);
 };
 
@@ -107,20 +121,27 @@ MER_API MER_MUST enum mer_status mer_worker_start(struct uv_loop_s *loop,
 /** Lets the program run. Before that nothing of argv has run. Twice is once. */
 MER_API void mer_worker_go(struct mer_worker *worker);
 
+/** How many more runs it takes now: 0 until on_ready and once it is to leave. Once: one, from the
+ * start on. */
+MER_API size_t mer_worker_room(const struct mer_worker *worker);
+
 /**
- * Gives it a run: after on_ready, and none is open. Once: at most one, before mer_worker_go() too.
+ * Gives it a run, where it has room. Once: before mer_worker_go() too.
  *
- * @param input  borrowed until on_done
+ * @param input  its bytes and meta are borrowed until on_done
+ * @param run    what the events call it; not NULL, and no other open run of this worker has it
  * @return MER_EINPUT       the protocol cannot carry this input
  *         MER_EUNREACHABLE the worker has ended by itself, or is about to: on_gone comes soon
- *         On both nothing was sent and no run is open.
+ *         MER_ENOMEM
+ *         On all of them nothing was sent and the run is not open.
  */
-MER_API MER_MUST enum mer_status mer_worker_run(struct mer_worker *worker, const char *input,
-                                                size_t len, struct mer_error *err);
+MER_API MER_MUST enum mer_status mer_worker_run(struct mer_worker *worker,
+                                                const struct mer_input *input, void *run,
+                                                struct mer_error *err);
 
 /** Whether mer_worker_run() would take that input of a worker of that spec; pure. */
 MER_API MER_MUST enum mer_status mer_worker_check(const struct mer_worker_spec *spec,
-                                                  const char *input, size_t len,
+                                                  const struct mer_input *input,
                                                   struct mer_error *err);
 
 /**
@@ -131,15 +152,15 @@ MER_API MER_MUST enum mer_status mer_worker_check(const struct mer_worker_spec *
 MER_API MER_MUST enum mer_status mer_worker_probe(const struct mer_worker_spec *spec,
                                                   struct mer_error *err);
 
-/** Back-pressure: while paused no on_output comes, and the model is held by its full pipe. */
+/** Back-pressure: while paused no on_output comes of any run, and the model is held by its full pipe. */
 MER_API void mer_worker_pause(struct mer_worker *worker, bool pause);
 
 /**
- * Asks for the open run to be given up, after grace_ms as MER_END_TERM; its output is dropped, and
- * on_done comes with MER_ECANCELED. A worker that answers in time takes the next run.
- * @return false: the protocol has no way to ask, or none is open: end the worker
+ * Asks for an open run to be given up, and ends the worker as MER_END_TERM does where it has not
+ * been after grace_ms; its output is dropped, and on_done comes with MER_ECANCELED. Other runs go on.
+ * @return false: the protocol has no way to ask, or it is not open: end the worker
  */
-MER_API bool mer_worker_cancel(struct mer_worker *worker, int64_t grace_ms);
+MER_API bool mer_worker_cancel(struct mer_worker *worker, const void *run, int64_t grace_ms);
 
 enum mer_end {
 	MER_END_DRAIN, /* exit token, drain frame or end of input; after grace_ms as MER_END_TERM */

@@ -53,11 +53,15 @@ struct mer_run_request {
 	const char *model;
 	const char *deployment; /* uid or name; NULL or "": any */
 	const char *server;     /* name; NULL or "": any */
+	const char *session;    /* of a stateful model: its runs go to one worker, in order; NULL or "":
+	                         * any worker */
 	const char *input;
 	size_t input_len;
-	int64_t timeout_ms; /* queue, start and answer; 0: the deployment's */
-	bool no_record;     /* no row is written */
-	bool stream;        /* one of many that follow one another: rows are written ahead in groups */
+	const char *input_meta; /* as of struct mer_input (mer/meal.h); NULL: just bytes; borrowed */
+	int64_t timeout_ms;     /* queue, start and answer; 0: the deployment's */
+	bool no_record;         /* no row is written */
+	bool stream; /* one of many that follow one another: rows are written ahead in groups */
+	size_t jobs; /* of a stream: how many of its runs may be open at a time; 0: one */
 };
 
 /* How a run ended. Borrowed for the callback. */
@@ -80,6 +84,8 @@ struct mer_run_result {
 struct mer_run_events {
 	/* The model gets its input from now on; its row is written. */
 	void (*on_started)(void *ctx, const struct mer_run *run);
+	/* As of struct mer_worker_events (mer/meal.h); NULL where no input has a meta. */
+	void (*on_meta)(void *ctx, const char *meta);
 	void (*on_output)(void *ctx, const char *bytes, size_t n);
 	/* What the model says beside its answer. */
 	void (*on_log)(void *ctx, const char *bytes, size_t n);
@@ -90,7 +96,7 @@ struct mer_run_events {
 /**
  * Submits a run.
  *
- * @param events  borrowed until on_done; all slots set
+ * @param events  borrowed until on_done; all slots set but on_meta
  * @param out     the run, for the functions below, until on_done; NULL allowed
  * @return MER_ENOMEM; everything else comes by on_done
  */

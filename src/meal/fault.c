@@ -115,11 +115,11 @@ static void fault_go(struct meal_carrier *carrier)
 }
 
 static void fault_write(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n,
-                        bool last)
+                        bool last, const void *owner)
 {
 	struct fault *fault = as_fault(carrier);
 	if (!is_lost(fault))
-		fault->inner->ops->write(fault->inner, pieces, n, last);
+		fault->inner->ops->write(fault->inner, pieces, n, last, owner);
 }
 
 static enum mer_status fault_tell(struct meal_carrier *carrier, struct mer_str bytes)
@@ -142,11 +142,11 @@ static void fault_signal(struct meal_carrier *carrier, enum meal_signal signal)
 	fault->inner->ops->signal(fault->inner, signal);
 }
 
-static enum mer_status fault_settle(struct meal_carrier *carrier, bool hear)
+static enum mer_status fault_settle(struct meal_carrier *carrier, const void *owner, bool hear)
 {
 	struct fault *fault = as_fault(carrier);
 	if (!fails(fault))
-		return fault->inner->ops->settle(fault->inner, hear);
+		return fault->inner->ops->settle(fault->inner, owner, hear);
 	fault->inner->ops->signal(fault->inner, MEAL_KILL);
 	return MER_ENOMEM;
 }

@@ -1,5 +1,5 @@
-/* The frame protocol: a worker that stays and speaks frames (docs/wire.md), here with one run open at
- * a time. What it sends comes as MEAL_STDOUT; its own stdout and stderr are log. */
+/* The frame protocol: a worker that stays and speaks frames (docs/wire.md), with as many runs open as it
+ * announces. What it sends comes as MEAL_STDOUT; its own stdout and stderr are log. */
 #include "internal.h"
 
 #include <inttypes.h>
@@ -14,25 +14,38 @@
 
 enum state { STARTING, RUNNING, BROKEN };
 
+/* Of an open run. */
+struct call {
+	struct meal_call base;
+	uint64_t id;
+	bool due;                                           /* its last frame has not come */
+	bool begun;                                         /* something of its answer has */
+	enum mer_status status;                             /* as far as it is known */
+	struct mer_error problem;                           /* why it failed */
+	char *meta;                                         /* of infer, where it is not BYTES_META */
+	char head[MER_WIRE_HEADER + sizeof BYTES_META - 1]; /* of infer */
+	char cancel[MER_WIRE_HEADER];
+};
+
 struct frame {
 	struct meal_protocol base;
 	enum state state;
+	uint64_t last_id;
+	uint64_t takes; /* the longest input */
+
+	/* the frame that is read */
 	struct mer_wire_reader reader;
-	uint64_t id;            /* of the open run, or of the last one */
-	bool due;               /* its last frame has not come */
-	bool begun;             /* something of its answer has */
-	bool skipped;           /* the body of the frame that is read means nothing */
-	bool is_last;           /* with the frame that is read the run is answered */
-	uint64_t takes;         /* the longest input */
-	enum mer_status status; /* of the open run, as far as it is known */
-	json_t *meta;           /* of the result that is read; NULL: bytes, or no result */
+	struct call *call; /* that it belongs to; NULL: none */
+	bool skipped;      /* its body means nothing */
+	bool is_last;      /* with it the run is answered */
+	json_t *meta;      /* of a result; NULL: bytes, or no result */
 	struct mer_content content;
 	struct mer_content_walk walk;
-	struct mer_buf text;      /* what an event says; the meta and body of a ping */
-	struct mer_error problem; /* what is wrong with the answer, or with all */
+	struct mer_buf text; /* what an event says; the meta and body of a ping */
+
+	struct mer_error problem; /* what is wrong with all */
 	char *hello, *announced;
-	char infer[MER_WIRE_HEADER + sizeof BYTES_META - 1];
-	char cancel[MER_WIRE_HEADER], drain[MER_WIRE_HEADER];
+	char drain[MER_WIRE_HEADER];
 	struct mer_buf complaint; /* the error frame that tells the worker what it did */
 };
 
@@ -40,6 +53,11 @@ static struct frame *downcast(struct meal_protocol *protocol)
 {
 	MER_ASSERT(protocol->ops == &meal_frame);
 	return (struct frame *)protocol;
+}
+
+static struct call *call_of(struct meal_call *call)
+{
+	return (struct call *)call;
 }
 
 /* The greatest body that is taken: an output at its limit, with the length in front of it. */
@@ -115,39 +133,86 @@ static void release(struct meal_protocol *protocol)
 
 /* --- input ---------------------------------------------------------------------------------- */
 
-static enum mer_status check(const struct mer_worker_spec *spec, const char *input, size_t len,
+static enum mer_status check(const struct mer_worker_spec *spec, const struct mer_input *input,
                              struct mer_error *err)
 {
-	(void)spec, (void)input, (void)len, (void)err; /* the limit is the worker's to announce */
+	(void)spec, (void)input, (void)err; /* the limit is the worker's to announce */
 	return MER_OK;
 }
 
-static enum mer_status begin(struct meal_protocol *protocol, const char *input, size_t len,
-                             struct meal_pieces *out, struct mer_error *err)
+/* The meta of infer: what the bytes are, and how long the answer may take. */
+static enum mer_status make_meta(const struct mer_input *input, char **out, size_t *len,
+                                 struct mer_error *err)
+{
+	struct mer_buf meta;
+	const char *what = input->meta != NULL ? input->meta : BYTES_META;
+	MER_ASSERT(what[0] == '{' && what[1] != '}');
+	mer_buf_init(&meta, MER_WIRE_META_MAX);
+	mer_buf_byte(&meta, '{');
+	if (input->deadline_ms > 0)
+		mer_buf_printf(&meta, "\"deadline_ms\":%" PRId64 ",", input->deadline_ms);
+	mer_buf_text(&meta, what + 1);
+	enum mer_status st = mer_buf_take(&meta, out, len, err);
+	mer_buf_release(&meta);
+	return st == MER_ELIMIT ? mer_wrap(err, MER_EINPUT, "what describes the input") : st;
+}
+
+static enum mer_status begin(struct meal_protocol *protocol, struct meal_call *base,
+                             struct mer_error *err)
 {
 	struct frame *frame = downcast(protocol);
-	MER_ASSERT(!protocol->open && !frame->due && frame->state != STARTING);
-	if (len > frame->takes)
+	struct call *call = call_of(base);
+	const struct mer_input *input = &base->input;
+	size_t meta_len = sizeof BYTES_META - 1;
+	MER_ASSERT(frame->state != STARTING);
+	if (input->len > frame->takes)
 		return mer_fail(err, MER_EINPUT,
-		                "the input has %zu bytes, the model takes at most %" PRIu64, len,
+		                "the input has %zu bytes, the model takes at most %" PRIu64, input->len,
 		                frame->takes);
-	protocol->open = frame->due = true;
-	frame->begun = false;
-	frame->status = MER_OK;
-	frame->id++;
-	const struct mer_wire_header head = {
-		.kind = MER_WIRE_INFER, .id = frame->id, .meta = sizeof BYTES_META - 1, .body = len
-	};
-	mer_wire_put(frame->infer, &head);
-	memcpy(frame->infer + MER_WIRE_HEADER, BYTES_META, sizeof BYTES_META - 1);
-	mer_wire_put(frame->cancel,
-	             &(struct mer_wire_header){ .kind = MER_WIRE_CANCEL, .id = frame->id });
-	protocol->cancel = (struct mer_str){ frame->cancel, sizeof frame->cancel };
-	*out = (struct meal_pieces){
-		.piece = { { frame->infer, sizeof frame->infer }, { input, len } },
-		.count = 2,
+	if (input->meta != NULL || input->deadline_ms > 0) {
+		enum mer_status st = make_meta(input, &call->meta, &meta_len, err);
+		if (st != MER_OK)
+			return st;
+	}
+	call->due = true;
+	call->id = ++frame->last_id;
+	mer_wire_put(call->head, &(struct mer_wire_header){ .kind = MER_WIRE_INFER,
+	                                                    .id = call->id,
+	                                                    .meta = (uint32_t)meta_len,
+	                                                    .body = input->len });
+	memcpy(call->head + MER_WIRE_HEADER, BYTES_META, sizeof BYTES_META - 1);
+	bool plain = call->meta == NULL;
+	base->pieces = (struct meal_pieces){
+		.piece = { { call->head, plain ? sizeof call->head : MER_WIRE_HEADER },
+		           { call->meta, plain ? 0 : meta_len },
+		           { input->bytes, input->len } },
+		.count = 3,
 	};
 	return MER_OK;
+}
+
+static struct mer_str cancel(struct meal_protocol *protocol, struct meal_call *base)
+{
+	struct call *call = call_of(base);
+	(void)protocol;
+	mer_wire_put(call->cancel,
+	             &(struct mer_wire_header){ .kind = MER_WIRE_CANCEL, .id = call->id });
+	return (struct mer_str){ call->cancel, sizeof call->cancel };
+}
+
+static void end(struct meal_call *base)
+{
+	free(call_of(base)->meta);
+}
+
+/* The run whose last frame has not come and that has this id; NULL: none. */
+static struct call *find_call(struct frame *frame, uint64_t id)
+{
+	struct meal_call *one;
+	TAILQ_FOREACH(one, &frame->base.calls, link)
+	if (call_of(one)->id == id)
+		return call_of(one)->due ? call_of(one) : NULL;
+	return NULL;
 }
 
 static void synced(struct meal_protocol *protocol, bool surely)
@@ -163,7 +228,7 @@ static void give_up(struct frame *frame, enum mer_status status, struct meal_eve
 {
 	forget_answer(frame);
 	frame->state = BROKEN;
-	frame->due = false;
+	frame->call = NULL;
 	event->kind = MEAL_BROKEN;
 	event->status = status;
 	event->bytes = (struct mer_str){ frame->problem.message, strlen(frame->problem.message) };
@@ -207,17 +272,12 @@ static void violate(struct frame *frame, struct meal_event *event, const char *f
 	complain(frame, event);
 }
 
-/* The answer of the open run is of no use, for what problem says; its rest is read over. */
-static void spoil(struct frame *frame)
+/* An event of the frame that is read, with what is in text. */
+static void say(const struct frame *frame, enum meal_event_kind kind, struct meal_event *event)
 {
-	frame->status = MER_EMODEL;
-	frame->skipped = true;
-}
-
-static void say(struct meal_event *event, enum meal_event_kind kind, const struct mer_buf *text)
-{
-	event->kind = text->len > 0 || kind != MEAL_LOG ? kind : MEAL_NOTHING;
-	event->bytes = (struct mer_str){ text->ptr, text->len };
+	event->kind = frame->text.len > 0 || kind != MEAL_LOG ? kind : MEAL_NOTHING;
+	event->call = frame->call != NULL ? &frame->call->base : NULL;
+	event->bytes = (struct mer_str){ frame->text.ptr, frame->text.len };
 }
 
 /* --- frames of the worker ------------------------------------------------------------------- */
@@ -265,6 +325,8 @@ static enum mer_status read_ready(struct frame *frame, const json_t *ready, stru
 	if (st != MER_OK)
 		return st;
 	frame->takes = (uint64_t)mer_json_get_i64(ready, "max_body", MER_WIRE_BODY_MAX);
+	int64_t concurrency = mer_json_get_i64(ready, "concurrency", 1);
+	frame->base.capacity = concurrency < MEAL_OPEN_MAX ? (size_t)concurrency : MEAL_OPEN_MAX;
 	frame->base.announced = frame->announced;
 	return MER_OK;
 }
@@ -294,19 +356,20 @@ static void on_error(struct frame *frame, const json_t *meta, struct meal_event 
 	const char *message = mer_json_get_text(meta, "message", "");
 	const char *traceback = mer_json_get_text(meta, "traceback", "");
 	size_t len = strlen(traceback);
-	bool of_all = frame->reader.header.id == 0;
+	struct call *call = frame->call;
 	if (message[0] == '\0')
 		message = code[0] != '\0' ? code : "it does not say why";
-	(void)mer_fail(&frame->problem, MER_EMODEL, "%s%s", of_all ? "the model gave up: " : "",
-	               message);
+	(void)mer_fail(call != NULL ? &call->problem : &frame->problem, MER_EMODEL, "%s%s",
+	               call != NULL ? "" : "the model gave up: ", message);
 	if (len > 0) {
 		mer_buf_add(&frame->text, traceback, len);
 		if (traceback[len - 1] != '\n')
 			mer_buf_byte(&frame->text, '\n');
-		say(event, MEAL_LOG, &frame->text);
+		say(frame, MEAL_LOG, event);
 	}
 	frame->is_last = true;
-	frame->status = status_of(code);
+	if (call != NULL)
+		call->status = status_of(code);
 }
 
 static void on_log(struct frame *frame, const json_t *meta, struct meal_event *event)
@@ -317,7 +380,7 @@ static void on_log(struct frame *frame, const json_t *meta, struct meal_event *e
 		mer_buf_printf(&frame->text, "%s: ", level);
 	mer_buf_text(&frame->text, message);
 	mer_buf_byte(&frame->text, '\n');
-	say(event, MEAL_LOG, &frame->text);
+	say(frame, MEAL_LOG, event);
 }
 
 static void on_progress(struct frame *frame, const json_t *meta, struct meal_event *event)
@@ -325,35 +388,47 @@ static void on_progress(struct frame *frame, const json_t *meta, struct meal_eve
 	event->done = json_number_value(json_object_get(meta, "done"));
 	event->total = json_number_value(json_object_get(meta, "total"));
 	mer_buf_text(&frame->text, mer_json_get_text(meta, "message", ""));
-	say(event, MEAL_PROGRESS, &frame->text);
+	say(frame, MEAL_PROGRESS, event);
 }
 
-/* A run's answer is one output, since what runs is told is bytes. */
-static void on_result(struct frame *frame, json_t *meta, struct meal_event *event)
+/* The answer of a run that asked for more than bytes is told as it is. */
+static void on_described(struct frame *frame, struct mer_str meta, struct meal_event *event)
+{
+	mer_buf_add(&frame->text, meta.len > 0 ? meta.ptr : "{}", meta.len > 0 ? meta.len : 2);
+	mer_buf_byte(&frame->text, '\0');
+	say(frame, MEAL_META, event);
+	event->bytes.len--;
+}
+
+/* The answer of a run that is told bytes is one output. */
+static void on_result(struct frame *frame, json_t *meta, struct mer_str text,
+                      struct meal_event *event)
 {
 	const struct mer_wire_header *head = &frame->reader.header;
+	struct call *call = frame->call;
 	frame->is_last = (head->flags & MER_WIRE_MORE) == 0;
-	if (frame->status != MER_OK) {
-		frame->skipped = true;
+	call->begun = true;
+	frame->skipped = call->status != MER_OK;
+	if (frame->skipped)
 		return;
-	}
 	forget_answer(frame);
 	frame->walk = (struct mer_content_walk){ .at = 0 };
-	if (meta == NULL) {
-		frame->content.form = MER_CONTENT_BYTES;
-		return;
-	}
-	enum mer_status st =
-		mer_content_read(meta, "outputs", head->body, &frame->content, &frame->problem);
+	frame->content.form = MER_CONTENT_BYTES;
+	enum mer_status st = MER_OK;
+	if (meta != NULL)
+		st = mer_content_read(meta, "outputs", head->body, &frame->content, &frame->problem);
 	frame->meta = json_incref(meta);
 	if (st != MER_OK) {
 		(void)mer_wrap(&frame->problem, st, "result");
 		complain(frame, event);
+	} else if (call->base.input.meta != NULL) {
+		on_described(frame, text, event);
 	} else if (frame->content.count > 1) {
-		(void)mer_fail(&frame->problem, MER_EMODEL,
+		(void)mer_fail(&call->problem, MER_EMODEL,
 		               "the model answers with %zu tensors, of which none is the output",
 		               frame->content.count);
-		spoil(frame);
+		call->status = MER_EMODEL;
+		frame->skipped = true;
 	}
 }
 
@@ -400,7 +475,7 @@ static bool may_come(struct frame *frame, struct meal_event *event)
 		violate(frame, event, "%s with id 0", name);
 	else if (head->id != 0 && (allowed & REQUEST) == 0)
 		violate(frame, event, "%s with id %" PRIu64 " instead of 0", name, head->id);
-	else if (head->id != 0 && (!frame->due || head->id != frame->id))
+	else if (head->id != 0 && (frame->call = find_call(frame, head->id)) == NULL)
 		violate(frame, event, "%s with id %" PRIu64 ", which is not open", name, head->id);
 	else
 		return true;
@@ -423,6 +498,7 @@ static bool is_plain_bytes(struct mer_str meta)
 static void on_meta(struct frame *frame, struct mer_str text, struct meal_event *event)
 {
 	const struct mer_wire_header *head = &frame->reader.header;
+	frame->call = NULL;
 	frame->skipped = true;
 	frame->is_last = false;
 	mer_buf_clear(&frame->text);
@@ -433,13 +509,9 @@ static void on_meta(struct frame *frame, struct mer_str text, struct meal_event 
 	}
 	if (!may_come(frame, event))
 		return;
-	if (head->kind == MER_WIRE_RESULT) {
-		frame->begun = true;
-		frame->skipped = false;
-		if (is_plain_bytes(text)) {
-			on_result(frame, NULL, event);
-			return;
-		}
+	if (head->kind == MER_WIRE_RESULT && is_plain_bytes(text)) {
+		on_result(frame, NULL, text, event);
+		return;
 	}
 	MER_AUTO(mer_json_done) json_t *meta = NULL;
 	if (mer_wire_meta(text, &meta, &frame->problem) != MER_OK) {
@@ -450,7 +522,7 @@ static void on_meta(struct frame *frame, struct mer_str text, struct meal_event 
 	}
 	switch ((enum mer_wire_kind)head->kind) {
 	case MER_WIRE_READY: on_ready(frame, meta, event); break;
-	case MER_WIRE_RESULT: on_result(frame, meta, event); break;
+	case MER_WIRE_RESULT: on_result(frame, meta, text, event); break;
 	case MER_WIRE_ERROR: on_error(frame, meta, event); break;
 	case MER_WIRE_PING: on_ping(frame, text, event); break;
 	case MER_WIRE_LOG: on_log(frame, meta, event); break;
@@ -477,6 +549,11 @@ static size_t on_body(struct frame *frame, struct mer_str body, struct meal_even
 		mer_buf_add(&frame->text, body.ptr, body.len);
 		return body.len;
 	}
+	if (frame->call->base.input.meta != NULL) {
+		*event =
+			(struct meal_event){ .kind = MEAL_OUTPUT, .call = &frame->call->base, .bytes = body };
+		return body.len;
+	}
 	while (at < body.len && event->kind == MEAL_NOTHING) {
 		size_t taken;
 		struct mer_str piece;
@@ -486,7 +563,9 @@ static size_t on_body(struct frame *frame, struct mer_str body, struct meal_even
 		if (st != MER_OK)
 			complain(frame, event);
 		else if (piece.len > 0)
-			*event = (struct meal_event){ .kind = MEAL_OUTPUT, .bytes = piece };
+			*event = (struct meal_event){ .kind = MEAL_OUTPUT,
+				                          .call = &frame->call->base,
+				                          .bytes = piece };
 	}
 	return at;
 }
@@ -495,7 +574,7 @@ static void on_end(struct frame *frame, struct meal_event *event)
 {
 	const struct mer_wire_header *head = &frame->reader.header;
 	if (head->kind == MER_WIRE_PING && !frame->skipped)
-		say(event, MEAL_SEND, &frame->text);
+		say(frame, MEAL_SEND, event);
 	if (mer_buf_check(&frame->text, &frame->problem) != MER_OK)
 		complain(frame, event);
 	if (!frame->is_last)
@@ -504,11 +583,16 @@ static void on_end(struct frame *frame, struct meal_event *event)
 		give_up(frame, frame->state == STARTING ? MER_EUNREACHABLE : MER_EMODEL, event);
 		return;
 	}
+	struct call *call = frame->call;
 	forget_answer(frame);
-	frame->due = false;
-	event->kind = MEAL_DONE;
-	event->status = frame->status;
-	event->bytes = (struct mer_str){ frame->problem.message, strlen(frame->problem.message) };
+	call->due = false;
+	frame->call = NULL;
+	*event = (struct meal_event){
+		.kind = MEAL_DONE,
+		.call = &call->base,
+		.bytes = { call->problem.message, strlen(call->problem.message) },
+		.status = call->status,
+	};
 }
 
 /* --- bytes ---------------------------------------------------------------------------------- */
@@ -559,20 +643,22 @@ static void eof(struct meal_protocol *protocol, enum meal_stream stream, struct 
 	*event = (struct meal_event){ .kind = MEAL_NOTHING };
 }
 
-static enum mer_status ended(const struct meal_protocol *protocol, const struct meal_exit *how,
-                             const char **when)
+static enum mer_status ended(const struct meal_protocol *protocol, const struct meal_call *base,
+                             const struct meal_exit *how, const char **when)
 {
 	(void)how;
 	MER_ASSERT(protocol->ops == &meal_frame);
 	const struct frame *frame = (const struct frame *)protocol;
+	const struct call *call = (const struct call *)base;
 	bool half = !mer_wire_is_between(&frame->reader);
 	if (frame->state == STARTING) {
 		*when = half ? " in the middle of a frame, before it was ready" : " before it was ready";
 		return MER_EUNREACHABLE;
 	}
-	*when = !protocol->open ? half ? " between runs, in the middle of a frame" : " between runs"
-	        : half          ? " in the middle of a frame of its answer"
-	        : frame->begun  ? " in the middle of its answer"
+	bool of_it = meal_only_call(protocol) == base || frame->call == call;
+	*when = call == NULL    ? half ? " between runs, in the middle of a frame" : " between runs"
+	        : half && of_it ? " in the middle of a frame of its answer"
+	        : call->begun   ? " in the middle of its answer"
 	                        : " before it had answered";
 	return MER_EMODEL;
 }
@@ -580,10 +666,13 @@ static enum mer_status ended(const struct meal_protocol *protocol, const struct 
 const struct meal_protocol_ops meal_frame = {
 	.name = "frame",
 	.size = sizeof(struct frame),
+	.call_size = sizeof(struct call),
 	.init = init,
 	.release = release,
 	.check = check,
 	.begin = begin,
+	.cancel = cancel,
+	.end = end,
 	.synced = synced,
 	.feed = feed,
 	.eof = eof,

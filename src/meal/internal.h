@@ -6,6 +6,7 @@
 #define MEAL_INTERNAL_H
 
 #include <mer/meal.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 enum meal_stream {
@@ -24,33 +25,54 @@ struct meal_exit {
 	char no_output[256]; /* why the file that stands for {output} cannot be read, or "" */
 };
 
+#define MEAL_OPEN_MAX 64 /* runs of a worker at a time, whatever it announces */
+
 /* --- protocols ------------------------------------------------------------------------------ */
-
-enum meal_event_kind {
-	MEAL_NOTHING,
-	MEAL_READY,    /* takes its first run */
-	MEAL_OUTPUT,   /* bytes of the open run's output */
-	MEAL_LOG,      /* bytes beside it */
-	MEAL_DONE,     /* the open run is answered, or failed with bytes as its message */
-	MEAL_SEND,     /* bytes are to be sent to the worker, which did not wait for a run */
-	MEAL_PROGRESS, /* of the open run; bytes: what the model says of it, perhaps nothing */
-	MEAL_BROKEN, /* the worker cannot be talked to any more, bytes say why; the farewell tells it */
-};
-
-struct meal_event {
-	enum meal_event_kind kind;
-	struct mer_str bytes;   /* borrowed until the next call */
-	enum mer_status status; /* DONE, BROKEN */
-	double done, total;     /* PROGRESS; total 0: not known */
-};
 
 #define MEAL_PIECES_MAX 3
 
 /* What a run's input becomes on the worker's stdin. */
 struct meal_pieces {
-	struct mer_str piece[MEAL_PIECES_MAX]; /* borrowed from the protocol and the input */
+	struct mer_str piece[MEAL_PIECES_MAX]; /* borrowed from protocol, call and input */
 	size_t count;
 	bool last; /* stdin ends behind them */
+};
+
+/* An open run: from begin until meal.c has told the caller how it ended. First member of what a
+ * protocol keeps of one, which is zeroed before begin. */
+struct meal_call {
+	TAILQ_ENTRY(meal_call) link; /* in the protocol's calls */
+	void *run;                   /* the caller's */
+	struct mer_input input;
+	struct meal_pieces pieces; /* set by begin */
+
+	/* meal.c's */
+	int64_t output;    /* bytes */
+	bool finished;     /* result holds how it ended, on_done is due */
+	bool cancelling;   /* it is asked to be given up; its output is dropped */
+	int64_t cancel_by; /* loop time in ms: until when it may take to do so */
+	struct mer_outcome result;
+};
+TAILQ_HEAD(meal_calls, meal_call);
+
+enum meal_event_kind {
+	MEAL_NOTHING,
+	MEAL_READY,    /* takes its first run */
+	MEAL_META,     /* of an output that follows; bytes end with a NUL that does not count */
+	MEAL_OUTPUT,   /* bytes of a run's output */
+	MEAL_LOG,      /* bytes beside it */
+	MEAL_DONE,     /* a run is answered, or failed with bytes as its message */
+	MEAL_SEND,     /* bytes are to be sent to the worker, which did not wait for a run */
+	MEAL_PROGRESS, /* of a run; bytes: what the model says of it, perhaps nothing */
+	MEAL_BROKEN, /* the worker cannot be talked to any more, bytes say why; the farewell tells it */
+};
+
+struct meal_event {
+	enum meal_event_kind kind;
+	struct meal_call *call; /* of which run; NULL: the one that is open */
+	struct mer_str bytes;   /* borrowed until the next call */
+	enum mer_status status; /* DONE, BROKEN */
+	double done, total;     /* PROGRESS; total 0: not known */
 };
 
 struct meal_protocol_ops;
@@ -58,23 +80,33 @@ struct meal_protocol_ops;
 /* First member of each protocol's own struct; zeroed before init. */
 struct meal_protocol {
 	const struct meal_protocol_ops *ops;
-	bool open;         /* a run is: set by begin, cleared by meal.c when it has told the caller */
-	bool syncing;      /* of the open run only the first piece may be sent until synced */
-	bool stays;        /* one worker takes many runs */
-	bool hears_stderr; /* what stderr says can fail a run */
-	bool lingers;      /* after the farewell the worker's input stays open */
+	struct meal_calls calls; /* the open ones, in their order */
+	size_t n_open,
+		capacity; /* how many they are, and may be: one until the protocol says otherwise */
+	struct meal_call *spare; /* of a run that is over, for the next one */
+	bool syncing;            /* of the open run only the first piece may be sent until synced */
+	bool stays;              /* one worker takes many runs */
+	bool hears_stderr;       /* what stderr says can fail a run */
+	bool lingers;            /* after the farewell the worker's input stays open */
 	/* What the worker is sent; owned by the protocol, empty for nothing. */
 	struct mer_str greeting; /* as soon as it may run */
-	struct mer_str cancel;   /* makes it give up the open run, and answer so; valid while one is */
 	struct mer_str farewell; /* makes an idle worker leave; empty: the end of its input does */
 	const char
 		*announced; /* what it said of itself as it got ready: a JSON object; NULL: nothing */
 };
 
+/* Its only open run, or NULL. */
+static inline struct meal_call *meal_only_call(const struct meal_protocol *protocol)
+{
+	struct meal_call *first = TAILQ_FIRST(&protocol->calls);
+	return first != NULL && TAILQ_NEXT(first, link) == NULL ? first : NULL;
+}
+
 /* They never block, allocate only what they say, and call nobody. */
 struct meal_protocol_ops {
 	const char *name;
-	size_t size; /* of the protocol's own struct */
+	size_t size;      /* of the protocol's own struct */
+	size_t call_size; /* of what it keeps of a run */
 
 	/* MER_EINPUT where the spec is wrong. release follows it either way. */
 	enum mer_status (*init)(struct meal_protocol *protocol, const struct mer_worker_spec *spec,
@@ -82,12 +114,18 @@ struct meal_protocol_ops {
 	void (*release)(struct meal_protocol *protocol);
 
 	/* Whether a worker of that spec could be given that input; MER_EINPUT says why not. */
-	enum mer_status (*check)(const struct mer_worker_spec *spec, const char *input, size_t len,
+	enum mer_status (*check)(const struct mer_worker_spec *spec, const struct mer_input *input,
 	                         struct mer_error *err);
 
-	/* Opens a run. Failures as of check; then nothing has changed. */
-	enum mer_status (*begin)(struct meal_protocol *protocol, const char *input, size_t len,
-	                         struct meal_pieces *out, struct mer_error *err);
+	/* Makes the pieces of a run. Failures as of check, and MER_ENOMEM; then nothing has changed. */
+	enum mer_status (*begin)(struct meal_protocol *protocol, struct meal_call *call,
+	                         struct mer_error *err);
+
+	/* What makes the worker give up that run, and answer so; borrowed from it. NULL: nothing does. */
+	struct mer_str (*cancel)(struct meal_protocol *protocol, struct meal_call *call);
+
+	/* The run is told: what it owns is freed. NULL: nothing is. */
+	void (*end)(struct meal_call *call);
 
 	/* After a run that failed while its worker lives on, nobody knows whether the worker still
 	 * speaks of it. So of the next run the worker first gets one piece (base.syncing). Once it has
@@ -104,12 +142,26 @@ struct meal_protocol_ops {
 	void (*eof)(struct meal_protocol *protocol, enum meal_stream stream, struct meal_event *event);
 
 	/* What it means that the process has ended by itself, after the ends of its streams: the status
-	 * of the open run, or else of the worker; *when completes "the model ended". */
-	enum mer_status (*ended)(const struct meal_protocol *protocol, const struct meal_exit *how,
-	                         const char **when);
+	 * of that open run, or without one of the worker; *when completes "the model ended". */
+	enum mer_status (*ended)(const struct meal_protocol *protocol, const struct meal_call *call,
+	                         const struct meal_exit *how, const char **when);
 };
 
 extern const struct meal_protocol_ops meal_once, meal_token, meal_frame;
+
+/* protocol.c: failures as of init. Free it at the end; open runs end with it. */
+MER_MUST enum mer_status meal_protocol_new(const struct meal_protocol_ops *ops,
+                                           const struct mer_worker_spec *spec,
+                                           struct meal_protocol **out, struct mer_error *err);
+void meal_protocol_free(struct meal_protocol *protocol);
+
+/* Opens a run, where there is room, until meal_end(). Failures as of begin. */
+MER_MUST enum mer_status meal_begin(struct meal_protocol *protocol, const struct mer_input *input,
+                                    struct meal_call **out, struct mer_error *err);
+void meal_end(struct meal_protocol *protocol, struct meal_call *call);
+
+/* Refuses an input that is not just bytes. */
+MER_MUST enum mer_status meal_check_plain(const struct mer_input *input, struct mer_error *err);
 
 /* --- carriers ------------------------------------------------------------------------------- */
 
@@ -151,8 +203,10 @@ struct meal_carrier_ops {
 	void (*go)(struct meal_carrier *carrier);
 
 	/* Queues bytes for the worker's input, behind earlier ones; last closes it behind them. The
-	 * pieces are borrowed until settle or a MEAL_KILL. What a worker does not read is dropped. */
-	void (*write)(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last);
+	 * pieces are borrowed until their owner is settled (NULL: as long as the worker lives) or a
+	 * MEAL_KILL. What a worker does not read is dropped. */
+	void (*write)(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
+	              const void *owner);
 
 	/* Queues a copy of bytes that no run asked for. MER_EBUSY: the worker does not read what it was
 	 * sent before. */
@@ -165,9 +219,10 @@ struct meal_carrier_ops {
 	 * dropped. */
 	void (*signal)(struct meal_carrier *carrier, enum meal_signal signal);
 
-	/* A run is over: copies what is still queued and, with hear, gives what stderr holds by now.
-	 * MER_ENOMEM: the queue is dropped, which leaves the worker with half an input. */
-	enum mer_status (*settle)(struct meal_carrier *carrier, bool hear);
+	/* A run is over: copies what is still queued of it and, with hear, gives what stderr holds by now.
+	 * MER_ENOMEM, or MER_EBUSY where too many did not wait for their input to be read: the queue is
+	 * dropped, which leaves the worker with half an input. */
+	enum mer_status (*settle)(struct meal_carrier *carrier, const void *owner, bool hear);
 
 	/* Whether bytes are on their way: not yet read by the worker, or printed by it and not given.
 	 * -1: cannot be told. */

@@ -24,8 +24,9 @@
 #define READ_BYTES 65536                /* what a pipe holds */
 #define FILE_BYTES ((size_t)256 * 1024) /* of {input}, written in one turn of the loop */
 #define FRAME_BYTES (1 << 20)           /* of a frame connection each way: 9 times a pipe's speed */
-#define QUEUE_MAX 16      /* pieces: what settle copied, a run, a farewell, told ones */
-#define TOLD_MAX 8        /* pieces that nothing is told behind */
+#define OWNED_MAX 24 /* pieces that were told, or copied since their run had ended */
+#define QUEUE_MAX \
+	(MEAL_OPEN_MAX * (MEAL_PIECES_MAX + 1) + OWNED_MAX + 2) /* with cancel, greeting, farewell */
 #define DRAIN_READS 32    /* of what a dead worker left, in a pipe of up to 1 MiB too */
 #define REAP_MS 1         /* between two looks for the supervisor's end */
 #define ANSWERS_A_TURN 16 /* read before the loop's other handles have their turn */
@@ -68,7 +69,8 @@ struct local {
 
 	struct mer_str queue[QUEUE_MAX]; /* for stdin, the connection, or {input} */
 	char *owned[QUEUE_MAX];          /* where a piece is a copy: its bytes from their begin */
-	size_t queued;
+	const void *owners[QUEUE_MAX];   /* of pieces that are borrowed */
+	size_t queued, n_owned;
 	bool last; /* nothing follows the queue */
 	char buffer[READ_BYTES];
 };
@@ -82,11 +84,16 @@ static struct local *downcast(struct meal_carrier *carrier)
 /* Drops the first n pieces. */
 static void drop_pieces(struct local *c, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		c->n_owned -= c->owned[i] != NULL;
 		free(c->owned[i]);
+	}
 	c->queued -= n;
+	if (c->queued == 0)
+		return;
 	memmove(c->queue, c->queue + n, c->queued * sizeof *c->queue);
 	memmove(c->owned, c->owned + n, c->queued * sizeof *c->owned);
+	memmove(c->owners, c->owners + n, c->queued * sizeof *c->owners);
 }
 
 static void drop_queue(struct local *c)
@@ -94,11 +101,13 @@ static void drop_queue(struct local *c)
 	drop_pieces(c, c->queued);
 }
 
-static void add_piece(struct local *c, struct mer_str piece, char *owned)
+static void add_piece(struct local *c, struct mer_str piece, char *owned, const void *owner)
 {
 	MER_ASSERT(c->queued < QUEUE_MAX);
 	c->queue[c->queued] = piece;
-	c->owned[c->queued++] = owned;
+	c->owned[c->queued] = owned;
+	c->owners[c->queued++] = owner;
+	c->n_owned += owned != NULL;
 }
 
 static void release(struct local *c)
@@ -668,7 +677,8 @@ static void go(struct meal_carrier *carrier)
 	try_go(c);
 }
 
-static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last)
+static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
+                  const void *owner)
 {
 	struct local *c = downcast(carrier);
 	bool to_file = !c->in_done, idle = c->queued == 0;
@@ -676,7 +686,7 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
 		return;
 	for (size_t i = 0; i < n; i++)
 		if (pieces[i].len > 0)
-			add_piece(c, pieces[i], NULL);
+			add_piece(c, pieces[i], NULL, owner);
 	c->last = last;
 	if (to_file && c->prepared)
 		take_turns(c);
@@ -689,13 +699,13 @@ static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 	struct local *c = downcast(carrier);
 	if (c->last || c->ends[IN].fd < 0)
 		return MER_OK;
-	if (c->queued >= TOLD_MAX)
+	if (c->n_owned >= OWNED_MAX)
 		return MER_EBUSY;
 	char *copy = malloc(bytes.len);
 	if (copy == NULL)
 		return MER_ENOMEM;
 	memcpy(copy, bytes.ptr, bytes.len);
-	add_piece(c, (struct mer_str){ copy, bytes.len }, copy);
+	add_piece(c, (struct mer_str){ copy, bytes.len }, copy, NULL);
 	if (c->queued == 1)
 		flush(c);
 	return MER_OK;
@@ -731,27 +741,29 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 		close_file(c);
 }
 
-static enum mer_status copy_queue(struct local *c)
+/* What is queued of an owner becomes ours. */
+static enum mer_status copy_pieces(struct local *c, const void *owner)
 {
-	size_t len = 0;
-	for (size_t i = 0; i < c->queued; i++)
-		len += c->queue[i].len;
-	char *copy = malloc(len), *at = copy;
-	if (copy == NULL)
-		return MER_ENOMEM;
 	for (size_t i = 0; i < c->queued; i++) {
-		memcpy(at, c->queue[i].ptr, c->queue[i].len);
-		at += c->queue[i].len;
+		if (c->owners[i] != owner)
+			continue;
+		if (c->n_owned >= OWNED_MAX)
+			return MER_EBUSY;
+		char *copy = malloc(c->queue[i].len);
+		if (copy == NULL)
+			return MER_ENOMEM;
+		memcpy(copy, c->queue[i].ptr, c->queue[i].len);
+		c->queue[i].ptr = c->owned[i] = copy;
+		c->owners[i] = NULL;
+		c->n_owned++;
 	}
-	drop_queue(c);
-	add_piece(c, (struct mer_str){ copy, len }, copy);
 	return MER_OK;
 }
 
-static enum mer_status settle(struct meal_carrier *carrier, bool hear)
+static enum mer_status settle(struct meal_carrier *carrier, const void *owner, bool hear)
 {
 	struct local *c = downcast(carrier);
-	enum mer_status st = c->queued > 0 ? copy_queue(c) : MER_OK;
+	enum mer_status st = copy_pieces(c, owner);
 	if (st != MER_OK)
 		send_signal(carrier, MEAL_KILL);
 	for (int i = 0; hear && i < DRAIN_READS && c->ends[ERR].fd >= 0; i++) {

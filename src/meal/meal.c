@@ -33,7 +33,7 @@ struct mer_worker {
 	uv_timer_t grace; /* until a harder end */
 	uv_timer_t sync;  /* looks at what the worker has read */
 	uv_idle_t resume; /* feeds what was kept while paused */
-	int open;         /* of these three handles and the carrier */
+	int handles;      /* open ones of these three, and the carrier */
 
 	enum life life;
 	enum degree ending;
@@ -43,19 +43,16 @@ struct mer_worker {
 	bool paused;      /* by the caller */
 	bool held;        /* what the carrier was told last */
 	bool deaf;        /* what stdout says is dropped from now on */
-	bool finished;    /* result holds how the open run ended, on_done is due */
+	bool overdue;     /* it did not give up a run in time */
 	bool drain_due;   /* the farewell is to follow the open run's input */
-	bool cancelling;  /* the open run is asked to be given up; its output is dropped */
 	int64_t grace_ms; /* of each degree */
 
-	int64_t max_output, output; /* bytes; of the open run */
-	struct meal_pieces pieces;  /* of the open run */
-	struct mer_buf kept;        /* of stdout or the file, that came while paused */
-	size_t kept_at;             /* bytes of it that were fed */
+	int64_t max_output;  /* bytes of a run */
+	struct mer_buf kept; /* of stdout or the file, that came while paused */
+	size_t kept_at;      /* bytes of it that were fed */
 	enum meal_stream kept_from;
-	struct last_line said;     /* on stderr */
-	struct mer_outcome result; /* of the open run, where finished */
-	struct mer_outcome last;   /* of the worker; not MER_OK before its end: why it was given up */
+	struct last_line said;   /* on stderr */
+	struct mer_outcome last; /* of the worker; not MER_OK before its end: why it was given up */
 };
 
 static const char *const protocol_names[] = {
@@ -133,34 +130,44 @@ static void describe(char text[64], const struct meal_exit *how)
 		(void)snprintf(text, 64, "ended with exit code %d", how->exit_code);
 }
 
-/* Whether the caller made it leave, not waiting for answers. */
-static bool is_canceled(const struct mer_worker *w)
+/* Whether the caller made it leave, or would not have that run, not waiting for answers. */
+static bool is_canceled(const struct mer_worker *w, const struct meal_call *call)
 {
-	return (w->asked || w->cancelling) && w->ending >= TERMINATED;
+	return (w->asked || (call != NULL && call->cancelling)) && w->ending >= TERMINATED;
 }
 
-/* Whether output is held back for the caller: of a run that is being given up it is dropped. */
+/* Whether output is held back for the caller: of runs that are being given up it is dropped. */
 static bool is_paused(const struct mer_worker *w)
 {
-	return w->paused && !w->cancelling;
+	const struct meal_call *call;
+	if (!w->paused)
+		return false;
+	TAILQ_FOREACH(call, &w->protocol->calls, link)
+	if (!call->cancelling)
+		return true;
+	return w->protocol->n_open == 0;
 }
 
-/* How the open run, or else the worker, ended as its process did. */
-static void judge(const struct mer_worker *w, const struct meal_exit *how, struct mer_outcome *out)
+/* How an open run, or without one the worker, ended as its process did. */
+static void judge(const struct mer_worker *w, const struct meal_call *call,
+                  const struct meal_exit *how, struct mer_outcome *out)
 {
 	const char *when = "";
 	char end[64];
 	struct mer_error err = { .status = MER_OK };
 	describe(end, how);
-	enum mer_status status = w->protocol->ops->ended(w->protocol, how, &when);
+	enum mer_status status = w->protocol->ops->ended(w->protocol, call, how, &when);
 	if (how->problem[0] != '\0')
 		(void)mer_fail(&err, how->started ? MER_EMODEL : MER_EUNREACHABLE, "%s", how->problem);
 	else if (!how->started)
 		(void)mer_fail(&err, MER_ECANCELED, "canceled before the model was started");
-	else if (w->asked && !w->protocol->open && w->life == READY)
+	else if (w->asked && call == NULL && w->life == READY)
 		err.status = MER_OK; /* it left as it was told */
-	else if (is_canceled(w) || (w->asked && !w->protocol->open))
+	else if (is_canceled(w, call) || (w->asked && call == NULL))
 		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
+	else if (w->overdue)
+		(void)mer_fail(&err, MER_EMODEL,
+		               "the model was ended, since it did not give up another run");
 	else if (status == MER_OK && how->no_output[0] != '\0')
 		(void)mer_fail(&err, MER_EMODEL, "%s", how->no_output);
 	else if (status != MER_OK && w->said.len > 0)
@@ -186,18 +193,41 @@ static void hold(struct mer_worker *w)
 }
 
 static void leave(struct mer_worker *w, enum degree degree); /* calls itself by its timer */
+static void on_grace(uv_timer_t *grace);
+
+/* Waits for runs that are to be given up; ends the worker where one was not in time. */
+static void await_cancelled(struct mer_worker *w)
+{
+	const struct meal_call *call;
+	int64_t now = (int64_t)uv_now(w->grace.loop), first = INT64_MAX;
+	if (w->ending != STAYS)
+		return;
+	TAILQ_FOREACH(call, &w->protocol->calls, link)
+	if (call->cancelling && call->cancel_by < first)
+		first = call->cancel_by;
+	w->overdue = first <= now;
+	if (w->overdue)
+		leave(w, TERMINATED);
+	else if (first < INT64_MAX)
+		(void)uv_timer_start(&w->grace, on_grace, (uint64_t)(first - now), 0);
+	else
+		(void)uv_timer_stop(&w->grace);
+}
 
 static void on_grace(uv_timer_t *grace)
 {
 	struct mer_worker *w = grace->data;
-	leave(w, w->ending == STAYS ? TERMINATED : w->ending + 1); /* it did not give up its run */
+	if (w->ending == STAYS)
+		await_cancelled(w);
+	else
+		leave(w, w->ending + 1);
 }
 
 static void bid_farewell(struct mer_worker *w)
 {
 	const struct meal_protocol *protocol = w->protocol;
 	w->carrier->ops->write(w->carrier, &protocol->farewell, protocol->farewell.len > 0,
-	                       !protocol->lingers);
+	                       !protocol->lingers, NULL);
 }
 
 static void leave(struct mer_worker *w, enum degree degree)
@@ -232,74 +262,116 @@ static void give_up(struct mer_worker *w, const struct mer_error *why)
 		leave(w, KILLED);
 }
 
-/* The same, and so the open run has failed. */
+/* All open runs have failed, for a reason that is their worker's. */
+static void fail_calls(struct mer_worker *w, const struct mer_error *why)
+{
+	struct meal_call *call;
+	TAILQ_FOREACH(call, &w->protocol->calls, link)
+	{
+		if (call->finished)
+			continue;
+		set_outcome(&call->result, why);
+		call->finished = true;
+	}
+}
+
 static void fail_worker(struct mer_worker *w, const struct mer_error *why)
 {
-	if (w->protocol->open && !w->finished) {
-		set_outcome(&w->result, why);
-		w->finished = true;
-	}
+	fail_calls(w, why);
 	give_up(w, why);
 }
 
 /* --- runs ----------------------------------------------------------------------------------- */
 
-/* Ends the open run as result says. */
-static void finish(struct mer_worker *w)
+/* What is still to be sent of a run that has ended outlives it. */
+static void settle(struct mer_worker *w, const struct meal_call *call)
 {
-	MER_ASSERT(w->protocol->open);
-	if (w->life != ENDED) {
-		bool hear = w->protocol->hears_stderr && w->last.status == MER_OK;
-		struct mer_error err;
-		if (w->carrier->ops->settle(w->carrier, hear) != MER_OK) {
-			(void)mer_fail(&err, MER_ENOMEM, "out of memory for input that was not read yet");
-			give_up(w, &err);
-		}
-	}
-	w->finished = false;
-	w->protocol->open = w->protocol->syncing = false;
-	(void)uv_timer_stop(&w->sync);
-	if (w->cancelling || (w->result.status == MER_OK && is_canceled(w))) {
-		struct mer_error err;
-		(void)mer_fail(&err, MER_ECANCELED, "canceled");
-		set_outcome(&w->result, &err);
-	}
-	if (w->cancelling && w->ending == STAYS)
-		(void)uv_timer_stop(&w->grace);
-	w->cancelling = false;
-	MER_DEBUG("done worker=%p pid=%lld status=%s output=%lld", (void *)w,
-	          (long long)w->carrier->pid, mer_status_name(w->result.status), (long long)w->output);
-	struct mer_outcome result = w->result; /* the next run may be given from the callback */
-	w->events->on_done(w->ctx, &result);
+	bool hear = w->protocol->hears_stderr && w->last.status == MER_OK;
+	struct mer_error err;
+	enum mer_status st = w->carrier->ops->settle(w->carrier, call, hear);
+	if (st == MER_OK)
+		return;
+	(void)mer_fail(&err, st == MER_EBUSY ? MER_EMODEL : st, "%s",
+	               st == MER_EBUSY ? "the model answers without reading its input"
+	                               : "out of memory for input that was not read yet");
+	give_up(w, &err);
 }
 
-static void set_done(struct mer_worker *w, const struct meal_event *event)
+/* Ends an open run as its result says. */
+static void finish(struct mer_worker *w, struct meal_call *call)
+{
+	if (w->life != ENDED)
+		settle(w, call);
+	if (uv_is_active((uv_handle_t *)&w->sync))
+		(void)uv_timer_stop(&w->sync);
+	if (call->cancelling || (call->result.status == MER_OK && is_canceled(w, call))) {
+		struct mer_error err;
+		(void)mer_fail(&err, MER_ECANCELED, "canceled");
+		set_outcome(&call->result, &err);
+	}
+	bool asked = call->cancelling;
+	call->cancelling = false;
+	if (asked)
+		await_cancelled(w);
+	MER_DEBUG("done worker=%p pid=%lld run=%p status=%s output=%lld", (void *)w,
+	          (long long)w->carrier->pid, call->run, mer_status_name(call->result.status),
+	          (long long)call->output);
+	struct mer_outcome result = call->result; /* the next run may be given from the callback */
+	void *run = call->run;
+	meal_end(w->protocol, call);
+	w->events->on_done(w->ctx, run, &result);
+}
+
+static struct meal_call *finished_call(struct mer_worker *w)
+{
+	struct meal_call *call;
+	TAILQ_FOREACH(call, &w->protocol->calls, link)
+	if (call->finished)
+		return call;
+	return NULL;
+}
+
+static void finish_all(struct mer_worker *w)
+{
+	struct meal_call *call;
+	while ((call = finished_call(w)) != NULL)
+		finish(w, call);
+}
+
+static void set_done(struct meal_call *call, const struct meal_event *event)
 {
 	struct mer_error err;
-	w->finished = true;
+	call->finished = true;
 	if (event->status == MER_OK)
 		return;
 	if (event->bytes.len == 0)
 		(void)mer_fail(&err, event->status, "the model said so by an empty line on stderr");
 	else
 		(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
-	set_outcome(&w->result, &err);
+	set_outcome(&call->result, &err);
 }
 
-static void deliver(struct mer_worker *w, struct mer_str bytes)
+static void deliver(struct mer_worker *w, struct meal_call *call, struct mer_str bytes)
 {
-	size_t n = w->cancelling ? 0 : bytes.len;
-	bool over = w->max_output > 0 && n > (uint64_t)(w->max_output - w->output);
+	size_t n = call->cancelling ? 0 : bytes.len;
+	bool over = w->max_output > 0 && n > (uint64_t)(w->max_output - call->output);
 	if (over)
-		n = (size_t)(w->max_output - w->output);
-	w->output += (int64_t)n;
+		n = (size_t)(w->max_output - call->output);
+	call->output += (int64_t)n;
 	if (n > 0)
-		w->events->on_output(w->ctx, bytes.ptr, n);
+		w->events->on_output(w->ctx, call->run, bytes.ptr, n);
 	if (!over)
 		return;
 	struct mer_error err;
 	(void)mer_fail(&err, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
-	fail_worker(w, &err);
+	set_outcome(&call->result, &err);
+	call->finished = true;
+	(void)mer_fail(&err, MER_EMODEL,
+	               "the model was ended, since another run's output is over %lld bytes",
+	               (long long)w->max_output);
+	fail_calls(w, &err);
+	(void)mer_fail(&err, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
+	give_up(w, &err);
 }
 
 /* What no run asked for. A worker that does not read what it asks for cannot be kept. */
@@ -314,15 +386,12 @@ static void tell(struct mer_worker *w, struct mer_str bytes)
 	fail_worker(w, &err);
 }
 
-/* The conversation is at its end: the open run has failed, and the worker is told why. */
+/* The conversation is at its end: open runs have failed, and the worker is told why. */
 static void break_off(struct mer_worker *w, const struct meal_event *event)
 {
 	struct mer_error err;
 	(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
-	if (w->protocol->open && !w->finished) {
-		set_outcome(&w->result, &err);
-		w->finished = true;
-	}
+	fail_calls(w, &err);
 	if (w->last.status == MER_OK)
 		set_outcome(&w->last, &err);
 	w->deaf = true;
@@ -334,6 +403,7 @@ static void break_off(struct mer_worker *w, const struct meal_event *event)
 
 static void dispatch(struct mer_worker *w, const struct meal_event *event)
 {
+	struct meal_call *call = event->call != NULL ? event->call : meal_only_call(w->protocol);
 	switch (event->kind) {
 	case MEAL_NOTHING: break;
 	case MEAL_READY:
@@ -343,9 +413,16 @@ static void dispatch(struct mer_worker *w, const struct meal_event *event)
 		if (w->ending == STAYS)
 			w->events->on_ready(w->ctx);
 		break;
-	case MEAL_OUTPUT: deliver(w, event->bytes); break;
-	case MEAL_LOG: w->events->on_log(w->ctx, event->bytes.ptr, event->bytes.len); break;
-	case MEAL_DONE: set_done(w, event); break;
+	case MEAL_META:
+		if (!call->cancelling)
+			w->events->on_meta(w->ctx, call->run, event->bytes.ptr);
+		break;
+	case MEAL_OUTPUT: deliver(w, call, event->bytes); break;
+	case MEAL_LOG:
+		w->events->on_log(w->ctx, call != NULL ? call->run : NULL, event->bytes.ptr,
+		                  event->bytes.len);
+		break;
+	case MEAL_DONE: set_done(call, event); break;
 	case MEAL_SEND: tell(w, event->bytes); break;
 	case MEAL_PROGRESS: break; /* nobody listens yet */
 	case MEAL_BROKEN: break_off(w, event); break;
@@ -357,7 +434,7 @@ static void dispatch(struct mer_worker *w, const struct meal_event *event)
 static size_t feed(struct mer_worker *w, enum meal_stream stream, const char *bytes, size_t n)
 {
 	size_t at = 0;
-	struct meal_event event;
+	struct meal_event event = { .kind = MEAL_NOTHING };
 	do {
 		bool is_output = stream != MEAL_STDERR && at < n;
 		if (w->deaf && stream != MEAL_STDERR)
@@ -384,7 +461,7 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 	struct mer_worker *w = ctx;
 	if (stream == MEAL_STDERR)
 		remember(&w->said, bytes, n);
-	bool settling = w->finished;
+	bool settling = finished_call(w) != NULL;
 	size_t taken = feed(w, stream, bytes, n);
 	if (taken < n) {
 		w->kept_from = stream;
@@ -396,8 +473,8 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 		(void)mer_fail(&err, MER_ENOMEM, "out of memory for output that nobody takes yet");
 		give_up(w, &err);
 	}
-	if (w->finished && !settling)
-		finish(w);
+	if (!settling) /* else it is finish() that called for it */
+		finish_all(w);
 }
 
 static void on_eof(void *ctx, enum meal_stream stream)
@@ -407,12 +484,19 @@ static void on_eof(void *ctx, enum meal_stream stream)
 	if (stream == MEAL_STDERR || !w->deaf)
 		w->protocol->ops->eof(w->protocol, stream, &event);
 	dispatch(w, &event);
-	if (w->finished)
-		finish(w);
+	finish_all(w);
 	if (w->protocol->stays && stream == MEAL_STDOUT && w->ending == STAYS) {
 		w->grace_ms = CLOSED_GRACE_MS; /* usually it is about to end; it cannot answer any more */
 		leave(w, DRAINS);
 	}
+}
+
+static void set_exit(struct mer_outcome *outcome, const struct meal_exit *how)
+{
+	outcome->exit_code = how->exit_code;
+	outcome->signal = how->signal;
+	outcome->cpu_us = how->cpu_us;
+	outcome->max_rss_kib = how->max_rss_kib;
 }
 
 static void on_ended(void *ctx, const struct meal_exit *how)
@@ -422,28 +506,32 @@ static void on_ended(void *ctx, const struct meal_exit *how)
 	(void)uv_timer_stop(&w->grace);
 	(void)uv_timer_stop(&w->sync);
 	(void)uv_idle_stop(&w->resume);
-	if (last->status == MER_OK)
-		judge(w, how, last);
+	bool judged = last->status != MER_OK;
+	struct meal_call *call;
+	if (!judged)
+		judge(w, TAILQ_FIRST(&w->protocol->calls), how, last);
+	TAILQ_FOREACH(call, &w->protocol->calls, link)
+	{
+		if (call->finished)
+			continue;
+		if (judged)
+			call->result = *last;
+		else
+			judge(w, call, how, &call->result);
+		call->finished = true;
+		set_exit(&call->result, how);
+	}
 	w->life = ENDED;
-	last->exit_code = how->exit_code;
-	last->signal = how->signal;
-	last->cpu_us = how->cpu_us;
-	last->max_rss_kib = how->max_rss_kib;
+	set_exit(last, how);
 	MER_DEBUG("ended worker=%p pid=%lld exit=%d signal=%d", (void *)w, (long long)w->carrier->pid,
 	          how->exit_code, how->signal);
-	if (w->protocol->open) {
-		w->result = *last;
-		finish(w);
-	}
+	finish_all(w);
 	w->carrier->ops->close(w->carrier);
 }
 
 static void free_worker(struct mer_worker *w)
 {
-	if (w->protocol != NULL) {
-		w->protocol->ops->release(w->protocol);
-		free(w->protocol);
-	}
+	meal_protocol_free(w->protocol);
 	mer_buf_release(&w->kept);
 	free(w);
 }
@@ -451,7 +539,7 @@ static void free_worker(struct mer_worker *w)
 static void on_handle_closed(uv_handle_t *handle)
 {
 	struct mer_worker *w = handle->data;
-	if (--w->open > 0)
+	if (--w->handles > 0)
 		return;
 	MER_DEBUG("gone worker=%p status=%s", (void *)w, mer_status_name(w->last.status));
 	w->events->on_gone(w->ctx, &w->last);
@@ -461,8 +549,8 @@ static void on_handle_closed(uv_handle_t *handle)
 static void on_closed(void *ctx)
 {
 	struct mer_worker *w = ctx;
-	MER_ASSERT(!w->protocol->open);
-	w->open--;
+	MER_ASSERT(w->protocol->n_open == 0);
+	w->handles--;
 	uv_close((uv_handle_t *)&w->grace, on_handle_closed);
 	uv_close((uv_handle_t *)&w->sync, on_handle_closed);
 	uv_close((uv_handle_t *)&w->resume, on_handle_closed);
@@ -485,7 +573,9 @@ static void on_sync(uv_timer_t *sync)
 		return;
 	(void)uv_timer_stop(sync);
 	w->protocol->ops->synced(w->protocol, left == 0);
-	w->carrier->ops->write(w->carrier, w->pieces.piece + 1, w->pieces.count - 1, w->pieces.last);
+	const struct meal_call *call = meal_only_call(w->protocol);
+	w->carrier->ops->write(w->carrier, call->pieces.piece + 1, call->pieces.count - 1,
+	                       call->pieces.last, call);
 	if (w->drain_due)
 		bid_farewell(w);
 }
@@ -502,8 +592,7 @@ static void on_resume(uv_idle_t *resume)
 		w->kept_at = 0;
 	}
 	hold(w);
-	if (w->finished)
-		finish(w);
+	finish_all(w);
 }
 
 /* --- what callers may do -------------------------------------------------------------------- */
@@ -518,18 +607,7 @@ static enum mer_status make_protocol(const struct mer_worker_spec *spec, struct 
 		return mer_fail(err, MER_EINPUT, "the command has no words");
 	if (spec->guard == NULL || spec->env == NULL)
 		return mer_fail(err, MER_EINPUT, "a worker needs a supervisor and an environment");
-	struct meal_protocol *protocol = calloc(1, protocols[which]->size);
-	if (protocol == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	protocol->ops = protocols[which];
-	enum mer_status st = protocol->ops->init(protocol, spec, err);
-	if (st != MER_OK) {
-		protocol->ops->release(protocol);
-		free(protocol);
-		return st;
-	}
-	*out = protocol;
-	return MER_OK;
+	return meal_protocol_new(protocols[which], spec, out, err);
 }
 
 enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
@@ -546,7 +624,7 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 		.carrier = carrier,
 		.events = events,
 		.ctx = ctx,
-		.open = 4,
+		.handles = 4,
 		.max_output = spec->max_output,
 		.last = { .exit_code = -1 },
 	};
@@ -591,63 +669,74 @@ void mer_worker_go(struct mer_worker *w)
 	w->let_go = true;
 	w->carrier->ops->go(w->carrier);
 	if (w->protocol->greeting.len > 0)
-		w->carrier->ops->write(w->carrier, &w->protocol->greeting, 1, false);
+		w->carrier->ops->write(w->carrier, &w->protocol->greeting, 1, false, NULL);
 }
 
-enum mer_status mer_worker_run(struct mer_worker *w, const char *input, size_t len,
+size_t mer_worker_room(const struct mer_worker *w)
+{
+	const struct meal_protocol *protocol = w->protocol;
+	bool takes = protocol->stays ? w->life == READY : !w->given;
+	if (!takes || w->life == ENDED || w->ending != STAYS || w->deaf)
+		return 0;
+	return protocol->capacity - protocol->n_open;
+}
+
+enum mer_status mer_worker_run(struct mer_worker *w, const struct mer_input *input, void *run,
                                struct mer_error *err)
 {
-	MER_ASSERT(!w->asked && !w->protocol->open);
-	MER_ASSERT(w->protocol->stays ? w->life != STARTING : !w->given);
-	MER_DEBUG("run worker=%p pid=%lld input=%zu", (void *)w, (long long)w->carrier->pid, len);
+	struct meal_protocol *protocol = w->protocol;
+	MER_DEBUG("run worker=%p pid=%lld run=%p input=%zu", (void *)w, (long long)w->carrier->pid, run,
+	          input->len);
 	if (w->life == ENDED || w->ending != STAYS)
 		return mer_fail(err, MER_EUNREACHABLE, "the model had ended before this run%s%s",
 		                w->last.message[0] != '\0' ? ": " : "", w->last.message);
-	enum mer_status st = w->protocol->ops->begin(w->protocol, input, len, &w->pieces, err);
+	MER_ASSERT(run != NULL && mer_worker_room(w) > 0);
+	struct meal_call *call;
+	enum mer_status st = meal_begin(protocol, input, &call, err);
 	if (st != MER_OK)
 		return st;
+	call->run = run;
 	w->given = true;
-	w->output = 0;
-	w->result.status = MER_OK;
-	w->result.message[0] = '\0';
-	w->result.exit_code = -1;
-	w->result.signal = 0;
-	w->result.cpu_us = w->result.max_rss_kib = 0;
-	bool whole = !w->protocol->syncing;
-	w->carrier->ops->write(w->carrier, w->pieces.piece, whole ? w->pieces.count : 1,
-	                       whole && w->pieces.last);
+	bool whole = !protocol->syncing;
+	w->carrier->ops->write(w->carrier, call->pieces.piece, whole ? call->pieces.count : 1,
+	                       whole && call->pieces.last, call);
 	if (!whole)
 		(void)uv_timer_start(&w->sync, on_sync, SYNC_MS, SYNC_MS);
 	hold(w);
 	return MER_OK;
 }
 
-bool mer_worker_cancel(struct mer_worker *w, int64_t grace_ms)
+bool mer_worker_cancel(struct mer_worker *w, const void *run, int64_t grace_ms)
 {
+	struct meal_call *call;
 	MER_ASSERT(grace_ms >= 0);
-	if (w->life == ENDED || w->ending != STAYS || !w->protocol->open ||
-	    w->protocol->cancel.len == 0)
+	if (w->life == ENDED || w->ending != STAYS || w->protocol->ops->cancel == NULL)
 		return false;
-	if (w->cancelling)
-		return true;
-	MER_DEBUG("cancel worker=%p pid=%lld", (void *)w, (long long)w->carrier->pid);
-	w->cancelling = true;
-	w->grace_ms = grace_ms;
-	w->carrier->ops->write(w->carrier, &w->protocol->cancel, 1, false);
+	TAILQ_FOREACH(call, &w->protocol->calls, link)
+	if (call->run == run)
+		break;
+	if (call == NULL || call->cancelling)
+		return call != NULL;
+	MER_DEBUG("cancel worker=%p pid=%lld run=%p", (void *)w, (long long)w->carrier->pid, run);
+	int64_t now = (int64_t)uv_now(w->grace.loop);
+	call->cancelling = true;
+	call->cancel_by = grace_ms > INT64_MAX - now ? INT64_MAX - 1 : now + grace_ms;
+	struct mer_str cancel = w->protocol->ops->cancel(w->protocol, call);
+	w->carrier->ops->write(w->carrier, &cancel, 1, false, call);
 	if (w->kept.len > 0)
 		(void)uv_idle_start(&w->resume, on_resume);
 	hold(w);
-	(void)uv_timer_start(&w->grace, on_grace, (uint64_t)grace_ms, 0);
+	await_cancelled(w);
 	return true;
 }
 
-enum mer_status mer_worker_check(const struct mer_worker_spec *spec, const char *input, size_t len,
+enum mer_status mer_worker_check(const struct mer_worker_spec *spec, const struct mer_input *input,
                                  struct mer_error *err)
 {
 	size_t which = (size_t)spec->protocol;
 	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
 		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
-	return protocols[which]->check(spec, input, len, err);
+	return protocols[which]->check(spec, input, err);
 }
 
 void mer_worker_pause(struct mer_worker *w, bool pause)

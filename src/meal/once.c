@@ -30,20 +30,25 @@ static void release(struct meal_protocol *protocol)
 	(void)protocol;
 }
 
-static enum mer_status check(const struct mer_worker_spec *spec, const char *input, size_t len,
+static enum mer_status check(const struct mer_worker_spec *spec, const struct mer_input *input,
                              struct mer_error *err)
 {
-	(void)spec, (void)input, (void)len, (void)err;
-	return MER_OK;
+	(void)spec;
+	return meal_check_plain(input, err);
 }
 
-static enum mer_status begin(struct meal_protocol *protocol, const char *input, size_t len,
-                             struct meal_pieces *out, struct mer_error *err)
+static enum mer_status begin(struct meal_protocol *protocol, struct meal_call *call,
+                             struct mer_error *err)
 {
-	(void)err;
-	protocol->open = true;
-	*out = (struct meal_pieces){ .piece = { { input, len } }, .count = 1, .last = true };
-	return MER_OK;
+	(void)protocol;
+	enum mer_status st = meal_check_plain(&call->input, err);
+	if (st == MER_OK)
+		call->pieces = (struct meal_pieces){
+			.piece = { { call->input.bytes, call->input.len } },
+			.count = 1,
+			.last = true,
+		};
+	return st;
 }
 
 static void synced(struct meal_protocol *protocol, bool surely)
@@ -67,10 +72,10 @@ static void eof(struct meal_protocol *protocol, enum meal_stream stream, struct 
 	event->kind = MEAL_NOTHING;
 }
 
-static enum mer_status ended(const struct meal_protocol *protocol, const struct meal_exit *how,
-                             const char **when)
+static enum mer_status ended(const struct meal_protocol *protocol, const struct meal_call *call,
+                             const struct meal_exit *how, const char **when)
 {
-	(void)protocol;
+	(void)protocol, (void)call;
 	*when = "";
 	return how->exit_code == 0 ? MER_OK : MER_EMODEL;
 }
@@ -78,6 +83,7 @@ static enum mer_status ended(const struct meal_protocol *protocol, const struct 
 const struct meal_protocol_ops meal_once = {
 	.name = "once",
 	.size = sizeof(struct once),
+	.call_size = sizeof(struct meal_call),
 	.init = init,
 	.release = release,
 	.check = check,

@@ -207,29 +207,34 @@ static enum mer_status check_input(const struct tokens *tokens, bool one_line, c
 	return MER_OK;
 }
 
-static enum mer_status check(const struct mer_worker_spec *spec, const char *input, size_t len,
+static enum mer_status check(const struct mer_worker_spec *spec, const struct mer_input *input,
                              struct mer_error *err)
 {
 	struct tokens tokens = tokens_of(spec);
-	return check_input(&tokens, spec->answer_line, input, len, err);
+	enum mer_status st = meal_check_plain(input, err);
+	return st == MER_OK ? check_input(&tokens, spec->answer_line, input->bytes, input->len, err)
+	                    : st;
 }
 
-static enum mer_status begin(struct meal_protocol *protocol, const char *input, size_t len,
-                             struct meal_pieces *out, struct mer_error *err)
+static enum mer_status begin(struct meal_protocol *protocol, struct meal_call *call,
+                             struct mer_error *err)
 {
 	struct token *token = downcast(protocol);
-	MER_ASSERT(!protocol->open && (token->state == IDLE || token->state == LATE));
-	enum mer_status st = check_input(&token->tokens, token->line, input, len, err);
+	const char *input = call->input.bytes;
+	size_t len = call->input.len;
+	MER_ASSERT(TAILQ_EMPTY(&protocol->calls) && (token->state == IDLE || token->state == LATE));
+	enum mer_status st = meal_check_plain(&call->input, err);
+	if (st == MER_OK)
+		st = check_input(&token->tokens, token->line, input, len, err);
 	if (st != MER_OK)
 		return st;
-	protocol->open = true;
 	protocol->syncing = token->out_of_step;
 	token->due = true;
 	token->begun = token->answered = token->failed = false;
 	if (!token->out_of_step)
 		token->state = token->line ? LINE : WAITING;
 	size_t doubled = len > 0 && input[len - 1] == '\n';
-	*out = (struct meal_pieces){
+	call->pieces = (struct meal_pieces){
 		.piece = { token->start_line,
 		           { input, len },
 		           { token->stop_lines.ptr + doubled, token->stop_lines.len - doubled } },
@@ -241,7 +246,7 @@ static enum mer_status begin(struct meal_protocol *protocol, const char *input, 
 static void synced(struct meal_protocol *protocol, bool surely)
 {
 	struct token *token = downcast(protocol);
-	MER_ASSERT(protocol->open && protocol->syncing);
+	MER_ASSERT(!TAILQ_EMPTY(&protocol->calls) && protocol->syncing);
 	protocol->syncing = false;
 	token->out_of_step = false;
 	if (token->state == LATE && !surely)
@@ -387,8 +392,8 @@ static size_t feed_stdout(struct token *token, const char *bytes, size_t n,
 /* Whether the line in error_line fails the open run. A NUL or too many bytes make it no text. */
 static bool is_error_line(const struct token *token)
 {
-	if (!token->base.open || token->base.syncing || token->failed || token->too_long ||
-	    mer_buf_check(&token->error_line, NULL) != MER_OK)
+	if (TAILQ_EMPTY(&token->base.calls) || token->base.syncing || token->failed ||
+	    token->too_long || mer_buf_check(&token->error_line, NULL) != MER_OK)
 		return false;
 	const char *line = token->error_line.len > 0 ? token->error_line.ptr : "";
 	if (strlen(line) != token->error_line.len)
@@ -495,8 +500,8 @@ static void eof(struct meal_protocol *protocol, enum meal_stream stream, struct 
 		fail(token, event);
 }
 
-static enum mer_status ended(const struct meal_protocol *protocol, const struct meal_exit *how,
-                             const char **when)
+static enum mer_status ended(const struct meal_protocol *protocol, const struct meal_call *call,
+                             const struct meal_exit *how, const char **when)
 {
 	(void)how;
 	MER_ASSERT(protocol->ops == &meal_token);
@@ -505,15 +510,16 @@ static enum mer_status ended(const struct meal_protocol *protocol, const struct 
 		*when = " before it was ready";
 		return MER_EUNREACHABLE;
 	}
-	*when = !protocol->open ? " between runs"
-	        : token->begun  ? " in the middle of its answer"
-	                        : " before it had answered";
+	*when = call == NULL   ? " between runs"
+	        : token->begun ? " in the middle of its answer"
+	                       : " before it had answered";
 	return MER_EMODEL;
 }
 
 const struct meal_protocol_ops meal_token = {
 	.name = "token",
 	.size = sizeof(struct token),
+	.call_size = sizeof(struct meal_call),
 	.init = init,
 	.release = release,
 	.check = check,

@@ -57,17 +57,19 @@ struct slot {
 	struct deployment *deployment;
 	struct mer_worker *worker;
 	enum slot_state state;
-	struct mer_run *run; /* the run it answers, or that waits for it to be ready */
-	int64_t ready_by;    /* loop time in ms; 0: it is ready or not started */
-	int64_t idle_until;  /* loop time in ms; 0: not idle */
+	struct run_list runs; /* those that it answers, or the one that waits for it to be ready */
+	size_t n_runs;
+	int64_t ready_by;   /* loop time in ms; 0: it is ready or not started */
+	int64_t idle_until; /* loop time in ms; 0: not idle */
 };
 TAILQ_HEAD(slot_list, slot);
 
-/* A way to a model: its name with the caller's choice of server and deployment. */
+/* A way to a model: its name with the caller's choice of server, deployment and session. */
 struct route {
 	TAILQ_ENTRY(route) link;
 	struct mer_sched *sched;
 	char *model, *server, *deployment; /* "" any; never change */
+	char *session;                     /* "": none; never changes */
 
 	/* the database thread's alone */
 	char *seen; /* what current was made of; NULL: nothing */
@@ -77,8 +79,11 @@ struct route {
 	struct deployment *current;
 	struct run_list ready; /* recorded, not sent */
 	size_t n_ready;
+	size_t n_open; /* of n_open of the scheduler */
 	struct slot_list slots;
 	struct ping *ping;
+	int crashes;         /* of workers in a row that none has answered since */
+	int64_t start_after; /* loop time in ms: no worker is started before; 0: at once */
 };
 TAILQ_HEAD(route_list, route);
 
@@ -100,7 +105,7 @@ enum run_state {
 enum run_ending { ENDING_NO, ENDING_TIMEOUT, ENDING_CANCEL, ENDING_KILL };
 
 struct mer_run {
-	TAILQ_ENTRY(mer_run) link;  /* in one of: pending, a job's, ready, closing */
+	TAILQ_ENTRY(mer_run) link;  /* in one of: pending, a job's, ready, a slot's, closing */
 	TAILQ_ENTRY(mer_run) timed; /* in the scheduler's timed list while deadline is set */
 	struct mer_sched *sched;
 	struct route *route;
@@ -113,7 +118,10 @@ struct mer_run {
 	struct mer_uid uid;
 	const char *input; /* borrowed until done */
 	size_t input_len;
+	const char *input_meta; /* borrowed until done; NULL: none */
+	size_t jobs;
 	int64_t timeout_ms, deadline; /* loop time in ms; 0: none */
+	bool own_timeout;             /* not the deployment's */
 	bool no_record, stream, paused;
 	bool refused;    /* written by the database thread: its route has no deployment */
 	bool recorded;   /* its row is in the database */
@@ -225,6 +233,8 @@ void pool_ping(struct route *route);
 void pool_cancel_ping(struct route *route);
 /* Ends a run that a slot has. */
 void pool_end_run(struct mer_run *run, bool kill);
+/* Holds the worker of a run, or lets it go on, as its runs say. */
+void pool_hold(struct slot *slot);
 /* A new deployment is in force: workers of the old one leave when they are idle. */
 void pool_changed(struct route *route, struct deployment *fresh);
 void pool_drain(struct route *route);
@@ -234,8 +244,11 @@ void pool_tick(struct route *route, int64_t now);
 
 /* --- run.c --- */
 void run_sent(struct mer_run *run, uint64_t now_ns);
+void run_meta(struct mer_run *run, const char *meta);
 void run_output(struct mer_run *run, const char *bytes, size_t n);
 void run_log(struct mer_run *run, const char *bytes, size_t n);
+/* The same, but nobody is told. */
+void run_keep_log(struct mer_run *run, const char *bytes, size_t n);
 /* Ends the run: its caller is told, its row goes to be closed. */
 void run_end(struct mer_run *run, const struct mer_outcome *outcome);
 /* Ends a run that no worker has, as its ending says: cancelled, or its deadline has passed. */

@@ -15,6 +15,12 @@ void run_sent(struct mer_run *run, uint64_t now_ns)
 	run->events->on_started(run->ctx, run);
 }
 
+void run_meta(struct mer_run *run, const char *meta)
+{
+	if (run->events->on_meta != NULL)
+		run->events->on_meta(run->ctx, meta);
+}
+
 void run_output(struct mer_run *run, const char *bytes, size_t n)
 {
 	mer_sha256_add(&run->hash, bytes, n);
@@ -22,7 +28,7 @@ void run_output(struct mer_run *run, const char *bytes, size_t n)
 	run->events->on_output(run->ctx, bytes, n);
 }
 
-void run_log(struct mer_run *run, const char *bytes, size_t n)
+void run_keep_log(struct mer_run *run, const char *bytes, size_t n)
 {
 	if (run->tail.limit == 0)
 		mer_buf_init(&run->tail, 4 * STDERR_TAIL);
@@ -30,6 +36,11 @@ void run_log(struct mer_run *run, const char *bytes, size_t n)
 	mer_buf_add(&run->tail, bytes + (n - keep), keep);
 	if (run->tail.len > 2 * STDERR_TAIL)
 		mer_buf_drop(&run->tail, run->tail.len - STDERR_TAIL);
+}
+
+void run_log(struct mer_run *run, const char *bytes, size_t n)
+{
+	run_keep_log(run, bytes, n);
 	run->events->on_log(run->ctx, bytes, n);
 }
 
@@ -123,7 +134,7 @@ static void finish(struct mer_run *run, const char *row_status, const struct mer
 		result.server = deployment->server;
 		result.weights = deployment->weights;
 	}
-	run->input = NULL;
+	run->input = run->input_meta = NULL;
 	run->events->on_done(run->ctx, &result);
 	struct mer_sched *sched = run->sched;
 	if (!run->recorded) {

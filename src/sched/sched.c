@@ -87,6 +87,7 @@ static void route_free(struct route *route)
 	free(route->model);
 	free(route->server);
 	free(route->deployment);
+	free(route->session);
 	free(route->seen);
 	free(route->seen_uid);
 	free(route->seen_server);
@@ -94,13 +95,15 @@ static void route_free(struct route *route)
 	free(route);
 }
 
-static struct route *route_find(struct mer_sched *sched, const char *model, const char *server,
-                                const char *deployment)
+static struct route *route_find(struct mer_sched *sched, const struct mer_run_request *request)
 {
 	struct route *route;
+	const char *server = request->server != NULL ? request->server : "";
+	const char *deployment = request->deployment != NULL ? request->deployment : "";
+	const char *session = request->session != NULL ? request->session : "";
 	TAILQ_FOREACH(route, &sched->routes, link)
-	if (strcmp(route->model, model) == 0 && strcmp(route->server, server) == 0 &&
-	    strcmp(route->deployment, deployment) == 0)
+	if (strcmp(route->model, request->model) == 0 && strcmp(route->server, server) == 0 &&
+	    strcmp(route->deployment, deployment) == 0 && strcmp(route->session, session) == 0)
 		return route;
 	route = calloc(1, sizeof *route);
 	if (route == NULL)
@@ -108,10 +111,12 @@ static struct route *route_find(struct mer_sched *sched, const char *model, cons
 	route->sched = sched;
 	TAILQ_INIT(&route->ready);
 	TAILQ_INIT(&route->slots);
-	route->model = strdup(model);
+	route->model = strdup(request->model);
 	route->server = strdup(server);
 	route->deployment = strdup(deployment);
-	if (route->model == NULL || route->server == NULL || route->deployment == NULL) {
+	route->session = strdup(session);
+	if (route->model == NULL || route->server == NULL || route->deployment == NULL ||
+	    route->session == NULL) {
 		route_free(route);
 		return NULL;
 	}
@@ -129,9 +134,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	struct mer_run *run = calloc(1, sizeof *run);
 	if (run == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
-	struct route *route =
-		route_find(sched, request->model, request->server != NULL ? request->server : "",
-	               request->deployment != NULL ? request->deployment : "");
+	struct route *route = route_find(sched, request);
 	if (route == NULL) {
 		free(run);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
@@ -142,7 +145,10 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->ctx = ctx;
 	run->input = request->input;
 	run->input_len = request->input_len;
+	run->input_meta = request->input_meta;
+	run->jobs = request->jobs > 0 ? request->jobs : 1;
 	run->timeout_ms = request->timeout_ms;
+	run->own_timeout = request->timeout_ms > 0;
 	run->no_record = request->no_record;
 	run->stream = request->stream;
 	run->exit_code = -1;
@@ -177,8 +183,11 @@ static void on_kick(uv_idle_t *kick)
 	{
 		struct slot *slot;
 		TAILQ_FOREACH(slot, &route->slots, link)
-		if (slot->run != NULL && slot->run->ending > ENDING_TIMEOUT)
-			pool_end_run(slot->run, slot->run->ending == ENDING_KILL);
+		for (run = TAILQ_FIRST(&slot->runs); run != NULL; run = next) {
+			next = TAILQ_NEXT(run, link);
+			if (run->ending > ENDING_TIMEOUT)
+				pool_end_run(run, run->ending == ENDING_KILL);
+		}
 		for (run = TAILQ_FIRST(&route->ready); run != NULL; run = next) {
 			next = TAILQ_NEXT(run, link);
 			if (run->ending == ENDING_NO)
@@ -210,7 +219,7 @@ void mer_run_pause(struct mer_run *run, bool pause)
 {
 	run->paused = pause;
 	if (run->state == RUN_OPEN && run->slot != NULL)
-		mer_worker_pause(run->slot->worker, pause);
+		pool_hold(run->slot);
 }
 
 const char *mer_run_uid(const struct mer_run *run)
@@ -224,7 +233,7 @@ enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model, int64
 	struct ping *ping = calloc(1, sizeof *ping);
 	if (ping == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
-	struct route *route = route_find(sched, model, "", "");
+	struct route *route = route_find(sched, &(struct mer_run_request){ .model = model });
 	if (route == NULL) {
 		free(ping);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
@@ -318,8 +327,7 @@ void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, vo
 		struct slot *slot;
 		cancel_all(&route->ready);
 		TAILQ_FOREACH(slot, &route->slots, link)
-		if (slot->run != NULL && slot->run->ending == ENDING_NO)
-			slot->run->ending = ENDING_CANCEL;
+		cancel_all(&slot->runs);
 		pool_drain(route);
 	}
 	sched_kick(sched);

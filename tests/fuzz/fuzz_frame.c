@@ -10,11 +10,13 @@
 /* The input is a list of acts: a byte that says which one, and what it needs. */
 enum { FRAME, RAW, BEGIN, TOLD, TO_STDERR, ACTS };
 
+#define META "{\"content\":\"text\"}"
+
 struct talk {
 	struct meal_protocol *protocol;
 	size_t most; /* bytes fed at a time */
 	bool ready, broken;
-	int done; /* of the open run */
+	size_t begun;
 	struct mer_buf seen;
 	char last; /* kind of the piece that seen ends with */
 };
@@ -29,40 +31,45 @@ static void note(struct talk *talk, char kind, struct mer_str bytes)
 
 static void take(struct talk *talk, const struct meal_event *event)
 {
-	static const char kinds[] = "nrolDspb";
+	static const char kinds[] = "nrmolDspb";
 	MER_ASSERT(!talk->broken || event->kind == MEAL_NOTHING || event->kind == MEAL_LOG);
+	struct meal_call *call = event->call;
 	switch (event->kind) {
 	case MEAL_NOTHING: return;
 	case MEAL_READY:
 		MER_ASSERT(!talk->ready);
 		talk->ready = true;
 		break;
-	case MEAL_OUTPUT:
-		MER_ASSERT(talk->protocol->open && talk->done == 0 && event->bytes.len > 0);
+	case MEAL_META:
+		MER_ASSERT(call != NULL && !call->finished && call->input.meta != NULL &&
+		           event->bytes.ptr[event->bytes.len] == '\0');
 		break;
+	case MEAL_OUTPUT: MER_ASSERT(call != NULL && !call->finished && event->bytes.len > 0); break;
 	case MEAL_LOG: MER_ASSERT(event->bytes.len > 0); break;
 	case MEAL_DONE:
-		MER_ASSERT(talk->protocol->open && talk->done == 0);
+		MER_ASSERT(call != NULL && !call->finished);
 		MER_ASSERT(event->status == MER_OK || event->bytes.len > 0);
-		talk->done = 1;
+		call->finished = true;
 		break;
 	case MEAL_SEND:
 		MER_ASSERT(event->bytes.len >= MER_WIRE_HEADER &&
 		           event->bytes.len <= MER_WIRE_HEADER + 2 * MER_WIRE_PING_MAX);
 		break;
-	case MEAL_PROGRESS: MER_ASSERT(talk->done == 0); break;
+	case MEAL_PROGRESS: MER_ASSERT(call == NULL || !call->finished); break;
 	case MEAL_BROKEN:
 		MER_ASSERT(event->status != MER_OK && event->bytes.len > 0);
 		talk->broken = true;
 		break;
 	}
 	bool says = event->kind != MEAL_READY && (event->kind != MEAL_DONE || event->status != MER_OK);
+	if (call != NULL && talk->protocol->n_open > 1)
+		mer_buf_printf(&talk->seen, "%d", (int)call->input.len); /* of which of them */
 	note(talk, kinds[event->kind], says ? event->bytes : (struct mer_str){ NULL, 0 });
 }
 
 static void feed(struct talk *talk, enum meal_stream stream, const char *bytes, size_t n)
 {
-	struct meal_event event;
+	struct meal_event event = { .kind = MEAL_NOTHING };
 	for (size_t from = 0; from < n; from += talk->most) {
 		size_t len = n - from < talk->most ? n - from : talk->most, at = 0;
 		do {
@@ -92,27 +99,40 @@ static size_t feed_frame(struct talk *talk, const char *bytes, size_t n)
 	return 5 + meta + body;
 }
 
-static size_t act(struct talk *talk, const char *bytes, size_t n)
+/* Inputs differ in their length, every third asks for metas. */
+static void begin(struct talk *talk)
 {
 	struct meal_protocol *protocol = talk->protocol;
-	struct meal_pieces pieces;
+	struct meal_call *call;
+	if (!talk->ready || talk->broken || protocol->n_open == protocol->capacity)
+		return;
+	size_t len = talk->begun++ % 6;
+	const struct mer_input input = { "xxxxxx", len, len % 3 == 2 ? META : NULL, (int64_t)len };
+	if (meal_begin(protocol, &input, &call, NULL) == MER_OK)
+		MER_ASSERT(protocol->ops->cancel(protocol, call).len == MER_WIRE_HEADER);
+}
+
+/* The first run that has ended is told. */
+static void tell(struct talk *talk)
+{
+	struct meal_call *call;
+	TAILQ_FOREACH(call, &talk->protocol->calls, link)
+	if (call->finished)
+		break;
+	if (call != NULL)
+		meal_end(talk->protocol, call);
+}
+
+static size_t act(struct talk *talk, const char *bytes, size_t n)
+{
 	size_t len = n > 1 ? (uint8_t)bytes[1] : 0, rest = n > 2 ? n - 2 : 0;
 	len = len < rest ? len : rest;
 	switch ((uint8_t)bytes[0] % ACTS) {
 	case FRAME: return 1 + feed_frame(talk, bytes + 1, n - 1);
 	case RAW: feed(talk, MEAL_STDOUT, bytes + n - rest, len); return n - rest + len;
 	case TO_STDERR: feed(talk, MEAL_STDERR, bytes + n - rest, len); return n - rest + len;
-	case BEGIN:
-		if (talk->ready && !talk->broken && !protocol->open) {
-			talk->done = 0;
-			(void)protocol->ops->begin(protocol, "xy", 2, &pieces, NULL);
-			MER_ASSERT(!protocol->open || protocol->cancel.len == MER_WIRE_HEADER);
-		}
-		return 1;
-	default:
-		if (protocol->open && talk->done > 0)
-			protocol->open = false;
-		return 1;
+	case BEGIN: begin(talk); return 1;
+	default: tell(talk); return 1;
 	}
 }
 
@@ -120,10 +140,8 @@ static void talk_init(struct talk *talk, size_t most)
 {
 	static const char *const argv[] = { "model", NULL };
 	const struct mer_worker_spec spec = { .argv = argv, .max_output = 200 };
-	*talk = (struct talk){ .protocol = calloc(1, meal_frame.size), .most = most };
-	MER_ASSERT(talk->protocol != NULL);
-	talk->protocol->ops = &meal_frame;
-	MER_ASSERT(meal_frame.init(talk->protocol, &spec, NULL) == MER_OK);
+	*talk = (struct talk){ .most = most };
+	MER_ASSERT(meal_protocol_new(&meal_frame, &spec, &talk->protocol, NULL) == MER_OK);
 	mer_buf_init(&talk->seen, SIZE_MAX);
 }
 
@@ -131,9 +149,9 @@ static void talk_done(struct talk *talk)
 {
 	const char *when;
 	const struct meal_exit how = { .started = true };
-	MER_ASSERT(meal_frame.ended(talk->protocol, &how, &when) != MER_OK);
-	meal_frame.release(talk->protocol);
-	free(talk->protocol);
+	MER_ASSERT(meal_frame.ended(talk->protocol, TAILQ_FIRST(&talk->protocol->calls), &how, &when) !=
+	           MER_OK);
+	meal_protocol_free(talk->protocol);
 	mer_buf_release(&talk->seen);
 }
 

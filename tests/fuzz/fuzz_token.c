@@ -31,7 +31,7 @@ static void note(struct talk *talk, char kind, struct mer_str bytes)
 
 static void take(struct talk *talk, const struct meal_event *event)
 {
-	bool open = talk->protocol->open && !talk->protocol->syncing;
+	bool open = talk->protocol->n_open > 0 && !talk->protocol->syncing;
 	switch (event->kind) {
 	case MEAL_NOTHING: break;
 	case MEAL_READY:
@@ -53,6 +53,7 @@ static void take(struct talk *talk, const struct meal_event *event)
 		note(talk, event->status == MER_OK ? 'd' : 'f',
 		     event->status == MER_OK ? (struct mer_str){ NULL, 0 } : event->bytes);
 		break;
+	case MEAL_META:
 	case MEAL_SEND:
 	case MEAL_PROGRESS:
 	case MEAL_BROKEN: mer_defect(__FILE__, __LINE__, "an event of frames");
@@ -87,12 +88,13 @@ static void end(struct talk *talk, enum meal_stream stream)
 static void act(struct talk *talk, int action)
 {
 	struct meal_protocol *protocol = talk->protocol;
-	struct meal_pieces pieces;
-	if (action == BEGIN && talk->ready && !protocol->open) {
+	struct meal_call *call;
+	if (action == BEGIN && talk->ready && protocol->n_open == 0) {
 		talk->done = 0;
-		MER_ASSERT(protocol->ops->begin(protocol, "x", 1, &pieces, NULL) == MER_OK);
-	} else if (action == TOLD && protocol->open && talk->done > 0) {
-		protocol->open = false;
+		MER_ASSERT(meal_begin(protocol, &(struct mer_input){ "x", 1, NULL, 0 }, &call, NULL) ==
+		           MER_OK);
+	} else if (action == TOLD && protocol->n_open > 0 && talk->done > 0) {
+		meal_end(protocol, TAILQ_FIRST(&protocol->calls));
 	} else if ((action == SURELY || action == UNKNOWN) && protocol->syncing) {
 		protocol->ops->synced(protocol, action == SURELY);
 	} else if (action == TO_STDERR || action == TO_STDOUT) {
@@ -126,10 +128,8 @@ static void talk_init(struct talk *talk, int form)
 		.answer_line = (form & 1) != 0,
 		.error_lines = (form & 2) != 0 ? globs : NULL,
 	};
-	*talk = (struct talk){ .protocol = calloc(1, meal_token.size) };
-	MER_ASSERT(talk->protocol != NULL);
-	talk->protocol->ops = &meal_token;
-	MER_ASSERT(meal_token.init(talk->protocol, &spec, NULL) == MER_OK);
+	*talk = (struct talk){ .ready = false };
+	MER_ASSERT(meal_protocol_new(&meal_token, &spec, &talk->protocol, NULL) == MER_OK);
 	mer_buf_init(&talk->seen, SIZE_MAX);
 }
 
@@ -137,9 +137,9 @@ static void talk_done(struct talk *talk)
 {
 	const char *when;
 	const struct meal_exit how = { .started = true };
-	MER_ASSERT(meal_token.ended(talk->protocol, &how, &when) != MER_OK);
-	meal_token.release(talk->protocol);
-	free(talk->protocol);
+	MER_ASSERT(meal_token.ended(talk->protocol, TAILQ_FIRST(&talk->protocol->calls), &how, &when) !=
+	           MER_OK);
+	meal_protocol_free(talk->protocol);
 	mer_buf_release(&talk->seen);
 }
 
