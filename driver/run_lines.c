@@ -394,8 +394,12 @@ static void release_line(struct line *line)
 static enum mer_status print_head(struct lines *lines, struct line *line, struct mer_error *err)
 {
 	enum mer_status st = MER_OK;
-	if (lines->stop) /* cancelled, maybe by a signal; one word of it is enough */
+	if (lines->stop) { /* cancelled, maybe by a signal; one word of it is enough */
+		bool told = lines->status != MER_OK;
+		if (line->done && line->status != MER_OK && !told)
+			take_failure(lines, line);
 		return MER_OK;
+	}
 	if (line->done)
 		st = print_done(lines, line, err);
 	else if (!lines->whole)

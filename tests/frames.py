@@ -75,7 +75,7 @@ class Wire:
         while True:
             kind, number, flags, meta, body = self.next()
             if kind == INFER:
-                assert meta == BYTES, meta
+                assert meta["content"] == "bytes", meta
                 return number, body
             if kind == PING and not flags & ANSWER:
                 self.send(PING, 0, meta, body, ANSWER)

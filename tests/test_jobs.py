@@ -1,0 +1,230 @@
+#!/usr/bin/python3
+"""Several runs at a time: run --lines --jobs, workers that take more than one request, several workers of
+a model, and what one run's end means to the others. As in test_faults nothing is left behind.
+
+MER_PREFIX names the installation. Prints TAP when run as a program."""
+import os
+import signal
+import sys
+import unittest
+
+import test_faults
+from test_faults import DEADLINE_S, FLAT_KIB, MEASURE, MER, each
+from test_frame import FRAMES
+
+# Takes requests until none has come for a moment, then answers them, the last first: with how many
+# there were and its input.
+GATHER = """#!/usr/bin/python3 -uIS
+{frames}
+import select
+wire = Wire()
+wire.ready(concurrency={concurrency})
+while True:
+    held = [wire.request()]
+    while select.select([wire.source], [], [], 0.1)[0]:
+        held.append(wire.request())
+    for number, data in reversed(held):
+        wire.answer(number, b"%d %s" % (len(held), data))
+"""
+
+# Answers each request on a thread of its own as its input says: echo, hang until it is cancelled, or die.
+THREADS = """#!/usr/bin/python3 -uIS
+{frames}
+import threading
+from pathlib import Path
+home, wire, lock, given_up = Path(os.environ["HOME"]), Wire(), threading.Lock(), {{}}
+
+def reply(number, data):
+    word = data.split()[0]
+    if word == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == b"hang":
+        (home / data.split()[1].decode()).touch()
+        given_up[number].wait()
+    if word == b"stubborn":
+        (home / "stubborn").touch()
+        threading.Event().wait()
+    with lock:
+        if given_up[number].is_set():
+            wire.send(ERROR, number, {{"code": "cancelled", "message": "given up"}})
+        else:
+            wire.answer(number, data)
+
+wire.ready(concurrency={concurrency})
+while True:
+    kind, number, _, _, data = wire.next()
+    if kind == INFER:
+        given_up[number] = threading.Event()
+        threading.Thread(target=reply, args=(number, data), daemon=True).start()
+    elif kind == CANCEL:
+        given_up[number].set()
+    elif kind == DRAIN:
+        os._exit(0)
+"""
+
+# Waits until as many have come as the input says.
+MEET = """: >"$HOME/$$.$input"
+while [ "$(ls "$HOME" | grep -c '\\.')" -lt {n} ]; do sleep 0.01; done
+echo "$$"
+"""
+
+
+class Jobs(test_faults.Case):
+    def frame(self, text, concurrency, name="m", **columns):
+        program = text.format(frames=FRAMES, concurrency=concurrency)
+        self.add(name, self.script(program, name), options=("--protocol", "frame"))
+        self.change(**columns)
+
+    def change(self, **columns):
+        with self.connect(write=True) as db:
+            for name, value in columns.items():
+                db.execute(f"UPDATE deployments SET {name} = ? "
+                           "WHERE model_uid = (SELECT uid FROM models WHERE name = 'm')", (value,))
+
+    def lines(self, jobs, *lines, options=(), **more):
+        return self.mer("run", "--lines", "--jobs", jobs, *options, "m", self.lines_file(*lines),
+                        out=None, **more).decode().splitlines()
+
+    # --- how many ---
+
+    @each({"one": (1, 8, 1), "three": (3, 8, 3), "as_the_worker_takes": (8, 2, 2), "many": (64, 64, 40)})
+    def open_at_a_time(self, jobs, concurrency, most):
+        """Never more than --jobs or the worker allow, and as many as both do; answers in order."""
+        self.frame(GATHER, concurrency)
+        lines = [f"line{i}" for i in range(40)]
+        got = [line.split() for line in self.lines(jobs, *lines)]
+        self.assertEqual([word for _, word in got], lines)
+        self.assertEqual(max(int(n) for n, _ in got), most)
+        self.assertEqual(self.statuses(), ["ok"] * 40)
+
+    @each({"once": ("once",), "token": ("token",)})
+    def several_processes(self, protocol):
+        self.model(protocol, MEET.format(n=3))
+        self.change(max_workers=3)
+        got = self.lines(3, "a", "b", "c")
+        self.assertEqual(len(set(got)), 3, "they did not run side by side")
+        self.assertEqual(self.statuses(), ["ok"] * 3)
+
+    def test_no_more_workers_than_allowed(self):
+        self.model("token", 'echo "$$"')
+        self.change(max_workers=2)
+        self.assertLessEqual(len(set(self.lines(8, *"abcdefghijklmnop"))), 2)
+
+    def test_one_after_another_without_jobs(self):
+        self.frame(GATHER, 8)
+        got = self.mer("run", "--lines", "m", self.lines_file(*"abc"), out=None)
+        self.assertEqual(got, b"1 a\n1 b\n1 c\n")
+
+    def test_jobs_without_lines(self):
+        self.frame(GATHER, 8)
+        self.mer("run", "--jobs", "2", "m", "x", code=2, says="--jobs")
+        self.assertEqual(self.statuses(), [])
+
+    def test_memory_is_flat(self):
+        """Answers that come before their turn are kept on disk."""
+        self.frame(GATHER.replace('b"%d %s" % (len(held), data)', "bytes(1 << 20)"), 32)
+        peak = self.top / "peak"
+        process = self.start("-c", MEASURE, peak, MER, "run", "--lines", "--jobs", "32", "--raw", "m",
+                             self.lines_file(*map(str, range(128))), program=sys.executable,
+                             stdout=os.open(os.devnull, os.O_WRONLY))
+        _, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, err), (0, b""))
+        self.assertLess(int(peak.read_text()), FLAT_KIB)
+
+    # --- what one means to the others ---
+
+    def test_one_fails(self):
+        """The first failure in order ends it: what was before it is answered."""
+        self.model("once", 'case $input in bad) exit 3 ;; *) echo "$input" ;; esac')
+        got = self.lines(4, "a", "b", "bad", "c", "d", "e", "f", code=1, says="line 3")
+        self.assertEqual(got, ["a", "b"])
+        self.assertEqual(self.statuses().count("failed"), 1)
+
+    def test_keep_going(self):
+        self.frame(THREADS, 4)
+        lines = ["a", "b", "die", "c", "d"]
+        got = self.lines(1, *lines, options=("--keep-going",), code=1, says="line 3.*SIGKILL")
+        self.assertEqual(got, ["a", "b", "", "c", "d"])
+
+    def test_a_crash_takes_only_its_worker(self):
+        """Of three workers one dies; what the others have goes on."""
+        self.model("token", MEET.format(n=3) + '[ "$input" != die ] || kill -9 $$')
+        self.change(max_workers=3)
+        got = self.lines(3, "a", "die", "b", options=("--keep-going",), code=1, says="line 2.*SIGKILL")
+        self.assertEqual([bool(line) for line in got], [True, False, True])
+        self.assertEqual(sorted(self.statuses()), ["failed", "ok", "ok"])
+
+    def test_a_crash_takes_what_is_open(self):
+        self.frame(THREADS, 4)
+        process = self.start("run", "--lines", "--jobs", "3", "--keep-going", "m",
+                             self.lines_file("hang x", "hang y", "die"))
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (1, b"\n\n\n"))
+        self.assertEqual(err.count(b"SIGKILL"), 3, err)
+        self.assertEqual(self.statuses(), ["failed"] * 3)
+
+    def test_a_deadline_ends_one(self):
+        """Its worker gives up that run and answers the others."""
+        self.frame(THREADS, 2)
+        got = self.lines(2, "hang x", "a", "b", "c", code=7, says="line 1.*no answer within",
+                         options=("--keep-going", "--timeout", "500ms"))
+        self.assertEqual(got, ["", "a", "b", "c"])
+        self.assertEqual(sorted(self.statuses()), ["ok", "ok", "ok", "timeout"])
+
+    def test_one_that_is_not_given_up(self):
+        """Then the worker has to go, and takes others with it; those say whose fault it is."""
+        self.frame(THREADS, 2)
+        process = self.start("run", "--lines", "--jobs", "2", "--keep-going", "--timeout", "1s", "m",
+                             self.lines_file("stubborn", "a"))
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (7, b"\na\n"), err)
+        self.assertEqual(sorted(self.statuses()), ["ok", "timeout"])
+
+    def test_interrupted(self):
+        self.frame(THREADS, 3)
+        process = self.start("run", "--lines", "--jobs", "3", "m", self.lines_file("hang x", "hang y", "hang z"))
+        for name in "xyz":
+            self.wait_here(name)
+        process.send_signal(signal.SIGINT)
+        self.finish(process, 130, says="line 1.*cancelled")
+        self.assertEqual(self.statuses(), ["cancelled"] * 3)
+
+    def test_killed(self):
+        self.frame(THREADS, 3)
+        process = self.start("run", "--lines", "--jobs", "3", "m", self.lines_file("hang x", "hang y", "hang z"))
+        for name in "xyz":
+            self.wait_here(name)
+        process.kill()
+        process.wait()
+        self.check_gone()
+        self.mer("log", out=None)
+        self.assertEqual(self.statuses(), ["lost"] * 3)
+
+    # --- crash loops ---
+
+    def test_starts_are_slowed_down(self):
+        """A worker that dies at each start is not started without end; said once."""
+        self.add("m", self.script("#!/bin/sh\n: >\"$(mktemp \"$HOME/start.XXXXXX\")\"\nexit 1\n"),
+                 options=("--protocol", "token"))
+        process = self.start("run", "--lines", "--keep-going", "m", self.lines_file(*"abcdef"))
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (6, b"\n" * 6))
+        self.assertEqual(err.count(b"slowed down"), 1, err)
+        self.assertEqual(len(list(self.home.glob("start.*"))), 6)
+
+    def test_a_worker_that_answers_is_not(self):
+        self.frame(THREADS, 1)
+        lines = ["a", "die"] * 5
+        process = self.start("run", "--lines", "--keep-going", "m", self.lines_file(*lines))
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (1, b"a\n\n" * 5))
+        self.assertNotIn(b"slowed down", err)
+
+
+if __name__ == "__main__":
+    from tap import TAPTestRunner
+
+    runner = TAPTestRunner()
+    runner.set_stream(True)
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(Jobs)
+    sys.exit(not runner.run(suite).wasSuccessful())
