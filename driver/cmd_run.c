@@ -8,7 +8,19 @@
 #include <poll.h>
 #include <string.h>
 
-enum { MODEL, INPUT, LINES, JOBS, TIMEOUT, SERVER, DEPLOYMENT, RAW, NO_RECORD, KEEP_GOING };
+enum {
+	MODEL,
+	INPUT,
+	LINES,
+	JOBS,
+	TIMEOUT,
+	SERVER,
+	DEPLOYMENT,
+	SESSION,
+	RAW,
+	NO_RECORD,
+	KEEP_GOING
+};
 /* clang-format off */
 static const struct cmd_arg run_args[] = {
 	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
@@ -20,6 +32,8 @@ static const struct cmd_arg run_args[] = {
 		"how long it may take: queue, start and answer; default: the deployment's", .least = 1),
 	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there"),
 	[DEPLOYMENT] = CMD_OPTION("deployment", ARG_TEXT, "D", "this one of the model's deployments"),
+	[SESSION] = CMD_OPTION("session", ARG_TEXT, "NAME",
+		"of a stateful model: the worker that had this session's runs before, in their order"),
 	[RAW] = CMD_FLAG("raw", "on a terminal too print the output as it is"),
 	[NO_RECORD] = CMD_FLAG("no-record", "leave no row in the log"),
 	[KEEP_GOING] = CMD_FLAG("keep-going",
@@ -166,6 +180,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.model = argv[MODEL].text,
 		.server = argv[SERVER].text,
 		.deployment = argv[DEPLOYMENT].text,
+		.session = argv[SESSION].text,
 		.timeout_ms = argv[TIMEOUT].number,
 		.jobs = argv[JOBS].number,
 		.no_record = argv[NO_RECORD].given,

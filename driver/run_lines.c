@@ -268,6 +268,7 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 		.model = choice->model,
 		.deployment = choice->deployment,
 		.server = choice->server,
+		.session = choice->session,
 		.input = line->input.len > 0 ? line->input.ptr : "",
 		.input_len = line->input.len,
 		.timeout_ms = choice->timeout_ms,

@@ -93,6 +93,7 @@ static enum mer_status submit(struct one *one, const char *input, size_t len, st
 		.model = choice->model,
 		.deployment = choice->deployment,
 		.server = choice->server,
+		.session = choice->session,
 		.input = input,
 		.input_len = len,
 		.timeout_ms = choice->timeout_ms,

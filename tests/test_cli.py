@@ -205,7 +205,7 @@ ROWS = [
     ("run", 2, b"", "'run' needs MODEL"),
     ("run echo --tiemout 5s x", 2, b"", "no such option of 'run': '--tiemout'"),
     ("run echo --weights 1 x", 2, b"", "no such option of 'run': '--weights'"),
-    ("run echo --session s x", 2, b"", "no such option of 'run': '--session'"),
+    ("run echo --session s x", 2, b"", "model 'echo' has no sessions"),
     ("run echo --jobs 2 x", 2, b"", "--jobs: it is for --lines"),
     ("run --lines --jobs 0 echo @in", 2, b"", "--jobs: '0' is too small"),
     ("run echo --csv x", 2, b"", "no such option of 'run': '--csv'"),

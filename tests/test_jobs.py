@@ -200,6 +200,49 @@ class Jobs(test_faults.Case):
         self.mer("log", out=None)
         self.assertEqual(self.statuses(), ["lost"] * 3)
 
+    # --- sessions ---
+
+    COUNT = 'n=$((n + 1)); [ "$input" != die ] || kill -9 $$; echo "$n"'
+
+    def stateful(self, **columns):
+        self.model("token", self.COUNT, before="n=0")
+        self.change(params='{"stateful":true}', **columns)
+
+    def session_runs(self, *runs, **more):
+        words = [word for run in runs for word in ("-c", f"run {run}")]
+        return self.mer("--keep-going", *words, out=None, **more).decode().split()
+
+    def test_sessions(self):
+        """Each has a worker of its own, which has seen its earlier runs and no others."""
+        self.stateful(max_workers=3)
+        self.assertEqual(self.session_runs(
+            "--session a m x", "--session b m x", "--session a m x", "m x", "--session b m x",
+            "--session a m x"), ["1", "1", "2", "1", "2", "3"])
+
+    def test_a_session_is_in_order(self):
+        self.stateful(max_workers=2)
+        got = self.lines(4, *"abcdef", options=("--session", "s"))
+        self.assertEqual(got, ["1", "2", "3", "4", "5", "6"])
+
+    def test_a_session_makes_room(self):
+        """Without a session the model's idle worker gives way; its state is nobody's."""
+        self.stateful(max_workers=1)
+        self.assertEqual(self.session_runs("m x", "m x", "--session a m x", "--session a m x"),
+                         ["1", "2", "1", "2"])
+
+    def test_a_session_that_is_lost(self):
+        self.stateful(max_workers=1)
+        words = [word for run in ("x", "die", "x") for word in ("-c", f"run --session a m {run}")]
+        process = self.start("--keep-going", *words)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (1, b"1\n1\n"))
+        self.assertRegex(err, rb"session 'a' of model 'm' begins anew")
+
+    def test_a_model_without_sessions(self):
+        self.model("token", "echo x")
+        self.mer("run", "--session", "a", "m", "x", code=2, out=b"", says="no sessions")
+        self.one_row("rejected")
+
     # --- crash loops ---
 
     def test_starts_are_slowed_down(self):

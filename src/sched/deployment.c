@@ -151,6 +151,7 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 	spec->start_token = deployment->start_token;
 	spec->stop_token = deployment->stop_token;
 	spec->exit_token = deployment->exit_token;
+	deployment->stateful = mer_json_get_bool(params, "stateful", false);
 	spec->answer_line = strcmp(mer_json_get_text(params, "answer", "framed"), "line") == 0;
 	spec->error_lines = (const char *const *)deployment->error_lines;
 	if (deployment->weights_path[0] != '\0') {

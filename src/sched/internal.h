@@ -46,6 +46,7 @@ struct deployment {
 	char *workdir, *ready_token, *start_token, *stop_token, *exit_token;
 	int64_t idle_ms, timeout_ms, start_timeout_ms;
 	int64_t max_workers;
+	bool stateful; /* a worker keeps what a session's runs have told it */
 };
 
 enum slot_state { SLOT_PREPARED, SLOT_STARTING, SLOT_IDLE, SLOT_BUSY, SLOT_ENDING };
@@ -70,6 +71,7 @@ struct route {
 	struct mer_sched *sched;
 	char *model, *server, *deployment; /* "" any; never change */
 	char *session;                     /* "": none; never changes */
+	bool begun;                        /* the session had a worker */
 
 	/* the database thread's alone */
 	char *seen; /* what current was made of; NULL: nothing */

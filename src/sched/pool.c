@@ -293,6 +293,10 @@ static enum mer_status start(struct route *route, struct slot **out, struct mer_
 	}
 	TAILQ_INSERT_TAIL(&route->slots, slot, link);
 	sched->slots++;
+	if (route->session[0] != '\0' && route->begun)
+		MER_LOG(MER_LOG_WARN, "session '%s' of model '%s' begins anew: its worker has left",
+		        route->session, route->model);
+	route->begun = true;
 	*out = slot;
 	return MER_OK;
 }
@@ -466,6 +470,12 @@ static enum mer_status slot_for(struct mer_run *run, struct slot **slot, const c
 {
 	struct route *route = run->route;
 	const struct mer_input input = { run->input, run->input_len, run->input_meta, 0 };
+	if (route->session[0] != '\0' && !route->current->stateful) {
+		*row_status = "rejected";
+		(void)mer_fail(err, MER_EINPUT, "model '%s' has no sessions", route->model);
+		mer_hint(err, "a model that is --stateful has");
+		return MER_EINPUT;
+	}
 	*slot = slot_with_room(route);
 	if (*slot != NULL && has_room(*slot))
 		return MER_OK; /* mer_worker_run() says so itself */
