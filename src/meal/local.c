@@ -71,7 +71,8 @@ struct local {
 	char *owned[QUEUE_MAX];          /* where a piece is a copy: its bytes from their begin */
 	const void *owners[QUEUE_MAX];   /* of pieces that are borrowed */
 	size_t queued, n_owned;
-	bool last; /* nothing follows the queue */
+	bool last;   /* nothing follows the queue */
+	bool corked; /* what is queued meanwhile goes out together */
 	char buffer[READ_BYTES];
 };
 
@@ -223,13 +224,23 @@ static void end_stream(struct local *c, enum end_name name)
 	c->base.events->eof(c->base.ctx, name == OUT ? MEAL_STDOUT : MEAL_STDERR);
 }
 
+/* Tells what was read. The runs that come for the answers in it are sent together. */
+static void tell_data(struct local *c, enum end_name name, size_t n)
+{
+	bool idle = c->queued == 0 && !c->last;
+	c->corked = true;
+	c->base.events->data(c->base.ctx, name == OUT ? MEAL_STDOUT : MEAL_STDERR, c->buffer, n);
+	c->corked = false;
+	if (idle && (c->queued > 0 || c->last) && c->in_done && c->ends[IN].fd >= 0)
+		flush(c);
+}
+
 /* Reads once. Returns whether there may be more. */
 static bool read_end(struct local *c, enum end_name name)
 {
 	ssize_t n = read(c->ends[name].fd, c->buffer, sizeof c->buffer);
 	if (n > 0)
-		c->base.events->data(c->base.ctx, name == OUT ? MEAL_STDOUT : MEAL_STDERR, c->buffer,
-		                     (size_t)n);
+		tell_data(c, name, (size_t)n);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		end_stream(c, name);
 	return (n > 0 || errno == EINTR) && c->ends[name].fd >= 0;
@@ -690,7 +701,7 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
 	c->last = last;
 	if (to_file && c->prepared)
 		take_turns(c);
-	else if (!to_file && idle)
+	else if (!to_file && idle && !c->corked)
 		flush(c);
 }
 
@@ -706,7 +717,7 @@ static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 		return MER_ENOMEM;
 	memcpy(copy, bytes.ptr, bytes.len);
 	add_piece(c, (struct mer_str){ copy, bytes.len }, copy, NULL);
-	if (c->queued == 1)
+	if (c->queued == 1 && !c->corked)
 		flush(c);
 	return MER_OK;
 }
