@@ -605,6 +605,69 @@ START_TEST(closes_a_run_at_its_place)
 }
 END_TEST
 
+/* However they go to the database, and whatever is between. */
+START_TEST(tallies_a_transaction)
+{
+	enum { N = 5 };
+	struct mer_uid uids[N + 1];
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	mer_dal_close(dal);
+	MUST(mer_dal_open_fault(url, 0, 0, NULL, &dal, &err));
+	for (int i = 0; i <= N; i++)
+		mer_uid_new(&uids[i]);
+	MUST(mer_dal_begin(dal, &err));
+	for (int i = 0; i < N; i++)
+		MUST(open_run(dal, uids[i].text, "", &err));
+	MUST(mer_dal_end(dal, true, &err));
+	ck_assert_int_eq(mer_dal_tally(dal, MER_Q_RUN_INSERT), N);
+	MUST(mer_dal_begin(dal, &err));
+	for (int i = 0; i <= N; i++)
+		MUST(close_run(dal, uids[i].text, &err));
+	MUST(add_model(dal, MODEL_UID, "m", &err));
+	MUST(mer_dal_end(dal, true, &err));
+	ck_assert_int_eq(mer_dal_tally(dal, MER_Q_RUN_CLOSE), N);
+	ck_assert_int_eq(mer_dal_tally(dal, MER_Q_RUN_INSERT), 0);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static enum mer_status add_alone(struct mer_dal *dal, const char *uid)
+{
+	enum mer_status st = mer_dal_begin(dal, &err);
+	if (st != MER_OK)
+		return st;
+	st = add_model(dal, uid, "wanted", &err);
+	if (st == MER_OK)
+		return mer_dal_end(dal, true, &err);
+	mer_dal_rollback(dal);
+	return st;
+}
+
+/* One writes a name and does not say whether it stays; another, who wants it too, has no time. */
+START_TEST(ends_the_waits_of_the_hasty)
+{
+	struct mer_haste haste = { 0 };
+	struct mer_dal *slow = begin_migrated(_i), *hasty;
+	if (slow == NULL)
+		return;
+	MUST(mer_dal_open_hasty(url, 0, &haste, &hasty, &err));
+	MUST(mer_dal_begin(slow, &err));
+	MUST(add_model(slow, MODEL_UID, "wanted", &err));
+	ck_assert_int_eq(count_rows(slow, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("wanted"))), 1);
+	ck_assert(!mer_haste(&haste)); /* nothing is under way */
+	for (int i = 0; i < 2; i++)
+		MUST_FAIL(MER_ECANCELED, add_alone(hasty, EXAMPLE_SERVER));
+	ck_assert_msg(strstr(err.message, "interrupted") != NULL, "%s", err.message);
+	mer_haste_over(&haste);
+	mer_dal_rollback(slow);
+	MUST(add_alone(hasty, EXAMPLE_SERVER));
+	mer_dal_close(hasty);
+	mer_dal_close(slow);
+}
+END_TEST
+
 /* What mer_run_close_args() says when a run's fields are left out is "", not NULL. */
 START_TEST(keeps_long_text)
 {
@@ -1242,6 +1305,8 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, updates_a_deployment, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_a_run_from_start_to_end, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, closes_a_run_at_its_place, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, tallies_a_transaction, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, ends_the_waits_of_the_hasty, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_long_text, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, writes_many_rows_as_one, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, lists_runs, 0, N_BACKENDS * N_ROWS(log_rows));

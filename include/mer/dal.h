@@ -17,6 +17,7 @@
 #define MER_DAL_H
 
 #include <mer/queries.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,6 +49,27 @@ enum mer_dal_flags {
  */
 MER_API MER_MUST enum mer_status mer_dal_open(const char *url, unsigned flags, struct mer_dal **out,
                                               struct mer_error *err);
+
+/* How somebody in a hurry ends the waits of connections: for other programs, for a server that does
+ * not answer or is away. It is theirs from before they are opened, so that opening one ends as well,
+ * and holds for each wait that follows until it is over; so none slips through between two calls. A
+ * wait ends MER_HASTE_MS after it began or the haste did, whichever came later, with MER_ECANCELED;
+ * what a server is doing by then is cancelled, and one that does not say so loses its connection. */
+struct mer_haste {
+	_Atomic int64_t since_ms; /* mer_clock_ms(); 0: nobody is in a hurry */
+	atomic_bool called;       /* a call is under way; not set while it calls back */
+};
+#define MER_HASTE_MS 200
+
+/** Asks for haste. Safe in a signal handler and from any thread.
+ * @return whether a call is under way that ends for it */
+MER_API bool mer_haste(struct mer_haste *haste);
+MER_API void mer_haste_over(struct mer_haste *haste);
+
+/** mer_dal_open() with somebody who may be in a hurry. haste: borrowed until it is closed. */
+MER_API MER_MUST enum mer_status mer_dal_open_hasty(const char *url, unsigned flags,
+                                                    struct mer_haste *haste, struct mer_dal **out,
+                                                    struct mer_error *err);
 
 /** Ends what is open (an open transaction is rolled back) and drops its locks. NULL is fine. */
 MER_API void mer_dal_close(struct mer_dal *dal);
@@ -130,6 +152,10 @@ MER_API MER_MUST enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_e
  * mer_dal_repeatable() says that the connection was lost. */
 MER_API MER_MUST enum mer_status mer_dal_end(struct mer_dal *dal, bool commit,
                                              struct mer_error *err);
+
+/** How many rows the statements of a query without rows have changed in the transaction that was begun
+ * last; all of them have been counted once it has been committed. */
+MER_API int64_t mer_dal_tally(const struct mer_dal *dal, enum mer_query query);
 
 /** Rolls back the open transaction after a failure that is reported already. */
 MER_API void mer_dal_rollback(struct mer_dal *dal);

@@ -152,8 +152,33 @@ static enum mer_status unknown_url(const char *url, struct mer_error *err)
 	return MER_EINPUT;
 }
 
+/* Whoever is asked for haste ends by it while called is set, and by itself otherwise. */
+static void set_called(struct mer_haste *haste, bool called)
+{
+	if (haste != NULL)
+		atomic_store_explicit(&haste->called, called, memory_order_relaxed);
+}
+
+bool mer_haste(struct mer_haste *haste)
+{
+	int64_t none = 0;
+	(void)atomic_compare_exchange_strong(&haste->since_ms, &none, mer_clock_ms());
+	return atomic_load(&haste->called);
+}
+
+void mer_haste_over(struct mer_haste *haste)
+{
+	atomic_store(&haste->since_ms, 0);
+}
+
 enum mer_status mer_dal_open(const char *url, unsigned flags, struct mer_dal **out,
                              struct mer_error *err)
+{
+	return mer_dal_open_hasty(url, flags, NULL, out, err);
+}
+
+enum mer_status mer_dal_open_hasty(const char *url, unsigned flags, struct mer_haste *haste,
+                                   struct mer_dal **out, struct mer_error *err)
 {
 	const char *rest;
 	const struct backend *backend = backend_of(url, &rest);
@@ -166,7 +191,9 @@ enum mer_status mer_dal_open(const char *url, unsigned flags, struct mer_dal **o
 	if (st != MER_OK)
 		return st;
 	struct mer_dal *dal;
-	st = ops->open(rest, flags, &dal, err);
+	set_called(haste, true);
+	st = ops->open(rest, flags, haste, &dal, err);
+	set_called(haste, false);
 	MER_DEBUG("open dialect=%s status=%s", backend->dialect, mer_status_name(st));
 	if (st != MER_OK)
 		return st;
@@ -218,6 +245,7 @@ static int64_t enter(struct mer_dal *dal)
 	MER_ASSERT(!dal->in_call);
 	MER_ASSERT(dal->in_transaction || dal->pid == getpid()); /* a system call a row is too dear */
 	dal->in_call = true;
+	set_called(dal->haste, true);
 	return mer_log_on(MER_LOG_DEBUG, LOG_AREA) ? mer_clock_us() : 0;
 }
 
@@ -226,6 +254,7 @@ static void leave(struct mer_dal *dal, int64_t began_us, const char *call, const
                   int64_t number, enum mer_status st)
 {
 	dal->in_call = false;
+	set_called(dal->haste, false);
 	if (!mer_log_on(MER_LOG_DEBUG, LOG_AREA))
 		return;
 	mer_log_write(MER_LOG_DEBUG, LOG_AREA, "%s %s=%" PRId64 " us=%" PRId64 " status=%s", call, what,
@@ -236,6 +265,7 @@ static void leave(struct mer_dal *dal, int64_t began_us, const char *call, const
 struct counted {
 	mer_row_fn *on_row;
 	void *ctx;
+	struct mer_haste *haste;
 	int64_t rows;
 };
 
@@ -243,7 +273,10 @@ static enum mer_status on_counted_row(void *ctx, const void *row, struct mer_err
 {
 	struct counted *counted = ctx;
 	counted->rows++;
-	return counted->on_row(counted->ctx, row, err);
+	set_called(counted->haste, false);
+	enum mer_status st = counted->on_row(counted->ctx, row, err);
+	set_called(counted->haste, true);
+	return st;
 }
 
 enum mer_status mer_dal_query(struct mer_dal *dal, enum mer_query query,
@@ -253,7 +286,7 @@ enum mer_status mer_dal_query(struct mer_dal *dal, enum mer_query query,
 	const struct dal_query *shape = &dal_queries[query];
 	MER_ASSERT(n_args == shape->n_args);
 	MER_ASSERT(shape->row_size > 0 && on_row != NULL);
-	struct counted counted = { .on_row = on_row, .ctx = ctx };
+	struct counted counted = { .on_row = on_row, .ctx = ctx, .haste = dal->haste };
 	struct dal_call call = {
 		.query = query, .shape = shape, .args = args, .on_row = on_counted_row, .ctx = &counted
 	};
@@ -293,6 +326,7 @@ enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)
 {
 	MER_ASSERT(!dal->in_transaction);
 	int64_t began = enter(dal);
+	memset(dal->tally, 0, sizeof dal->tally);
 	enum mer_status st = dal->ops->begin(dal, err);
 	leave(dal, began, "begin", "open", st == MER_OK, st);
 	dal->in_transaction = st == MER_OK;
@@ -316,6 +350,11 @@ enum mer_status mer_dal_end(struct mer_dal *dal, bool commit, struct mer_error *
 		dal->owner_row.session = dal->session;
 	dal->owner_leaves = dal->owner_written = false;
 	return st;
+}
+
+int64_t mer_dal_tally(const struct mer_dal *dal, enum mer_query query)
+{
+	return dal->tally[query];
 }
 
 void mer_dal_rollback(struct mer_dal *dal)

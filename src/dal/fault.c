@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct fault {
 	struct mer_dal base;
@@ -39,6 +40,7 @@ static struct mer_dal *lend(struct fault *fault)
 {
 	fault->inner->together = fault->base.together;
 	fault->inner->impatient = fault->base.impatient;
+	memcpy(fault->inner->tally, fault->base.tally, sizeof fault->base.tally);
 	fault->inner->place = fault->base.place;
 	fault->inner->script_ms = fault->base.script_ms;
 	return fault->inner;
@@ -51,15 +53,16 @@ static enum mer_status give_back(struct fault *fault, enum mer_status st)
 	fault->base.repeatable = inner->repeatable;
 	fault->base.session = inner->session;
 	fault->base.place = inner->place;
+	memcpy(fault->base.tally, inner->tally, sizeof fault->base.tally);
 	fault->base.script_ms = inner->script_ms;
 	return st;
 }
 
 /* A fault is no kind of URL. */
-static enum mer_status fault_open(const char *rest, unsigned flags, struct mer_dal **out,
-                                  struct mer_error *err)
+static enum mer_status fault_open(const char *rest, unsigned flags, struct mer_haste *haste,
+                                  struct mer_dal **out, struct mer_error *err)
 {
-	(void)rest, (void)flags, (void)out;
+	(void)rest, (void)flags, (void)haste, (void)out;
 	return mer_fail(err, MER_EINPUT, "no such kind of database: 'fault'");
 }
 

@@ -8,6 +8,7 @@
 #define DAL_INTERNAL_H
 
 #include <mer/dal.h>
+#include <mer/text.h>
 #include <mer/uid.h>
 #include <stddef.h>
 
@@ -70,6 +71,7 @@ struct mer_dal {
 	bool remote;        /* a server's: the connection may be lost and made anew, a transaction with
 	                       nothing in it costs nothing, and MER_Q_OWNERS_SWEEP is there */
 	bool repeatable;    /* see mer_dal_repeatable(); of the last call that failed */
+	int64_t tally[MER_Q_COUNT]; /* see mer_dal_tally(); the backend adds to it */
 
 	/* What dal.c wants. While together is set, the transaction is one script with its row: the
 	 * backend may keep all until its end, borrowing what it is given, and tells here what it finds
@@ -78,6 +80,8 @@ struct mer_dal {
 	bool impatient;                /* a server that is away is not waited for */
 	struct mer_script_place place; /* where the script failed; as it was: not by the script */
 	int64_t script_ms;             /* how long it took; as it was: the caller has measured it */
+
+	struct mer_haste *haste; /* borrowed; NULL: nobody is ever in a hurry. Given to open */
 
 	/* Kept by dal.c and owner.c. */
 	int64_t pid; /* of the process that opened it; a fork of it must not touch the connection */
@@ -110,8 +114,8 @@ struct dal_call {
 struct dal_ops {
 	/* Opens what follows the scheme of a URL and fills the base but for what dal.c keeps. Looks at
 	 * no table but for schema_num. On failure nothing is left open and *out is untouched. */
-	enum mer_status (*open)(const char *rest, unsigned flags, struct mer_dal **out,
-	                        struct mer_error *err);
+	enum mer_status (*open)(const char *rest, unsigned flags, struct mer_haste *haste,
+	                        struct mer_dal **out, struct mer_error *err);
 
 	/* Runs a query outside or inside a transaction; outside it is one of its own. Calls on_row for
 	 * each row, in order; row and texts are borrowed until it returns. Stops at the first status
@@ -147,6 +151,24 @@ struct dal_ops {
 };
 
 extern const struct dal_ops dal_sqlite;
+
+/* How long a wait that began then may still take; INT64_MAX: nobody is in a hurry. */
+static inline int64_t dal_patience_ms(const struct mer_dal *dal, int64_t began_ms)
+{
+	const int64_t since = dal->haste != NULL ? atomic_load(&dal->haste->since_ms) : 0;
+	if (since == 0)
+		return INT64_MAX;
+	const int64_t until = (since > began_ms ? since : began_ms) + MER_HASTE_MS;
+	const int64_t now = mer_clock_ms();
+	return until > now ? until - now : 0;
+}
+
+/* Its patience has come to an end. */
+static inline enum mer_status dal_fail_hasty(const struct mer_dal *dal, struct mer_error *error)
+{
+	return mer_fail(error, MER_ECANCELED, "interrupted while waiting for the database '%s'",
+	                dal->name);
+}
 
 /* What the module "postgres" gives. */
 struct dal_module {

@@ -291,6 +291,8 @@ static void take_success(struct postgres *pg, const struct pg_sent *sent, bool l
 		pg->prepared[sent->query] = PG_PREPARED;
 	if (sent->kind == PG_SENT_LOCK)
 		pg_now_held(pg, sent->key);
+	if (sent->kind == PG_SENT_QUERY && sent->shape->row_size == 0)
+		pg->base.tally[sent->query % MER_Q_COUNT] += strtoll(PQcmdTuples(result), NULL, 10);
 	if (!last || settling->st != MER_OK)
 		return;
 	if (settling->value != NULL)
@@ -341,7 +343,7 @@ static void settle_one(struct postgres *pg, size_t at, struct settling *settling
 	const bool last = at + 1 == pg->n_sent;
 	PGresult *result;
 	bool any = false;
-	while (!settling->lost && (result = PQgetResult(pg->conn)) != NULL) {
+	while (!settling->lost && (result = pg_result(pg)) != NULL) {
 		any = true;
 		take_result(pg, &sent, last, settling, result, err);
 		PQclear(result);
@@ -363,7 +365,7 @@ enum mer_status pg_settle(struct postgres *pg, struct dal_call *call, int64_t *v
 	pg->n_sent = 0;
 	if (settling.lost)
 		return settling.st;
-	PGresult *sync = PQgetResult(pg->conn);
+	PGresult *sync = pg_result(pg);
 	const bool synced = PQresultStatus(sync) == PGRES_PIPELINE_SYNC;
 	PQclear(sync);
 	/* What was read is done, whatever became of the connection since: the next call will see. */

@@ -12,6 +12,7 @@
 #include "internal.h"
 
 #include <libpq-fe.h>
+#include <pthread.h>
 #include <signal.h>
 
 #define PG_MESSAGE_MAX ((size_t)1 << 30) /* bytes that a message of the protocol may hold */
@@ -71,6 +72,7 @@ struct postgres {
 	volatile sig_atomic_t canceled; /* since the call or transaction began */
 	bool gone;                      /* lost with a lock that nobody can give back */
 	bool away;                      /* the server was waited for once already, in vain */
+	bool given_up;                  /* by somebody in a hurry: conn is of no more use */
 
 	enum pg_tx tx;
 	bool failed;   /* the transaction can only be rolled back */
@@ -134,6 +136,24 @@ enum mer_status pg_ready(struct postgres *pg, struct mer_error *err);
 /* Ends the connection, whatever state it is in. */
 void pg_disconnect(struct postgres *pg);
 void pg_cancel(struct mer_dal *dal);
+
+/* --- postgres_wait.c --- */
+/* Something that only libpq can do, and only with waiting. First member of what it needs. */
+struct pg_aside {
+	void (*run)(struct pg_aside *aside);
+	void (*free)(struct pg_aside *aside);
+	pthread_mutex_t mutex;
+	pthread_cond_t over; /* done has come to be */
+	bool done, left;     /* under mutex; the last of the two sides frees it */
+};
+
+/* Runs it. False: somebody in a hurry did not wait for its end, and it frees itself then. */
+bool pg_aside_run(const struct postgres *pg, struct pg_aside *aside, int64_t began_ms);
+void pg_aside_free(struct pg_aside *aside);
+/* PQgetResult(); NULL also where somebody in a hurry has given the connection up. */
+PGresult *pg_result(struct postgres *pg);
+/* Whether it was slept to its end. */
+bool pg_nap(const struct postgres *pg, int64_t began_ms, int64_t nap_ms);
 
 /* --- postgres_open.c --- */
 /* A further connection to the same database. */

@@ -15,7 +15,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
 	CONNECT_MS = 30000, /* for a server that restarts; as SQLite waits for other programs */
@@ -167,15 +166,25 @@ static enum mer_status fetch_password(const struct postgres *pg, char **out, str
 	return st == MER_OK ? st : mer_wrap(err, st, "MER_DATABASE_PASSWORD");
 }
 
+/* One try to connect, which may outlive the connection that it is for. */
+struct attempt {
+	struct pg_aside aside;
+	const char *program; /* static */
+	char *conninfo, *options, *password;
+	bool was_there; /* the server, once */
+	PGconn *conn;   /* what came of it; NULL: no memory */
+	bool later;     /* trying again may help */
+};
+
 enum { PARAMETERS = 10 };
 
 /* What the URL says beats what stands before it and is beaten by what stands behind it. */
-static PGconn *start(const struct postgres *pg, const char *password)
+static PGconn *connect_to(const struct attempt *attempt)
 {
 	const char *keys[PARAMETERS + 1] = { NULL }, *values[PARAMETERS + 1] = { NULL };
 	size_t n = 0;
 #define ADD(key, value) (keys[n] = (key), values[n++] = (value))
-	ADD("fallback_application_name", (pg->flags & MER_DAL_ANY_SCHEMA) != 0 ? "mer-migrate" : "mer");
+	ADD("fallback_application_name", attempt->program);
 	if (getenv("PGCONNECT_TIMEOUT") == NULL)
 		ADD("connect_timeout", "10");
 	/* A host that is gone without a word is noticed within a minute. */
@@ -183,27 +192,67 @@ static PGconn *start(const struct postgres *pg, const char *password)
 	ADD("keepalives_interval", "10");
 	ADD("keepalives_count", "3");
 	ADD("tcp_user_timeout", "60000");
-	ADD("dbname", pg->conninfo);
-	ADD("options", pg->options);
+	ADD("dbname", attempt->conninfo);
+	ADD("options", attempt->options);
 	ADD("client_encoding", "UTF8");
-	if (password != NULL)
-		ADD("password", password);
+	if (attempt->password != NULL)
+		ADD("password", attempt->password);
 #undef ADD
 	return PQconnectdbParams(keys, values, 1);
 }
 
 /* Whether a server may let us in soon: one that lets nobody in while it starts or stops, or, where it
  * was there before, one that is away. One that answers has come back since, or does not want us. */
-static bool may_come_back(const struct postgres *pg, const PGconn *conn)
+static bool may_come_back(const struct attempt *attempt)
 {
-	const bool was_there = pg->base.session > 0;
-	const char *said = PQerrorMessage(conn);
+	const char *said = PQerrorMessage(attempt->conn);
 	if (strstr(said, "too many clients") != NULL || strstr(said, "connection slots") != NULL)
-		return was_there;
+		return attempt->was_there;
 	const char *keys[] = { "connect_timeout", "dbname", NULL };
-	const char *values[] = { "2", pg->conninfo, NULL };
+	const char *values[] = { "2", attempt->conninfo, NULL };
 	PGPing answer = PQpingParams(keys, values, 1);
-	return answer == PQPING_REJECT || (answer == PQPING_NO_RESPONSE && was_there);
+	return answer == PQPING_REJECT || (answer == PQPING_NO_RESPONSE && attempt->was_there);
+}
+
+static void run_attempt(struct pg_aside *aside)
+{
+	struct attempt *attempt = (struct attempt *)aside;
+	attempt->conn = connect_to(attempt);
+	if (attempt->conn != NULL && PQstatus(attempt->conn) != CONNECTION_OK)
+		attempt->later = may_come_back(attempt);
+}
+
+static void free_attempt(struct pg_aside *aside)
+{
+	struct attempt *attempt = (struct attempt *)aside;
+	PQfinish(attempt->conn);
+	mer_ref_wipe(attempt->conninfo);
+	mer_ref_wipe(attempt->password);
+	free(attempt->options);
+	free(attempt);
+}
+
+static enum mer_status make_attempt(const struct postgres *pg, struct attempt **out,
+                                    struct mer_error *err)
+{
+	struct attempt *attempt = calloc(1, sizeof *attempt);
+	if (attempt == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	attempt->aside = (struct pg_aside){ .run = run_attempt, .free = free_attempt };
+	attempt->program = (pg->flags & MER_DAL_ANY_SCHEMA) != 0 ? "mer-migrate" : "mer";
+	attempt->was_there = pg->base.session > 0;
+	attempt->conninfo = strdup(pg->conninfo);
+	attempt->options = strdup(pg->options);
+	enum mer_status st = MER_OK;
+	if (attempt->conninfo == NULL || attempt->options == NULL)
+		st = mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	if (st == MER_OK)
+		st = fetch_password(pg, &attempt->password, err);
+	if (st == MER_OK)
+		*out = attempt;
+	else
+		free_attempt(&attempt->aside);
+	return st;
 }
 
 /* Other encodings lack characters that rows of runs hold. */
@@ -224,6 +273,8 @@ static void take(struct postgres *pg, PGconn *conn)
 {
 	(void)PQsetNoticeProcessor(conn, on_notice, NULL);
 	MER_ASSERT(PQenterPipelineMode(conn) == 1);
+	if (pg->base.haste != NULL)
+		(void)PQsetnonblocking(conn, 1); /* sending too is waited for in pg_result() */
 	pg->conn = conn;
 	pg->away = false;
 	atomic_store(&pg->cancel, PQgetCancel(conn));
@@ -234,29 +285,35 @@ static void take(struct postgres *pg, PGconn *conn)
 	pg->base.session++;
 }
 
-/* Connects once; *later tells whether trying again may help. */
-static enum mer_status try_connect(struct postgres *pg, bool *later, struct mer_error *err)
+static enum mer_status take_attempt(struct postgres *pg, struct attempt *attempt,
+                                    struct mer_error *err)
 {
-	char *password;
-	*later = false;
-	enum mer_status st = fetch_password(pg, &password, err);
+	if (attempt->conn == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
+	if (PQstatus(attempt->conn) != CONNECTION_OK)
+		return pg_fail_connect(pg, attempt->conn, err);
+	enum mer_status st = check_encoding(pg, attempt->conn, err);
 	if (st != MER_OK)
 		return st;
-	PGconn *conn = start(pg, password);
-	mer_ref_wipe(password);
-	if (PQstatus(conn) == CONNECTION_OK) {
-		st = check_encoding(pg, conn, err);
-		if (st == MER_OK)
-			take(pg, conn);
-		else
-			PQfinish(conn);
+	take(pg, attempt->conn);
+	attempt->conn = NULL;
+	return MER_OK;
+}
+
+/* Connects once; *later tells whether trying again may help. */
+static enum mer_status try_connect(struct postgres *pg, int64_t began_ms, bool *later,
+                                   struct mer_error *err)
+{
+	struct attempt *attempt = NULL;
+	*later = false;
+	enum mer_status st = make_attempt(pg, &attempt, err);
+	if (st != MER_OK)
 		return st;
-	}
-	if (conn == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
-	st = pg_fail_connect(pg, conn, err);
-	*later = may_come_back(pg, conn);
-	PQfinish(conn);
+	if (!pg_aside_run(pg, &attempt->aside, began_ms))
+		return pg_fail_canceled(pg, err);
+	st = take_attempt(pg, attempt, err);
+	*later = attempt->later;
+	pg_aside_free(&attempt->aside);
 	return st;
 }
 
@@ -267,6 +324,7 @@ void pg_disconnect(struct postgres *pg)
 	pg->old_cancel = atomic_exchange(&pg->cancel, NULL);
 	PQfinish(pg->conn);
 	pg->conn = NULL;
+	pg->given_up = false;
 	pg->n_sent = 0;
 	pg_batch_clear(&pg->batch);
 	memset(pg->prepared, PG_NOT_PREPARED, sizeof pg->prepared);
@@ -278,23 +336,23 @@ enum mer_status pg_connect(struct postgres *pg, struct mer_error *err)
 {
 	/* One outage is waited for once; after that each call looks whether it is over. */
 	const bool waits = !pg->away && !pg->base.impatient;
-	const int64_t until = mer_clock_ms() + (waits ? CONNECT_MS : 0);
+	const int64_t began = mer_clock_ms(), until = began + (waits ? CONNECT_MS : 0);
 	int refused = 0;
 	for (int64_t nap_ms = NAP_FIRST_MS;;
 	     nap_ms = 2 * nap_ms < NAP_MAX_MS ? 2 * nap_ms : NAP_MAX_MS) {
 		bool later;
-		enum mer_status st = try_connect(pg, &later, err);
+		enum mer_status st = try_connect(pg, began, &later, err);
 		if (st == MER_OK)
 			return pg_relock(pg, err);
+		if (st == MER_ECANCELED)
+			return st;
 		refused = later ? 0 : refused + 1;
 		const int enough = pg->base.session > 0 ? 2 : 1; /* it may have come back in between */
 		if (refused == enough || mer_clock_ms() + nap_ms > until) {
 			pg->away = pg->away || waits;
 			return st;
 		}
-		struct timespec nap = { .tv_sec = nap_ms / 1000, .tv_nsec = nap_ms % 1000 * 1000000 };
-		(void)nanosleep(&nap, NULL);
-		if (pg->canceled)
+		if (!pg_nap(pg, began, nap_ms))
 			return pg_fail_canceled(pg, err);
 	}
 }
@@ -319,7 +377,7 @@ static bool is_alive(PGconn *conn)
 
 enum mer_status pg_ready(struct postgres *pg, struct mer_error *err)
 {
-	if (pg->conn != NULL && is_alive(pg->conn))
+	if (pg->conn != NULL && !pg->given_up && is_alive(pg->conn))
 		return MER_OK;
 	if (pg->conn != NULL)
 		pg_disconnect(pg);

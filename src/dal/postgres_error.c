@@ -59,6 +59,8 @@ static enum mer_status fail_constraint(const PGresult *result, const struct dal_
 enum mer_status pg_fail_canceled(struct postgres *pg, struct mer_error *err)
 {
 	pg->base.repeatable = false;
+	if (dal_patience_ms(&pg->base, 0) == 0)
+		return dal_fail_hasty(&pg->base, err);
 	return mer_fail(err, MER_ECANCELED, "interrupted");
 }
 
@@ -119,6 +121,8 @@ enum mer_status pg_fail(struct postgres *pg, const PGresult *result, const struc
                         struct mer_error *err)
 {
 	const char *code = field(result, PG_DIAG_SQLSTATE);
+	if (pg->given_up)
+		return pg_fail_lost(pg, NULL, err);
 	pg->base.repeatable = is(code, "40");
 	pg->no_table = is(code, "42P01");
 	if (is(code, "25006"))
@@ -186,7 +190,10 @@ enum mer_status pg_fail_lost(struct postgres *pg, const char *why, struct mer_er
 {
 	char line[200];
 	first_line(why != NULL ? why : PQerrorMessage(pg->conn), line, sizeof line);
+	const bool given_up = pg->given_up;
 	pg_disconnect(pg);
+	if (given_up)
+		return pg_fail_canceled(pg, err);
 	pg->base.repeatable = true;
 	(void)mer_fail(err, MER_EDATABASE, "the connection to the database '%s' was lost: %s",
 	               pg->base.name, *line != '\0' ? line : "its server closed it");

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define HOLDERS \
 	"FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND " \
@@ -219,6 +218,7 @@ enum mer_status pg_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, b
 static enum mer_status take_again(struct postgres *pg, int64_t key, struct mer_error *err)
 {
 	const int64_t theirs = key ^ MER_LOCK_POSTGRES;
+	const int64_t began = mer_clock_ms();
 	for (int i = 0; i < TAKE_AGAIN; i++) {
 		int64_t got = 0, ended;
 		enum mer_status st = pg_send_text(pg, "SELECT pg_try_advisory_lock($1)", &theirs, err);
@@ -232,8 +232,8 @@ static enum mer_status take_again(struct postgres *pg, int64_t key, struct mer_e
 			st = pg_settle(pg, NULL, &ended, err);
 		if (st != MER_OK)
 			return st;
-		struct timespec nap = { .tv_nsec = NAP_MS * 1000000L };
-		(void)nanosleep(&nap, NULL);
+		if (!pg_nap(pg, began, NAP_MS))
+			return pg_fail_canceled(pg, err);
 	}
 	return mer_fail(err, MER_EDATABASE, "another connection to the database '%s' keeps our lock",
 	                pg->base.name);

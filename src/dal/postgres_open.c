@@ -38,8 +38,8 @@ static void pg_close(struct mer_dal *dal, bool forked)
 /* Gives the result of one statement of a batch. */
 static enum mer_status take_plain(struct postgres *pg, PGresult **out, struct mer_error *err)
 {
-	PGresult *result = PQgetResult(pg->conn);
-	PQclear(PQgetResult(pg->conn)); /* the end of the statement */
+	PGresult *result = pg_result(pg);
+	PQclear(pg_result(pg)); /* the end of the statement */
 	if (PQresultStatus(result) == PGRES_TUPLES_OK) {
 		*out = result;
 		return MER_OK;
@@ -63,7 +63,7 @@ static enum mer_status find_ledger(struct postgres *pg, struct mer_error *err)
 	    PQpipelineSync(pg->conn) == 0)
 		return pg_fail_send(pg, err);
 	enum mer_status st = take_plain(pg, &result, err);
-	PQclear(PQgetResult(pg->conn)); /* the end of the batch */
+	PQclear(pg_result(pg)); /* the end of the batch */
 	if (st != MER_OK)
 		return st;
 	if (PQgetisnull(result, 0, 0)) {
@@ -106,7 +106,7 @@ static enum mer_status ask_opening(struct postgres *pg, struct mer_error *err)
 		return pg_fail_send(pg, err);
 	enum mer_status st = take_plain(pg, &results[0], err);
 	enum mer_status also = take_plain(pg, &results[1], st == MER_OK ? err : NULL);
-	PQclear(PQgetResult(pg->conn)); /* the end of the batch */
+	PQclear(pg_result(pg)); /* the end of the batch */
 	if (st == MER_OK && also == MER_OK) {
 		pg->base.knows_schema = true;
 		pg->base.schema_num = highest(results[0]);
@@ -127,13 +127,13 @@ static enum mer_status open_schema(struct postgres *pg, struct mer_error *err)
 	return st != MER_OK && pg->no_table ? MER_OK : st;
 }
 
-static enum mer_status pg_open(const char *rest, unsigned flags, struct mer_dal **out,
-                               struct mer_error *err)
+static enum mer_status pg_open(const char *rest, unsigned flags, struct mer_haste *haste,
+                               struct mer_dal **out, struct mer_error *err)
 {
 	struct postgres *pg = calloc(1, sizeof *pg);
 	if (pg == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
-	pg->base = (struct mer_dal){ .ops = &pg_ops, .remote = true };
+	pg->base = (struct mer_dal){ .ops = &pg_ops, .haste = haste, .remote = true };
 	pg->flags = flags;
 	mer_buf_init(&pg->message.sql, PG_MESSAGE_MAX);
 	mer_buf_init(&pg->scratch, PG_MESSAGE_MAX);
@@ -154,7 +154,8 @@ static enum mer_status pg_open(const char *rest, unsigned flags, struct mer_dal 
 enum mer_status pg_open_again(const struct postgres *pg, struct mer_dal **out,
                               struct mer_error *err)
 {
-	return pg_open(pg->conninfo + strlen("postgres:"), pg->flags | MER_DAL_ANY_SCHEMA, out, err);
+	return pg_open(pg->conninfo + strlen("postgres:"), pg->flags | MER_DAL_ANY_SCHEMA,
+	               pg->base.haste, out, err);
 }
 
 const struct dal_ops pg_ops = {

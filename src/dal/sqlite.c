@@ -27,7 +27,8 @@ enum {
 	 * hundred pages left behind cost the next opener 0.1 ms. */
 	CHECKPOINT_PAGES = 1000,
 	LEAVE_PAGES = 100,
-	ADDED_MAX = 1024, /* bytes of names; beyond that all tables are looked at */
+	PROGRESS_STEPS = 10000, /* less than a millisecond's */
+	ADDED_MAX = 1024,       /* bytes of names; beyond that all tables are looked at */
 };
 
 struct sqlite {
@@ -107,7 +108,11 @@ static enum mer_status fail_code(struct sqlite *lite, int code, struct mer_error
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
 	case SQLITE_PROTOCOL:
-		return lite->canceled ? mer_fail(err, MER_ECANCELED, "interrupted") : fail_busy(lite, err);
+		if (lite->canceled)
+			return mer_fail(err, MER_ECANCELED, "interrupted");
+		return dal_patience_ms(&lite->base, lite->busy_since_ms) == 0
+		           ? dal_fail_hasty(&lite->base, err)
+		           : fail_busy(lite, err);
 	case SQLITE_READONLY: return fail_read_only(lite, code, err);
 	case SQLITE_CANTOPEN: return fail_file(lite, "open", err);
 	case SQLITE_IOERR:
@@ -180,7 +185,8 @@ static int on_busy(void *ctx, int tries)
 	int64_t us = mer_clock_us(), ms = us / 1000;
 	if (tries == 0)
 		lite->busy_since_ms = ms;
-	if (ms - lite->busy_since_ms >= lite->wait_ms || lite->canceled)
+	if (ms - lite->busy_since_ms >= lite->wait_ms || lite->canceled ||
+	    dal_patience_ms(&lite->base, lite->busy_since_ms) == 0)
 		return 0;
 	size_t last = DAL_COUNT(naps_us) - 1;
 	long nap_us = naps_us[(size_t)tries < last ? (size_t)tries : last];
@@ -188,6 +194,13 @@ static int on_busy(void *ctx, int tries)
 	struct timespec nap = { .tv_nsec = nap_us * 1000 };
 	(void)nanosleep(&nap, NULL);
 	return 1;
+}
+
+/* SQLite asks it every so many steps of a statement whether to end it. */
+static int on_progress(void *ctx)
+{
+	const struct sqlite *lite = ctx;
+	return dal_patience_ms(&lite->base, 0) == 0;
 }
 
 /* Runs a statement without a result. */
@@ -328,6 +341,8 @@ static int configure(struct sqlite *lite, unsigned flags)
 	if (code == SQLITE_OK)
 		code = sqlite3_busy_handler(lite->db, on_busy, lite);
 	(void)sqlite3_wal_hook(lite->db, on_commit, lite);
+	if (lite->base.haste != NULL)
+		sqlite3_progress_handler(lite->db, PROGRESS_STEPS, on_progress, lite);
 	return code == SQLITE_OK ? run_text(lite, "PRAGMA temp_store = MEMORY") : code;
 }
 
@@ -384,8 +399,8 @@ static void sqlite_close(struct mer_dal *dal, bool forked)
 	free(lite);
 }
 
-static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_dal **out,
-                                   struct mer_error *err)
+static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_haste *haste,
+                                   struct mer_dal **out, struct mer_error *err)
 {
 	if (*rest == '\0') {
 		(void)mer_fail(err, MER_EINPUT, "the database URL names no file");
@@ -401,8 +416,9 @@ static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_
 		free(url);
 		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
 	}
-	lite->base =
-		(struct mer_dal){ .ops = &dal_sqlite, .url = url, .name = url + strlen("sqlite:") };
+	lite->base = (struct mer_dal){
+		.ops = &dal_sqlite, .url = url, .name = url + strlen("sqlite:"), .haste = haste
+	};
 	mer_buf_init(&lite->added, ADDED_MAX);
 	lite->lock_fd = -1;
 	lite->wait_ms = WAIT_MS;
@@ -553,6 +569,7 @@ static enum mer_status step_all(struct sqlite *lite, sqlite3_stmt *stmt, struct 
 	}
 	if (call->on_row == NULL) {
 		call->changed = sqlite3_changes64(lite->db);
+		lite->base.tally[call->query] += call->changed;
 		call->place = sqlite3_last_insert_rowid(lite->db);
 	}
 	return MER_OK;
