@@ -618,6 +618,39 @@ class Database(Case):
         self.finish(process)
         self.one_row("ok")
 
+    def gate_model(self):
+        """Its run ends when somebody writes a line to the FIFO `go`."""
+        os.mkfifo(self.home / "go")
+        self.model("once", 'echo >"$HOME/here"; read x <"$HOME/go"; echo done', name="gate")
+
+    def let_go(self, process):
+        (self.home / "go").write_text("x\n")
+        self.assertEqual(process.stdout.read(5), b"done\n")
+
+    def test_row_that_is_gone(self):
+        self.gate_model()
+        process = self.start("run", "gate", "x")
+        self.wait_here()
+        with self.connect(write=True) as db:
+            db.execute("DELETE FROM model_access")
+        self.let_go(process)
+        self.finish(process, 5, says="run [0-9a-f-]{36} is not recorded: its row is no longer in the database")
+        self.assertEqual(self.rows(), [])
+
+    def test_one_row_that_is_gone(self):
+        """The others are closed; the one that is not is named."""
+        self.gate_model()
+        process = self.start("run", "--lines", "gate", self.lines_file("a", "b", "c"))
+        self.wait_here()
+        with self.connect(write=True) as db:
+            self.wait("all are written ahead", lambda: len(self.rows()) == 3)
+            uid = self.rows()[1]["request_uid"]
+            db.execute("DELETE FROM model_access WHERE request_uid = ?", [uid])
+        for _ in range(3):
+            self.let_go(process)
+        self.finish(process, 5, says=f"run {uid} is not recorded: its row is no longer in the database")
+        self.assertEqual(self.statuses(), ["ok", "ok"])
+
     def test_readers_do_not_wait_for_a_writer(self):
         self.mer("run", "m", "x", out=b"[x]\n")
         with self.connect(write=True) as db:

@@ -204,6 +204,31 @@ class Sweeping(Case):
         self.assertEqual(["ok", "lost"], self.statuses())
 
 
+class Gone(Case):
+    """Rows that somebody has taken away before their runs end."""
+
+    GONE = "is not recorded: its row is no longer in the database"
+
+    def test_one(self):
+        child, gate = self.begin_run()
+        uid = self.psql("DELETE FROM model_access RETURNING request_uid")
+        with gate:
+            gate.write("done\n")
+        self.assertEqual(("begun\ndone\n", f"mer: run {uid} {self.GONE}\n"), self.ends(child, 5))
+
+    def test_one_of_many(self):
+        """Of a group, whose rows are closed by one statement."""
+        self.psql("CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.bytes_in = 3 THEN "
+                  "DELETE FROM model_access WHERE request_uid = OLD.request_uid; RETURN NULL; END IF; RETURN NEW; END';"
+                  "CREATE TRIGGER forget BEFORE UPDATE ON model_access FOR EACH ROW EXECUTE FUNCTION forget()")
+        child = self.start("run", "--lines", "--jsonl", "moments", "-", stdin=subprocess.PIPE)
+        out, err = child.communicate("1\n" * 99 + "222\n" + "1\n" * 99, timeout=DEADLINE_S)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(199, len(lines))
+        self.assertEqual((5, f"mer: run {lines[99]['request_uid']} {self.GONE}\n"), (child.returncode, err))
+        self.assertEqual("ok|198", self.psql("SELECT status, count(*) FROM model_access GROUP BY 1"))
+
+
 class Connections(Case):
     def test_passwords(self):
         secret = self.folder / "secret"

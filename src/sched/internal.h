@@ -128,6 +128,7 @@ struct mer_run {
 	bool refused;    /* written by the database thread: its route has no deployment */
 	bool recorded;   /* its row is in the database */
 	bool unwritable; /* by the database thread: its row was refused, or could not be written */
+	bool gone;       /* by the database thread: its row was not there to be closed */
 	int64_t place;   /* the database thread's: where in it; 0: not told */
 
 	uint64_t queued_ns, taken_ns, sent_ns, done_ns;

@@ -334,29 +334,11 @@ static bool any_recorded(const struct run_list *inserts)
 	return false;
 }
 
-static enum mer_status transact(struct record_job *job, struct run_list *closes,
-                                struct run_list *inserts, struct mer_error *err)
-{
-	struct mer_dal *dal = job->sched->dal;
-	const bool opens = any_recorded(inserts);
-	const bool leaves = job->last && !job->sched->owes && closes == &job->closes;
-	enum mer_status st = mer_dal_begin(dal, err);
-	if (st != MER_OK)
-		return st;
-	st = write_closes(job, closes, err);
-	if (st == MER_OK && opens)
-		st = write_inserts(job, inserts, err);
-	if (st == MER_OK && leaves)
-		st = disown(job->sched, err);
-	if (st != MER_OK) {
-		mer_dal_rollback(dal);
-		return st;
-	}
-	st = mer_dal_end(dal, true, err);
-	if (st == MER_OK && (opens || leaves))
-		job->sched->registered = !leaves;
-	return st;
-}
+/* What one transaction writes. */
+struct rows {
+	struct run_list *closes, *inserts;
+	bool leaves; /* nothing of ours stays open behind it: the owner's row goes too */
+};
 
 static enum mer_status on_there(void *ctx, const void *row, struct mer_error *err)
 {
@@ -365,31 +347,81 @@ static enum mer_status on_there(void *ctx, const void *row, struct mer_error *er
 	return MER_OK;
 }
 
-/* Whether a group whose end nobody has told is in the database: its first row is, or none. */
-static enum mer_status look_for(struct record_job *job, const struct run_list *inserts, bool *there,
+static enum mer_status look_for(struct mer_dal *dal, const struct mer_run *run, bool *there,
                                 struct mer_error *err)
+{
+	return mer_dal_query(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(run->uid.text)), on_there, there,
+	                     err);
+}
+
+/* Rows that somebody has taken away or restored an older state of cannot be closed. How many were
+ * costs nothing to know; which, only where some were not. */
+static void find_gone(struct mer_dal *dal, const struct run_list *closes)
+{
+	struct mer_run *run;
+	int64_t missing = -mer_dal_tally(dal, MER_Q_RUN_CLOSE) - mer_dal_tally(dal, MER_Q_RUN_CLOSE_AT);
+	TAILQ_FOREACH(run, closes, link)
+	missing++;
+	TAILQ_FOREACH(run, closes, link)
+	{
+		bool there = false;
+		if (missing <= 0 || look_for(dal, run, &there, NULL) != MER_OK)
+			return;
+		run->gone = !there;
+		missing -= run->gone;
+	}
+}
+
+static enum mer_status transact(struct record_job *job, const struct rows *rows,
+                                struct mer_error *err)
+{
+	struct mer_dal *dal = job->sched->dal;
+	const bool opens = any_recorded(rows->inserts);
+	enum mer_status st = mer_dal_begin(dal, err);
+	if (st != MER_OK)
+		return st;
+	st = write_closes(job, rows->closes, err);
+	if (st == MER_OK && opens)
+		st = write_inserts(job, rows->inserts, err);
+	if (st == MER_OK && rows->leaves)
+		st = disown(job->sched, err);
+	if (st != MER_OK) {
+		mer_dal_rollback(dal);
+		return st;
+	}
+	st = mer_dal_end(dal, true, err);
+	if (st != MER_OK)
+		return st;
+	if (opens || rows->leaves)
+		job->sched->registered = !rows->leaves;
+	find_gone(dal, rows->closes);
+	return MER_OK;
+}
+
+/* Whether a group whose end nobody has told is in the database: its first row is, or none. */
+static enum mer_status look_for_group(struct record_job *job, const struct run_list *inserts,
+                                      bool *there, struct mer_error *err)
 {
 	const struct mer_run *run;
 	TAILQ_FOREACH(run, inserts, link)
 	if (!run->no_record && !run->refused)
-		return mer_dal_query(job->sched->dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(run->uid.text)),
-		                     on_there, there, err);
+		return look_for(job->sched->dal, run, there, err);
 	return MER_OK; /* what is closed twice is closed */
 }
 
 /* A server that restarts costs no row: the group is written again, unless it was the answer alone
  * that got lost. */
-static enum mer_status transact_surely(struct record_job *job, struct run_list *closes,
-                                       struct run_list *inserts, struct mer_error *err)
+static enum mer_status transact_surely(struct record_job *job, const struct rows *rows,
+                                       struct mer_error *err)
 {
-	enum mer_status st = transact(job, closes, inserts, err);
+	enum mer_status st = transact(job, rows, err);
 	for (int i = 0; i < AGAIN_MAX && st != MER_OK && mer_dal_repeatable(job->sched->dal); i++) {
 		bool there = false;
-		st = look_for(job, inserts, &there, err);
+		st = look_for_group(job, rows->inserts, &there, err);
 		if (there)
 			job->sched->registered = true;
 		else if (st == MER_OK)
-			st = transact(job, closes, inserts, err);
+			st = transact(job, rows, err);
 	}
 	return st;
 }
@@ -411,7 +443,8 @@ static void close_alone(struct record_job *job)
 		TAILQ_REMOVE(&job->closes, run, link);
 		TAILQ_INIT(&one);
 		TAILQ_INSERT_TAIL(&one, run, link);
-		enum mer_status st = away ? MER_EDATABASE : transact_surely(job, &one, &none, &err);
+		const struct rows rows = { .closes = &one, .inserts = &none };
+		enum mer_status st = away ? MER_EDATABASE : transact_surely(job, &rows, &err);
 		TAILQ_REMOVE(&one, run, link);
 		if (st == MER_OK) {
 			TAILQ_INSERT_TAIL(&job->closed, run, link);
@@ -438,8 +471,9 @@ static void insert_alone(struct record_job *job)
 		struct mer_error err;
 		TAILQ_REMOVE(&todo, run, link);
 		TAILQ_INSERT_TAIL(&one, run, link);
-		enum mer_status st = run->no_record ? resolve_group(job, &one, &err)
-		                                    : transact_surely(job, &none, &one, &err);
+		const struct rows rows = { .closes = &none, .inserts = &one };
+		enum mer_status st =
+			run->no_record ? resolve_group(job, &one, &err) : transact_surely(job, &rows, &err);
 		TAILQ_REMOVE(&one, run, link);
 		TAILQ_INSERT_TAIL(&job->inserts, run, link);
 		if (st == MER_OK)
@@ -472,8 +506,9 @@ static void write_group(struct record_job *job)
 	bool inserts = any_recorded(&job->inserts), closes = !TAILQ_EMPTY(&job->closes);
 	enum mer_status st = dal_ready(job->sched, &err);
 	bool open = st == MER_OK;
+	const struct rows all = { &job->closes, &job->inserts, job->last && !job->sched->owes };
 	if (open && (inserts || closes))
-		st = transact_surely(job, &job->closes, &job->inserts, &err);
+		st = transact_surely(job, &all, &err);
 	if (st == MER_OK && !inserts)
 		st = resolve_group(job, &job->inserts, &err);
 	if (st == MER_OK) {
@@ -556,7 +591,12 @@ static void take_inserted(struct record_job *job)
 	}
 }
 
-/* The row stays open, for the next start to close as lost. */
+static const struct mer_error row_is_gone = {
+	.status = MER_EDATABASE,
+	.message = "its row is no longer in the database",
+};
+
+/* The row stays open, for the next start to close as lost, or there is none. */
 static void give_up(struct mer_sched *sched, struct mer_run *run, const struct mer_error *why)
 {
 	if (sched->record_error.status == MER_OK) {
@@ -573,7 +613,10 @@ static void take_closed(struct record_job *job)
 	struct mer_run *run;
 	while ((run = TAILQ_FIRST(&job->closed)) != NULL) {
 		TAILQ_REMOVE(&job->closed, run, link);
-		run_free(run);
+		if (run->gone)
+			give_up(sched, run, &row_is_gone);
+		else
+			run_free(run);
 	}
 	bool was_stuck = sched->stuck;
 	sched->stuck = false;
