@@ -46,9 +46,7 @@ static void cancel_copy(void *ctx, bool kill)
 {
 	struct copying *copying = ctx;
 	(void)kill;
-	atomic_store(&copying->stop, true);
-	mer_dal_cancel(copying->from);
-	mer_dal_cancel(copying->to);
+	atomic_store(&copying->stop, true); /* what the connections do and wait for ends by itself */
 }
 
 static enum mer_status print_tables(struct session *s, const struct mer_copy_table tables[],
@@ -74,9 +72,9 @@ static enum mer_status copy(struct session *s, const struct cmd_value *argv, str
 		return mer_fail(err, MER_EINPUT, "--from and --to are the same database");
 	struct copying copying = { 0 };
 	mer_buf_init(&copying.others, OTHERS_MAX);
-	enum mer_status st = mer_dal_open(argv[FROM].text, MER_DAL_READ, &copying.from, err);
+	enum mer_status st = session_open_dal(argv[FROM].text, MER_DAL_READ, &copying.from, err);
 	if (st == MER_OK)
-		st = mer_dal_open(argv[TO].text, MER_DAL_LONG, &copying.to, err);
+		st = session_open_dal(argv[TO].text, MER_DAL_LONG, &copying.to, err);
 	if (st == MER_OK)
 		st = session_in_thread(s, run_copy, cancel_copy, &copying, err);
 	mer_dal_close(copying.from);

@@ -187,6 +187,7 @@ const struct cmd cmd_model_remove = {
 
 /* Lives until the answer comes, which a signal does not wait for. */
 struct ping {
+	struct mer_sched *sched;
 	bool done, left;
 	struct mer_error err;
 	int64_t ms;
@@ -211,6 +212,7 @@ static void on_cancel(void *ctx, bool kill)
 {
 	struct ping *ping = ctx;
 	(void)kill;
+	mer_sched_hurry(ping->sched);
 	ping->left = ping->done = true;
 }
 
@@ -239,6 +241,7 @@ static enum mer_status ping(struct session *s, const struct cmd_value *argv, str
 	if (ping == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	enum mer_status st = session_sched(s, false, &sched, err);
+	ping->sched = st == MER_OK ? sched : NULL;
 	if (st == MER_OK)
 		st = mer_sched_ping(sched, argv[MODEL].text, 0, on_ready, ping, err);
 	if (st != MER_OK) {

@@ -2,8 +2,6 @@
 #include "session.h"
 
 #include <assert.h>
-#include <signal.h>
-#include <unistd.h>
 
 static const int codes[] = {
 	[MER_OK] = 0,        [MER_EINPUT] = 2,       [MER_ENOTFOUND] = 3, [MER_ECONFLICT] = 4,
@@ -35,27 +33,4 @@ const size_t n_exit_rows = sizeof exit_rows / sizeof *exit_rows;
 int exit_code(enum mer_status status)
 {
 	return codes[status];
-}
-
-const int exit_signals[SESSION_SIGNALS] = { SIGINT, SIGTERM, SIGHUP };
-
-static void on_signal(int signo)
-{
-	_exit(EXIT_SIGNAL + signo);
-}
-
-void exit_on_signals(bool minds[SESSION_SIGNALS])
-{
-	struct sigaction action = { .sa_handler = on_signal }, before;
-	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
-		minds[i] = sigaction(exit_signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN;
-		if (minds[i])
-			(void)sigaction(exit_signals[i], &action, NULL);
-	}
-	action.sa_handler = SIG_IGN;
-	(void)sigaction(SIGPIPE, &action, NULL);
-	/* A file that may not grow is an error like a full disk. */
-	(void)sigaction(SIGXFSZ, &action, NULL);
-	action.sa_handler = SIG_DFL; /* ignored, it would keep children from being waited for */
-	(void)sigaction(SIGCHLD, &action, NULL);
 }

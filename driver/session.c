@@ -7,6 +7,7 @@
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
+#include <mer/text.h>
 #include <mer/work.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,21 +19,21 @@ void session_init(struct session *s, const char *const environment[])
 {
 	*s = (struct session){ .environment = environment };
 	sink_init(&s->out.sink, STDOUT_FILENO);
-	exit_on_signals(s->minds);
+	signals_open();
 }
 
 /* --- the loop and its signals ------------------------------------------------------------- */
 
 /* The first asks the operation to end, a second within a second kills it. In batch it ends the
  * program too, and whoever insists gets that at once. */
-static void on_signal(uv_signal_t *handle, int signo)
+static void on_signal(struct session *s, int signo)
 {
-	struct session *s = handle->data;
-	uint64_t now = uv_now(&s->loop);
-	s->interrupts = s->interrupts > 0 && now - s->interrupted <= AGAIN_MS ? s->interrupts + 1 : 1;
-	s->interrupted = now;
+	int64_t now = mer_clock_ms();
+	s->interrupts =
+		s->interrupts > 0 && now - s->interrupted_ms <= AGAIN_MS ? s->interrupts + 1 : 1;
+	s->interrupted_ms = now;
 	s->stopped = true;
-	if (s->signal == 0 && (signo != SIGINT || !s->prompt))
+	if (s->signal == 0 && (signo != SIGINT || !s->prompt || s->ending))
 		s->signal = signo;
 	if (s->interrupts >= ENOUGH && !s->prompt)
 		_exit(EXIT_SIGNAL + signo);
@@ -40,20 +41,26 @@ static void on_signal(uv_signal_t *handle, int signo)
 		s->cancel(s->cancel_ctx, s->interrupts > 1);
 }
 
+static void take_signals(struct session *s)
+{
+	for (int signo; (signo = signals_take()) != 0;)
+		on_signal(s, signo);
+}
+
+static void on_signals(uv_async_t *handle)
+{
+	take_signals(handle->data);
+}
+
 static enum mer_status open_signals(struct session *s, struct mer_error *err)
 {
-	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
-		int failed = uv_signal_init(&s->loop, &s->signals[i]);
-		if (failed == 0) {
-			s->open_signals++;
-			s->signals[i].data = s;
-			uv_unref((uv_handle_t *)&s->signals[i]);
-		}
-		if (failed == 0 && s->minds[i])
-			failed = uv_signal_start(&s->signals[i], on_signal, exit_signals[i]);
-		if (failed != 0)
-			return mer_fail(err, MER_EIO, "cannot watch for signals: %s", uv_strerror(failed));
-	}
+	int failed = uv_async_init(&s->loop, &s->signals, on_signals);
+	if (failed != 0)
+		return mer_fail(err, MER_EIO, "cannot watch for signals: %s", uv_strerror(failed));
+	s->has_signals = true;
+	s->signals.data = s;
+	uv_unref((uv_handle_t *)&s->signals);
+	signals_wake(&s->signals);
 	return MER_OK;
 }
 
@@ -191,17 +198,24 @@ enum mer_status session_flush(struct session *s, struct mer_error *err)
 
 /* --- the database and the scheduler ------------------------------------------------------- */
 
+enum mer_status session_open_dal(const char *url, unsigned flags, struct mer_dal **out,
+                                 struct mer_error *err)
+{
+	return mer_dal_open_hasty(url, flags, signals_haste(), out, err);
+}
+
 enum mer_status session_dal(struct session *s, struct mer_dal **out, struct mer_error *err)
 {
 	if (s->dal == NULL) {
 		const char *url = NULL;
 		enum mer_status st = settings_database(&s->settings, &url, err);
 		if (st == MER_OK)
-			st = mer_dal_open(url, 0, &s->dal, err);
+			st = session_open_dal(url, 0, &s->dal, err);
 		if (st != MER_OK)
 			return st;
 		/* Runs that a dead mer left open. Where it cannot be written there is nothing to mend. */
-		(void)!mer_owners_sweep(s->dal, false, NULL, NULL);
+		if (mer_owners_sweep(s->dal, false, NULL, err) == MER_ECANCELED)
+			return MER_ECANCELED;
 	}
 	*out = s->dal;
 	return MER_OK;
@@ -364,6 +378,15 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 	return st == MER_OK ? cmd->run(s, call->values, err) : st;
 }
 
+/* What came before a command is not meant for it, unless it is to end the program: then there is none. */
+static bool begin(struct session *s)
+{
+	mer_haste_over(signals_haste());
+	take_signals(s);
+	s->stopped = false;
+	return s->signal == 0;
+}
+
 bool session_do(struct session *s, const char *const words[], size_t n, struct place at)
 {
 	struct mer_error err = { .status = MER_OK };
@@ -371,9 +394,14 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 	/* What to fail in, until the words are understood. */
 	bool json = s->settings.format == MER_FORMAT_JSON || settings_guess_json(words, n);
 	s->out.format = json ? MER_FORMAT_JSON : MER_FORMAT_PLAIN;
-	s->out.told = s->reported = s->stopped = false;
+	s->out.told = s->reported = false;
 	s->at = at;
+	if (!begin(s)) {
+		session_interrupted(s);
+		return false;
+	}
 	enum mer_status st = do_words(s, words, n, &call, &err);
+	take_signals(s);
 	cmd_call_release(&call);
 	out_drop(&s->out);
 	struct mer_error write_err;
@@ -392,6 +420,7 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 /* --- the end ------------------------------------------------------------------------------ */
 
 struct closing {
+	struct mer_sched *sched;
 	bool done;
 	struct mer_error err;
 };
@@ -404,10 +433,34 @@ static void on_sched_closed(void *ctx, const struct mer_error *err)
 		closing->err = *err;
 }
 
-static void on_signal_closed(uv_handle_t *handle)
+/* Only what is to be recorded can keep us, and nobody waits for that any more. */
+static void on_hurry(void *ctx, bool kill)
+{
+	const struct closing *closing = ctx;
+	(void)kill;
+	if (!closing->done)
+		mer_sched_hurry(closing->sched);
+}
+
+static void close_sched(struct session *s)
+{
+	struct closing closing = { .sched = s->sched };
+	session_cancels(s, on_hurry, &closing);
+	mer_sched_close(s->sched, on_sched_closed, &closing);
+	session_run(s, &closing.done);
+	session_cancels(s, NULL, NULL);
+	s->sched = NULL;
+	s->out.told = true;
+	if (s->signal != 0 && s->code == 0)
+		s->code = EXIT_SIGNAL + s->signal;
+	if (closing.err.status != MER_OK)
+		session_failed(s, (struct place){ 0 }, MER_EDATABASE, &closing.err);
+}
+
+static void on_signals_closed(uv_handle_t *handle)
 {
 	struct session *s = handle->data;
-	s->open_signals--;
+	s->has_signals = false;
 }
 
 static void close_loop(struct session *s)
@@ -415,9 +468,10 @@ static void close_loop(struct session *s)
 	if (!s->has_loop)
 		return;
 	sink_close(&s->out.sink);
-	for (int i = s->open_signals; i-- > 0;)
-		uv_close((uv_handle_t *)&s->signals[i], on_signal_closed);
-	while (s->open_signals > 0 || !sink_closed(&s->out.sink))
+	signals_wake(NULL);
+	if (s->has_signals)
+		uv_close((uv_handle_t *)&s->signals, on_signals_closed);
+	while (s->has_signals || !sink_closed(&s->out.sink))
 		(void)uv_run(&s->loop, UV_RUN_ONCE);
 	int busy = uv_loop_close(&s->loop);
 	MER_ASSERT(busy == 0);
@@ -426,15 +480,9 @@ static void close_loop(struct session *s)
 
 void session_close(struct session *s)
 {
-	if (s->sched != NULL) {
-		struct closing closing = { .done = false };
-		mer_sched_close(s->sched, on_sched_closed, &closing);
-		session_run(s, &closing.done);
-		s->sched = NULL;
-		s->out.told = true;
-		if (closing.err.status != MER_OK)
-			session_failed(s, (struct place){ 0 }, MER_EDATABASE, &closing.err);
-	}
+	s->ending = true;
+	if (s->sched != NULL)
+		close_sched(s);
 	mer_dal_close(s->dal);
 	s->dal = NULL;
 	close_loop(s);

@@ -11,6 +11,7 @@
 #include "cmd.h"
 #include "output.h"
 #include "settings.h"
+#include "signals.h"
 
 #include <mer/dal.h>
 #include <mer/sched.h>
@@ -24,8 +25,6 @@ struct place {
 	const char *file; /* "stdin", "-c", a path; NULL: the program's arguments, or the prompt */
 	int64_t line;     /* from 1 */
 };
-
-enum { SESSION_SIGNALS = 3 };
 
 struct session {
 	struct settings settings;
@@ -43,13 +42,13 @@ struct session {
 
 	uv_loop_t loop;
 	bool has_loop;
-	bool minds[SESSION_SIGNALS]; /* which of exit_signals are not ignored (nohup) */
-	uv_signal_t signals[SESSION_SIGNALS];
-	int open_signals;
+	uv_async_t signals; /* some came */
+	bool has_signals;
+	bool ending;               /* all commands are done */
 	int signal;                /* that asks the program to end; 0: none */
 	bool stopped;              /* one came since the command began */
 	int interrupts;            /* how many came, each within a second of the one before */
-	uint64_t interrupted;      /* loop time of the last one */
+	int64_t interrupted_ms;    /* mer_clock_ms() of the last one */
 	session_cancel_fn *cancel; /* of the operation under way; NULL: none */
 	void *cancel_ctx;
 };
@@ -78,6 +77,10 @@ void session_interrupted(struct session *s);
 MER_PRINTF(2, 3) void session_note(struct session *s, const char *fmt, ...);
 
 /* --- what is opened at need --------------------------------------------------------------- */
+
+/** mer_dal_open(), but a signal ends what it waits for, and later what the connection waits for. */
+MER_MUST enum mer_status session_open_dal(const char *url, unsigned flags, struct mer_dal **out,
+                                          struct mer_error *err);
 
 MER_MUST enum mer_status session_dal(struct session *s, struct mer_dal **out,
                                      struct mer_error *err);
@@ -124,7 +127,7 @@ MER_MUST enum mer_status session_wait_readable(struct session *s, int fd, struct
 /** Closes a watch and waits until its memory may go. */
 void session_close_watch(struct session *s, struct watch *watch);
 
-/* --- exit.c: exit codes and signals ------------------------------------------------------- */
+/* --- exit.c: exit codes ------------------------------------------------------------------- */
 
 struct exit_row {
 	int code;
@@ -137,12 +140,5 @@ extern const size_t n_exit_rows;
 int exit_code(enum mer_status status);
 
 enum { EXIT_READER_LEFT = 141, EXIT_SIGNAL = 128 };
-
-extern const int exit_signals[SESSION_SIGNALS];
-
-/** Until there is a loop SIGINT, SIGTERM and SIGHUP end the program with 128 + signal: nothing is
- * to be recorded yet. SIGPIPE is ignored. What was ignored stays so (nohup): minds tells what was
- * not. */
-void exit_on_signals(bool minds[SESSION_SIGNALS]);
 
 #endif

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import resource
 import shlex
 import shutil
@@ -689,36 +688,6 @@ class Database(Case):
             for writer in writers:
                 writer.join()
         self.assertEqual(self.statuses(), ["ok"] * 10)
-
-    def interrupt(self, process, number):
-        """Sends a signal and waits until it has come."""
-        process.send_signal(number)
-        bit = 1 << (number - 1)
-
-        def has_come():
-            status = read_proc(process.pid, "status")
-            pending = re.findall(rb"^S(?:ig|hd)Pnd:\s+([0-9a-f]+)$", status, re.M)
-            return not any(int(mask, 16) & bit for mask in pending)
-        self.wait("the signal comes", has_come)
-
-    @each({"INT": (signal.SIGINT, 130), "TERM": (signal.SIGTERM, 143)})
-    def interrupted_while_it_waits(self, number, code):
-        """It ends once it may write; who insists gets it at once."""
-        with self.connect(write=True) as db:
-            db.execute("BEGIN IMMEDIATE")
-            process = self.start("run", "m", "x")
-            impatient = self.start("run", "m", "x")
-            for one in (process, impatient):
-                self.wait("it opens the database", lambda one=one: has_open(one.pid, self.db))
-            self.interrupt(process, number)
-            for _ in range(10):
-                if impatient.poll() is None:
-                    self.interrupt(impatient, number)
-            self.assertEqual(impatient.wait(5), code)
-            db.execute("ROLLBACK")
-        self.finish(process, code, says="cancel|interrupt")
-        self.assertFalse((self.home / "ran").exists(), "the model ran")
-        self.assertIn(self.statuses(), ([], ["cancelled"]))
 
     # --- no space ---
 

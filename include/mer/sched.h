@@ -48,6 +48,11 @@ MER_API MER_MUST enum mer_status mer_sched_open(struct uv_loop_s *loop,
 typedef void mer_sched_closed_fn(void *ctx, const struct mer_error *err);
 MER_API void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, void *ctx);
 
+/** Somebody wants all to end now: until the next submission no wait for the database takes longer than
+ * a moment (struct mer_haste). What could not be written then is reported as not recorded, and its row,
+ * if any, is closed as lost by the next start. Also after mer_sched_close(), until on_closed. */
+MER_API void mer_sched_hurry(struct mer_sched *sched);
+
 /* What to run. Texts are copied; the input is borrowed until on_done. */
 struct mer_run_request {
 	const char *model;
@@ -105,7 +110,8 @@ MER_API MER_MUST enum mer_status mer_sched_submit(struct mer_sched *sched,
                                                   const struct mer_run_events *events, void *ctx,
                                                   struct mer_run **out, struct mer_error *err);
 
-/** Cancels: SIGTERM, after 2 s SIGKILL; with kill at once. One that is not sent yet just ends. */
+/** Cancels: SIGTERM, after 2 s SIGKILL; with kill at once, and with all haste (mer_sched_hurry()). One
+ * that is not sent yet just ends, though its row be waiting for the database. */
 MER_API void mer_run_cancel(struct mer_run *run, bool kill);
 
 /** Back-pressure: while paused no on_output comes and the model is held by its full pipe. */

@@ -168,7 +168,8 @@ struct mer_sched {
 	const char *const *environment;
 	const char *hidden;
 
-	struct mer_uid owner; /* older than its runs */
+	struct mer_uid owner;   /* older than its runs */
+	struct mer_haste haste; /* of the database thread's waits; set by the loop's */
 
 	/* the database thread's alone */
 	struct mer_dal *dal;
@@ -186,6 +187,7 @@ struct mer_sched {
 	struct run_list all_timed;
 	size_t n_pending, n_closing, n_open, n_ready;
 	bool recording;   /* a record job is under way */
+	bool hurried;     /* haste is to stay until the next submission */
 	bool stuck;       /* some of closing could not be written: later */
 	size_t jobs;      /* of any kind under way */
 	size_t slots;     /* workers that are not gone */

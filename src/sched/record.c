@@ -18,7 +18,7 @@ static enum mer_status dal_ready(struct mer_sched *sched, struct mer_error *err)
 {
 	if (sched->dal != NULL)
 		return MER_OK;
-	return mer_dal_open(sched->database, 0, &sched->dal, err);
+	return mer_dal_open_hasty(sched->database, 0, &sched->haste, &sched->dal, err);
 }
 
 /* The rows of a model that a route may use; the first is taken. */
@@ -277,7 +277,7 @@ static enum mer_status resolve_group(struct record_job *job, struct run_list *in
 			one->route = run->route;
 			SLIST_INSERT_HEAD(&job->resolved, one, link);
 			enum mer_status st = resolve(job->sched, one->route, &one->fresh, &one->error);
-			if (st == MER_EDATABASE) { /* not its fault: nothing is known of it */
+			if (st == MER_EDATABASE || st == MER_ECANCELED) { /* nothing is known of it */
 				*err = one->error;
 				SLIST_REMOVE_HEAD(&job->resolved, link);
 				free(one);
@@ -426,10 +426,10 @@ static enum mer_status transact_surely(struct record_job *job, const struct rows
 	return st;
 }
 
-/* Whether the database takes no row at all now, as opposed to not this one. */
+/* Whether the database takes no row at all now, as opposed to not this one; or nobody waits for it. */
 static bool is_away(enum mer_status st)
 {
-	return st == MER_EDATABASE || st == MER_ENOMEM;
+	return st == MER_EDATABASE || st == MER_ENOMEM || st == MER_ECANCELED;
 }
 
 /* Closes each row in a transaction of its own: what one of them says must not cost the others. */
@@ -516,7 +516,8 @@ static void write_group(struct record_job *job)
 		return;
 	}
 	/* What could not be begun does not keep what has ended from being written, nor the reverse. */
-	bool lost = open && is_away(st) && mer_dal_repeatable(job->sched->dal);
+	bool lost =
+		open && (st == MER_ECANCELED || (is_away(st) && mer_dal_repeatable(job->sched->dal)));
 	if (open && closes && !lost && (inserts || !is_away(st))) {
 		close_alone(job);
 	} else {
@@ -562,12 +563,29 @@ static void free_resolved(struct record_job *job)
 	}
 }
 
+/* Nobody waited for its row: it was cancelled, or has met another's haste and waits on. */
+static void take_hasty(struct mer_run *run)
+{
+	struct mer_sched *sched = run->sched;
+	if (run->ending != ENDING_NO || sched->on_closed != NULL) {
+		run_cancelled(run);
+		return;
+	}
+	run->unwritable = false;
+	TAILQ_INSERT_TAIL(&sched->pending, run, link);
+	sched->n_pending++;
+}
+
 /* The rows are there: the runs may be sent. */
 static void take_inserted(struct record_job *job)
 {
 	struct mer_run *run;
 	while ((run = TAILQ_FIRST(&job->inserts)) != NULL) {
 		TAILQ_REMOVE(&job->inserts, run, link);
+		if (run->unwritable && job->insert_error.status == MER_ECANCELED) {
+			take_hasty(run);
+			continue;
+		}
 		if (run->unwritable) {
 			run_fail(run, job->insert_error.status, NULL, &job->insert_error);
 			continue;
@@ -626,10 +644,11 @@ static void take_closed(struct record_job *job)
 			give_up(sched, run, &job->close_error);
 			continue;
 		}
-		if (!sched->stuck && !was_stuck)
+		const bool stuck = job->close_error.status != MER_ECANCELED;
+		if (stuck && !sched->stuck && !was_stuck)
 			MER_LOG(MER_LOG_WARN, "run %s is not recorded yet: %s", run->uid.text,
 			        job->close_error.message);
-		sched->stuck = true;
+		sched->stuck |= stuck;
 		TAILQ_INSERT_HEAD(&sched->closing, run, link);
 		sched->n_closing++;
 	}
@@ -644,6 +663,8 @@ static void record_done(struct mer_job *base)
 	struct route *route;
 	sched->recording = false;
 	sched->jobs--;
+	if (!sched->hurried)
+		mer_haste_over(&sched->haste);
 	if (job->last)
 		sched->leaving = sched->closed_dal = true;
 	take_resolved(job);

@@ -124,6 +124,21 @@ static struct route *route_find(struct mer_sched *sched, const struct mer_run_re
 	return route;
 }
 
+/* --- haste -------------------------------------------------------------------------------- */
+
+void mer_sched_hurry(struct mer_sched *sched)
+{
+	sched->hurried = true;
+	(void)mer_haste(&sched->haste);
+}
+
+static void take_time(struct mer_sched *sched)
+{
+	if (sched->hurried)
+		mer_haste_over(&sched->haste);
+	sched->hurried = false;
+}
+
 /* --- runs --------------------------------------------------------------------------------- */
 
 enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_request *request,
@@ -131,6 +146,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
                                  struct mer_run **out, struct mer_error *err)
 {
 	MER_ASSERT(sched->on_closed == NULL);
+	take_time(sched);
 	struct mer_run *run = calloc(1, sizeof *run);
 	if (run == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
@@ -212,6 +228,10 @@ void mer_run_cancel(struct mer_run *run, bool kill)
 {
 	if (run->ending != ENDING_TIMEOUT || kill)
 		run->ending = kill ? ENDING_KILL : ENDING_CANCEL;
+	if (kill)
+		mer_sched_hurry(run->sched);
+	else if (run->state == RUN_NEW && run->sched->recording)
+		(void)mer_haste(&run->sched->haste); /* over with the record job */
 	sched_kick(run->sched);
 }
 
@@ -242,6 +262,7 @@ enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model, int64
 		free(ping);
 		return mer_fail(err, MER_EBUSY, "model '%s' is being pinged already", model);
 	}
+	take_time(sched);
 	*ping = (struct ping){ on_ready, ctx, uv_hrtime(), timeout_ms };
 	route->ping = ping;
 	record_resolve(route);
