@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """mer-migrate on Postgres, where it differs: connections and passwords, what a script may leave behind or
 find, CREATE INDEX CONCURRENTLY, servers that go away. Prints TAP when run as a program."""
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pgbouncer
 import postgres
 from migrate_case import DEADLINE_S, LOCK, PROGRAM, T1, T2, T3, Case, Postgres, run_module
 
@@ -490,6 +492,39 @@ class Locks(PostgresCase):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE_S)
         self.assertEqual(process.returncode, 130)
+
+
+class Poolers(PostgresCase):
+    """The lock is the session's: of a pooler's sessions only one that is ours alone will do."""
+
+    def setUp(self):
+        super().setUp()
+        self.put_three()
+
+    def check_refused(self, mode, message):
+        with pgbouncer.Pooler(self.ground.server, mode) as pooler:
+            url = pooler.url(self.ground.database)
+            done = self.up_with(4, url)
+            self.assertIn(message, done.stderr)
+            self.assertEqual(json.loads(self.up_with(4, url, "--json").stdout)["code"], 4)
+            self.assertEqual((self.tables(), self.ledger()), ([], []))
+            self.run_it(0, "up", "--wait", "0")  # no lock is left behind in the pooler's session
+        return done
+
+    def test_of_transactions_is_refused(self):
+        done = self.check_refused("transaction", "a pooler before the database")
+        self.assertIn("gives each transaction another session\nhint: connect to the server itself", done.stderr)
+
+    def test_of_statements_is_refused(self):
+        self.check_refused("statement", "not allowed in statement pooling mode")
+
+    def test_of_sessions_is_fine(self):
+        with pgbouncer.Pooler(self.ground.server, "session") as pooler:
+            url = pooler.url(self.ground.database)
+            self.up_with(0, url)
+            self.up_with(0, url)
+            self.run_plain(0, "status", "--check", "--dir", self.dir, "--database", url)
+        self.assertEqual(self.ledger(), [1, 2, 3])
 
 
 if __name__ == "__main__":
