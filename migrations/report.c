@@ -563,30 +563,43 @@ static void add_ending(struct mer_buf *out, bool list, int code, const struct me
 	mer_buf_text(out, "}\n");
 }
 
+/* What completes the document of one that was interrupted. */
+static void add_interrupted(const struct report *report, int code, const char *what,
+                            struct mer_buf *out)
+{
+	struct mer_error err;
+	(void)mer_fail(&err, MER_ECANCELED, "%s", what);
+	mer_buf_text(out, report->list ? "]" : "");
+	add_ending(out, report->list, code, &err);
+}
+
+/* With each script anew, so without what that need not cost. */
 void report_allow_stop(struct report *report, const char *what, struct mer_dal *cancel)
 {
-	static const int codes[] = { 130, 143 };
-	struct mer_buf messages[2], documents[2];
+	static const struct {
+		const char *name;
+		int code;
+	} signals[] = { { "SIGINT", 130 }, { "SIGTERM", 143 } };
+	static const char begin[] = "mer-migrate: ";
+	struct mer_buf documents[2];
 	struct stop_words words[2];
+	char messages[2][1024];
 	for (size_t i = 0; i < 2; i++) {
-		struct mer_error err;
-		(void)mer_fail(&err, MER_ECANCELED, "interrupted by %s%s", i == 0 ? "SIGINT" : "SIGTERM",
-		               what);
-		mer_buf_init(&messages[i], FLUSH_AT);
+		int n = snprintf(messages[i], sizeof messages[i], "%sinterrupted by %s%s\n", begin,
+		                 signals[i].name, what);
+		MER_ASSERT(n > 0 && (size_t)n < sizeof messages[i]); /* names of files are short */
 		mer_buf_init(&documents[i], FLUSH_AT);
-		mer_buf_printf(&messages[i], "mer-migrate: %s\n", err.message);
 		if (report->format == MER_FORMAT_JSON) {
-			mer_buf_text(&documents[i], report->list ? "]" : "");
-			add_ending(&documents[i], report->list, codes[i], &err);
+			messages[i][n - 1] = '\0';
+			add_interrupted(report, signals[i].code, messages[i] + strlen(begin), &documents[i]);
+			messages[i][n - 1] = '\n';
 		}
-		words[i].message = messages[i].ptr != NULL ? messages[i].ptr : "";
+		words[i].message = messages[i];
 		words[i].data = documents[i].ptr != NULL ? documents[i].ptr : "";
 	}
 	stop_allow_cancel(words, cancel);
-	for (size_t i = 0; i < 2; i++) {
-		mer_buf_release(&messages[i]);
+	for (size_t i = 0; i < 2; i++)
 		mer_buf_release(&documents[i]);
-	}
 }
 
 enum exit_code report_end(struct report *report, enum exit_code code, const struct mer_error *err)

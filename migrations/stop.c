@@ -14,11 +14,11 @@
 
 static const int signals[] = { SIGINT, SIGTERM };
 static const char *const names[] = { "SIGINT", "SIGTERM" };
-enum { N_SIGNALS = sizeof signals / sizeof *signals, AGAIN_MS = 200 };
+enum { N_SIGNALS = sizeof signals / sizeof *signals, AGAIN_MS = 200, WORDS_ROOM = 1024 };
 
 /* Changed only while the signals are held back. */
 static struct {
-	char message[1024], data[1024];
+	char message[WORDS_ROOM], data[WORDS_ROOM];
 } prepared[N_SIGNALS];
 static struct mer_dal *volatile running; /* the connection of the script that runs, or NULL */
 
@@ -116,6 +116,13 @@ void stop_open(void)
 	}
 }
 
+static void copy(char to[WORDS_ROOM], const char *text)
+{
+	size_t len = strnlen(text, WORDS_ROOM - 1);
+	memcpy(to, text, len);
+	to[len] = '\0';
+}
+
 void stop_allow(const struct stop_words words[2])
 {
 	stop_allow_cancel(words, NULL);
@@ -124,8 +131,8 @@ void stop_allow(const struct stop_words words[2])
 void stop_allow_cancel(const struct stop_words words[2], struct mer_dal *dal)
 {
 	for (size_t i = 0; i < N_SIGNALS; i++) {
-		(void)snprintf(prepared[i].message, sizeof prepared[i].message, "%s", words[i].message);
-		(void)snprintf(prepared[i].data, sizeof prepared[i].data, "%s", words[i].data);
+		copy(prepared[i].message, words[i].message);
+		copy(prepared[i].data, words[i].data);
 	}
 	running = dal;
 	mask(SIG_UNBLOCK);

@@ -513,6 +513,14 @@ static const struct {
 	{ "CREATE TABLE t (a int); ROLLBACK", 0, 0, "ended its transaction" },
 	{ "COMMIT AND CHAIN", 0, 0, "ended its transaction" },
 	{ "COMMIT; BEGIN", 0, 0, "ended its transaction" },
+	{ "END", 0, 0, "ended its transaction" },
+	{ "/**/aBort", 0, 0, "ended its transaction" },
+	{ "rollback;RESET ALL;BEGIN", 0, 0, "ended its transaction" },
+	{ "PREPARE TRANSACTION 'a'", 0, 0, "prepared transactions are disabled" },
+	{ "SELECT 1;\nSELECT 'left open by COMMIT", 2, 8,
+	  ".at or near \"'left open by COMMIT\" (SQLSTATE 42601)" },
+	{ "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$BEGIN EXECUTE 'com' || 'mit'; END$$; CALL p()", 0,
+	  0, "EXECUTE of transaction commands is not implemented" },
 	{ "CREATE TABLE t (a int); COPY t FROM STDIN;", 0, 0, "COPY" },
 	{ "COPY (SELECT 1) TO STDOUT;", 0, 0, NULL },
 	{ "CREATE TABLE migrations (num int)", 0, 0, "already exists" },
@@ -548,6 +556,42 @@ START_TEST(says_where_a_script_fails)
 	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), part == NULL ? 2 : 1);
 	MUST(apply(dal, 1001, "CREATE TABLE v (a int)"));
 	end_test(dal);
+}
+END_TEST
+
+/* What makes a transaction end is found by its words: a procedure has them elsewhere. */
+START_TEST(no_procedure_ends_the_transaction)
+{
+	if (!begin_bare())
+		return;
+	struct mer_dal *dal = begin_scripts();
+	MUST(apply(dal, 1, "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$BEGIN COMMIT; END$$"));
+	MUST_FAIL(MER_EINPUT, apply(dal, 2, "CREATE TABLE t (a int); CALL p()"));
+	ck_assert_msg(strstr(err.message, "invalid transaction termination") != NULL, "%s",
+	              err.message);
+	ck_assert(holds(dal, "to_regclass('t') IS NULL"));
+	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), 1);
+	end_test(dal);
+}
+END_TEST
+
+/* What each script begins with, whatever a session does and a script before has set. */
+START_TEST(reads_what_is_committed)
+{
+	static const char asks[] =
+		"SELECT 1 / (current_setting('transaction_isolation') = 'read committed')::int";
+	if (!begin_bare())
+		return;
+	for (int i = 0; i < 2; i++) {
+		struct mer_dal *dal = begin_scripts();
+		MUST(apply(dal, 10 * i + 1, asks));
+		MUST(apply(dal, 10 * i + 2,
+		           "SELECT set_config('default_transaction_isolation', 'serializable', false)"));
+		MUST(apply(dal, 10 * i + 3, asks));
+		mer_dal_close(dal);
+		strcat(url, "&options=-c%20default_transaction_isolation%3Dserializable");
+	}
+	end_test(NULL);
 }
 END_TEST
 
@@ -809,6 +853,8 @@ Suite *suite(void)
 	tcase_add_test(tc, notices_a_pooler);
 	tcase_add_test(tc, applies_a_script_in_one_message);
 	tcase_add_loop_test(tc, says_where_a_script_fails, 0, N_ROWS(bad_script_rows));
+	tcase_add_test(tc, no_procedure_ends_the_transaction);
+	tcase_add_test(tc, reads_what_is_committed);
 	tcase_add_loop_test(tc, starts_each_script_anew, 0, N_ROWS(session_rows));
 	tcase_add_test(tc, runs_what_must_be_outside);
 	tcase_add_test(tc, cancels_a_script);

@@ -40,6 +40,7 @@ enum pg_prepared { PG_NOT_PREPARED, PG_PREPARING, PG_PREPARED };
 struct pg_message {
 	struct mer_buf sql;
 	size_t script_at, script_len; /* in sql, of the script */
+	bool guarded;                 /* the script stands between a cursor's beginning and its end */
 };
 
 /* Rows of one query that follow one another in a transaction, as arrays; they are sent before anything
@@ -65,6 +66,8 @@ struct postgres {
 	bool has_password; /* the URL has one */
 	char *options;     /* the server's settings of a session */
 	char *schema;      /* the ledger's, quoted where needed; NULL: as the search path has it */
+
+	bool reads_committed; /* a session's transactions are READ COMMITTED unless told otherwise */
 
 	PGconn *conn; /* NULL: lost */
 	PGcancel *_Atomic cancel;
@@ -200,8 +203,9 @@ enum mer_status pg_batch_add(struct postgres *pg, const struct dal_call *call,
 enum mer_status pg_batch_send(struct postgres *pg, struct mer_error *err);
 
 /* --- postgres_script.c --- */
-/* What stands directly behind a script in its message. */
-#define PG_BEHIND "\n;CLOSE mer_script;"
+/* What stands directly behind a script in its message, where it is guarded and where not. */
+#define PG_BEHIND_GUARDED "\n;CLOSE mer_script;"
+#define PG_BEHIND "\n;RESET ALL;"
 
 enum mer_status pg_script(struct mer_dal *dal, const char *sql, size_t len,
                           struct mer_script_place *place, struct mer_error *err);

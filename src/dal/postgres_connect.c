@@ -328,7 +328,7 @@ void pg_disconnect(struct postgres *pg)
 	pg->n_sent = 0;
 	pg_batch_clear(&pg->batch);
 	memset(pg->prepared, PG_NOT_PREPARED, sizeof pg->prepared);
-	pg->ledger_prepared = false;
+	pg->ledger_prepared = pg->reads_committed = false;
 	pg->gone = pg->gone || pg_holds(pg, MER_LOCK_MIGRATE);
 }
 

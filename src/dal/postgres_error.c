@@ -157,7 +157,7 @@ enum mer_status pg_fail_script(struct postgres *pg, const PGresult *result, stru
 		return pg_fail_canceled(pg, err);
 	/* What a script leaves open is quoted to the end of the message, which is not the script's. */
 	const char *said = field(result, PG_DIAG_MESSAGE_PRIMARY);
-	const char *behind = strstr(said, PG_BEHIND);
+	const char *behind = strstr(said, pg->message.guarded ? PG_BEHIND_GUARDED : PG_BEHIND);
 	const char *detail = field(result, PG_DIAG_MESSAGE_DETAIL);
 	(void)mer_fail(err, MER_EINPUT, "%.*s%s%s%s (SQLSTATE %s)",
 	               (int)(behind != NULL ? behind - said : (ptrdiff_t)strlen(said)), said,

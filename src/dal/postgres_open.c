@@ -51,13 +51,14 @@ static enum mer_status take_plain(struct postgres *pg, PGresult **out, struct me
 	return st;
 }
 
-/* Where the ledger is, or would be made. */
+/* Where the ledger is, or would be made; and what a transaction is by itself. */
 static enum mer_status find_ledger(struct postgres *pg, struct mer_error *err)
 {
 	static const char sql[] =
 		"SELECT quote_ident(coalesce((SELECT n.nspname FROM pg_catalog.pg_class AS c "
 		"JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-		"WHERE c.oid = to_regclass('migrations')), current_schema()))";
+		"WHERE c.oid = to_regclass('migrations')), current_schema())), "
+		"current_setting('default_transaction_isolation')";
 	PGresult *result = NULL;
 	if (PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0) == 0 ||
 	    PQpipelineSync(pg->conn) == 0)
@@ -73,6 +74,7 @@ static enum mer_status find_ledger(struct postgres *pg, struct mer_error *err)
 		pg->schema = strdup(PQgetvalue(result, 0, 0));
 		if (pg->schema == NULL)
 			st = mer_fail(err, MER_ENOMEM, "out of memory for a schema");
+		pg->reads_committed = strcmp(PQgetvalue(result, 0, 1), "read committed") == 0;
 	}
 	PQclear(result);
 	return st;

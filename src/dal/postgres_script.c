@@ -3,7 +3,7 @@
  * transaction that is one such message from its BEGIN to its COMMIT.
  *
  * A script's session ends with it: what it has set goes before the next statement. A cursor that
- * lives as long as the transaction tells whether the script has ended that.
+ * lives as long as the transaction tells whether a script that could do so has ended that.
  */
 #include "postgres.h"
 
@@ -13,7 +13,8 @@
 
 /* What stands around a script. Behind it there must be no quote and no end of a comment: what the
  * script leaves open is to be found open. */
-#define BEGIN "BEGIN ISOLATION LEVEL READ COMMITTED;"
+#define BEGIN "BEGIN;"
+#define BEGIN_COMMITTED "BEGIN ISOLATION LEVEL READ COMMITTED;"
 #define GUARD "DECLARE mer_script CURSOR FOR VALUES (1);"
 #define RESET "RESET ALL;"
 #define RESET_MORE "RESET SESSION AUTHORIZATION;RESET ROLE;DISCARD TEMP;"
@@ -32,24 +33,45 @@ static void add_script(struct pg_message *message, const char *sql, size_t len)
 	mer_buf_add(&message->sql, sql, len);
 }
 
-static bool mentions(const char *sql, const char *word)
+/* What each session starts with, and RESET comes back to, need not be said with each script. */
+static void add_begin(struct postgres *pg)
 {
-	return strcasestr(sql, word) != NULL;
+	mer_buf_text(&pg->message.sql, pg->reads_committed ? BEGIN : BEGIN_COMMITTED);
 }
 
-/* Ends what a script has begun in its session. Each statement costs the server some microseconds a
- * script, so those that few scripts need are sent where a word hints at it. */
-static void add_reset(struct mer_buf *buf, const char *sql)
+/* Whether one of the words, up to NULL, stands anywhere in it, be it within another. */
+static bool mentions(const char *sql, const char *const words[])
 {
-	mer_buf_text(buf, PG_BEHIND RESET);
-	if (mentions(sql, "set") || mentions(sql, "temp") || mentions(sql, "auth"))
-		mer_buf_text(buf, RESET_MORE);
+	for (; *words != NULL; words++) {
+		if (strcasestr(sql, *words) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Adds a script of a transaction and what ends what it has begun in its session. Each statement costs
+ * the server some microseconds a script, so those that few scripts need are sent where a word hints at
+ * it. Nothing but a statement of the script itself can end the transaction: what functions do cannot.
+ * RESET is such a word since its own is the sign that an unguarded script is over. */
+static void add_within(struct pg_message *message, const char *sql, size_t len)
+{
+	static const char *const ends[] = { "commit",  "end",   "rollback", "abort",
+		                                "prepare", "reset", NULL };
+	static const char *const stays[] = { "set", "temp", "auth", NULL };
+	message->guarded = mentions(sql, ends);
+	if (message->guarded)
+		mer_buf_text(&message->sql, GUARD);
+	add_script(message, sql, len);
+	mer_buf_text(&message->sql, message->guarded ? PG_BEHIND_GUARDED RESET : PG_BEHIND);
+	if (mentions(sql, stays))
+		mer_buf_text(&message->sql, RESET_MORE);
 }
 
 static void clear(struct pg_message *message)
 {
 	mer_buf_clear(&message->sql);
 	message->script_at = message->script_len = 0;
+	message->guarded = false;
 }
 
 void pg_add_text(const struct postgres *pg, enum mer_query query, struct mer_buf *buf)
@@ -158,14 +180,15 @@ struct progress {
 	enum { WITHIN, CLOSED, BEHIND } part;
 };
 
-/* Behind a script come CLOSE and RESET, and before its row nothing but what resets or prepares. */
-static void note_done(struct progress *progress, const char *tag)
+/* Behind a script come CLOSE, where it is guarded, and RESET, and before its row nothing but what resets
+ * or prepares. */
+static void note_done(struct progress *progress, bool guarded, const char *tag)
 {
 	const bool resets = strcmp(tag, "RESET") == 0;
 	progress->done++;
 	if (strcmp(tag, "CLOSE CURSOR") == 0)
 		progress->part = CLOSED;
-	else if (resets && progress->part == CLOSED)
+	else if (resets && (progress->part == CLOSED || !guarded))
 		progress->part = BEHIND;
 	else if (!resets && strcmp(tag, "DISCARD TEMP") != 0 && strcmp(tag, "PREPARE") != 0)
 		progress->part = WITHIN;
@@ -220,7 +243,7 @@ static enum mer_status read_results(struct postgres *pg, struct mer_script_place
 	while (pg->conn != NULL && (result = PQgetResult(pg->conn)) != NULL) {
 		ExecStatusType status = PQresultStatus(result);
 		if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK)
-			note_done(&progress, PQcmdStatus(result));
+			note_done(&progress, pg->message.guarded, PQcmdStatus(result));
 		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
 			end_copy(pg, status);
 		else if (status == PGRES_TUPLES_OK && PQntuples(result) == 1 && PQnfields(result) == 1)
@@ -306,10 +329,8 @@ static enum mer_status script_within(struct postgres *pg, const char *sql, size_
 		return st;
 	clear(&pg->message);
 	if (pg->tx == PG_TX_WANTED)
-		mer_buf_text(&pg->message.sql, BEGIN);
-	mer_buf_text(&pg->message.sql, GUARD);
-	add_script(&pg->message, sql, len);
-	add_reset(&pg->message.sql, sql);
+		add_begin(pg);
+	add_within(&pg->message, sql, len);
 	pg->tx = PG_TX_OPEN;
 	st = run_message(pg, place, NULL, err);
 	pg->failed = st != MER_OK;
@@ -320,19 +341,18 @@ enum mer_status pg_script(struct mer_dal *dal, const char *sql, size_t len,
                           struct mer_script_place *place, struct mer_error *err)
 {
 	struct postgres *pg = as_postgres(dal);
+	static const char *const runs[] = { "select", "call", "do", NULL };
+	static const char *const forgets[] = { "deallocate", "discard", NULL };
 	enum mer_status st = check_nul(sql, len, place, err);
-	pg->unsure =
-		pg->unsure || mentions(sql, "select") || mentions(sql, "call") || mentions(sql, "do");
+	pg->unsure = pg->unsure || mentions(sql, runs);
 	if (st != MER_OK)
 		return st;
 	if (pg->tx == PG_TX_NONE)
 		return script_alone(pg, sql, len, place, err);
 	if (pg->tx != PG_TX_TOGETHER)
 		return script_within(pg, sql, len, place, err);
-	mer_buf_text(&pg->message.sql, GUARD);
-	add_script(&pg->message, sql, len);
-	add_reset(&pg->message.sql, sql);
-	if (mentions(sql, "deallocate") || mentions(sql, "discard"))
+	add_within(&pg->message, sql, len);
+	if (mentions(sql, forgets))
 		pg->ledger_prepared = false;
 	return mer_buf_check(&pg->message.sql, err);
 }
@@ -342,7 +362,7 @@ enum mer_status pg_script(struct mer_dal *dal, const char *sql, size_t len,
 enum mer_status pg_together_begin(struct postgres *pg, struct mer_error *err)
 {
 	clear(&pg->message);
-	mer_buf_text(&pg->message.sql, BEGIN);
+	add_begin(pg);
 	pg->tx = PG_TX_TOGETHER;
 	return mer_buf_check(&pg->message.sql, err);
 }
