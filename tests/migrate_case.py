@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -79,6 +80,13 @@ WHERE x < 3000000000) SELECT count(*) FROM c;
 
     def open_to_others(self):
         """Other users of the system reach it as well."""
+
+    def waits(self, process):
+        """Whether it sleeps for a lock: of the database's, once that is open, or of the other one. It sleeps
+        for nothing else."""
+        proc = Path(f"/proc/{process.pid}")
+        state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+        return state == "S" and f"{self.path}-lock" in map(os.path.realpath, (proc / "fd").iterdir())
 
     @contextlib.contextmanager
     def held(self):
@@ -158,6 +166,12 @@ class Postgres:
     def open_to_others(self):
         self.url = self.server.url(self.database, tcp=True, password=True)
 
+    def waits(self, _process):
+        """Whether it was refused the lock that somebody else has."""
+        return self.psql("SELECT 1 FROM pg_stat_activity WHERE application_name = 'mer-migrate' AND "
+                         "datname = current_database() AND state = 'idle' AND "
+                         "query LIKE 'SELECT pg_try_advisory_lock%'") != ""
+
     @contextlib.contextmanager
     def held(self):
         argv = [postgres.programs() / "psql", "-X", "-q", "-A", "-t", self.url]
@@ -231,6 +245,15 @@ class Case(unittest.TestCase):
         options.setdefault("stderr", subprocess.PIPE)
         return subprocess.Popen(self.argv(words), env=self.environment(settings or {}), text=True,
                                 stdin=subprocess.DEVNULL, cwd=self.top, **options)
+
+    def start_waiting(self, *words):
+        """One that waits for a lock."""
+        process = self.start(*words)
+        limit = time.monotonic() + DEADLINE_S
+        while process.poll() is None and not self.ground.waits(process):
+            self.assertLess(time.monotonic(), limit, "it does not wait")
+        self.assertIsNone(process.poll())
+        return process
 
     def call(self, argv, settings=None, **options):
         options.setdefault("stdout", subprocess.PIPE)

@@ -757,17 +757,14 @@ class Locks(Case):
 
     def test_wait_is_long_enough(self):
         with self.ground.held():
-            process = self.start("up", "--wait", "60s")
-            time.sleep(0.3)
-            self.assertIsNone(process.poll())
+            process = self.start_waiting("up", "--wait", "60s")
         self.assertEqual(process.communicate(timeout=DEADLINE_S)[1], "")
         self.assertEqual((process.returncode, self.ledger()), (0, [1, 2, 3]))
 
     def test_interrupted_while_waiting(self):
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             with self.ground.held():
-                process = self.start("up", "--wait", "60s")
-                time.sleep(0.3)
+                process = self.start_waiting("up", "--wait", "60s")
                 process.send_signal(number)
                 out, err = process.communicate(timeout=DEADLINE_S)
             self.assertEqual((process.returncode, out), (code, ""))
@@ -782,8 +779,7 @@ class LocksOfSqlite(Case):
             db.execute("BEGIN IMMEDIATE")
             self.run_it(0, "status")
             self.run_it(0, "plan")
-            process = self.start("up")
-            time.sleep(0.3)
+            process = self.start_waiting("up")
             db.execute("ROLLBACK")
             process.communicate(timeout=DEADLINE_S)
         self.assertEqual(process.returncode, 0)
@@ -793,10 +789,7 @@ class LocksOfSqlite(Case):
         self.run_it(0, "up", "--to", 1)
         with contextlib.closing(sqlite3.connect(self.db, isolation_level=None)) as db:
             db.execute("BEGIN IMMEDIATE")
-            process = self.start("up")
-            while str(self.db) + "-lock" not in map(os.path.realpath, Path(f"/proc/{process.pid}/fd").iterdir()):
-                pass
-            time.sleep(0.3)
+            process = self.start_waiting("up")
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=20)  # the database waits for longer
             db.execute("ROLLBACK")
@@ -851,7 +844,8 @@ class Crashes(Case):
             done = 0
             while done < 12 and kills < KILLS:
                 process = self.start("up")
-                time.sleep(random.uniform(0, whole / 2))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(random.uniform(0, whole / 2))
                 process.kill()
                 process.communicate()
                 kills += process.returncode == -signal.SIGKILL
@@ -888,10 +882,14 @@ class Crashes(Case):
     def test_ignored_signals_stay_ignored(self):
         self.put("01-A.sql", T1 + self.ground.seconds.replace("3000000000", "3000000").replace("100", "1"))
         process = self.start("up", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
-        for _ in range(5):
-            time.sleep(0.05)
+        sent, limit = 0, time.monotonic() + DEADLINE_S
+        while process.poll() is None and time.monotonic() < limit:
             process.send_signal(signal.SIGINT)
+            sent += 1
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
         process.communicate(timeout=DEADLINE_S)
+        self.assertGreater(sent, 1)
         self.assertEqual((process.returncode, self.ledger()), (0, [1]))
 
 
