@@ -347,12 +347,13 @@ class Copy(Case):
         for kind in self.kinds:
             with self.subTest(kind):
                 source = self.fresh(kind)
-                source.run("CREATE TABLE own (a int); INSERT INTO own VALUES (7);"
-                           "ALTER TABLE servers ADD COLUMN rack text")
-                want = "own, servers.rack"
+                source.run("CREATE TABLE own (a int); INSERT INTO own VALUES (7); CREATE TABLE empty (a int);"
+                           "CREATE TABLE \"it's \"\"mine\"\"\" (a int); INSERT INTO \"it's \"\"mine\"\"\" VALUES (8);"
+                           "CREATE TABLE \"it's empty\" (a int); ALTER TABLE servers ADD COLUMN rack text")
+                want = "it's \"mine\", own, servers.rack"
                 if kind == "postgres":
-                    source.run("CREATE TABLE empty (a int); CREATE SCHEMA s; CREATE TABLE s.models AS SELECT 1 AS a")
-                    want = "own, s.models, servers.rack"
+                    source.run("CREATE SCHEMA s; CREATE TABLE s.models AS SELECT 1 AS a; CREATE TABLE s.own (a int)")
+                    want = "it's \"mine\", own, s.models, servers.rack"
                 done = subprocess.run([MER, "db", "copy", "--from", source.url, "--to", self.fresh("sqlite").url],
                                       env=ENVIRONMENT, capture_output=True, timeout=DEADLINE_S, check=True, text=True)
                 self.assertEqual(f"warn db: not copied, since it is not mer's: {want}\n", done.stderr)

@@ -85,7 +85,7 @@ enum mer_query {
 	MER_Q_IDENTITY,   /* struct mer_name_row: the same for the same database and schema; on SQLite
 	                          its file, "" where it has none */
 	MER_Q_OTHERS,     /* struct mer_name_row: tables, and columns of ours as TABLE.COLUMN, that
-	                          no script of MER's has made; on Postgres no table that is empty */
+	                          no script of MER's has made; no table that is empty */
 	MER_Q_TABLE_ROWS, /* an array of struct mer_value, a column each, the key first: key (""
 	                           before all), limit: the rows that follow it, by key */
 	MER_Q_TABLE_HAS = MER_Q_TABLE_ROWS + MER_TABLE_COUNT,   /* struct mer_count_row; key */

@@ -459,13 +459,43 @@ static void check_shape(struct sqlite *lite, enum mer_query query, sqlite3_stmt 
 	}
 }
 
+/* mer_has_rows(table), since SQL cannot ask for a table by a name that it has just read. One that cannot
+ * be read may have some. */
+static void has_rows(sqlite3_context *result, int n, sqlite3_value **args)
+{
+	sqlite3 *db = sqlite3_context_db_handle(result);
+	sqlite3_stmt *stmt = NULL;
+	(void)n;
+	char *sql = sqlite3_mprintf("SELECT 1 FROM \"%w\" LIMIT 1", sqlite3_value_text(args[0]));
+	int code = sql == NULL ? SQLITE_NOMEM : sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_step(stmt);
+	(void)sqlite3_finalize(stmt);
+	sqlite3_free(sql);
+	if (code == SQLITE_NOMEM)
+		sqlite3_result_error_nomem(result);
+	else
+		sqlite3_result_int(result, code != SQLITE_DONE);
+}
+
+/* Makes the function that a query calls, if it calls one. */
+static int add_function(struct sqlite *lite, enum mer_query query)
+{
+	if (query != MER_Q_OTHERS)
+		return SQLITE_OK;
+	return sqlite3_create_function(lite->db, "mer_has_rows", 1, SQLITE_UTF8, NULL, has_rows, NULL,
+	                               NULL);
+}
+
 static enum mer_status prepared(struct sqlite *lite, enum mer_query query, sqlite3_stmt **out,
                                 struct mer_error *err)
 {
 	if (lite->stmts[query] == NULL) {
 		sqlite3_stmt *stmt;
-		int code = sqlite3_prepare_v3(lite->db, dal_sqlite_text[query], -1,
-		                              SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+		int code = add_function(lite, query);
+		if (code == SQLITE_OK)
+			code = sqlite3_prepare_v3(lite->db, dal_sqlite_text[query], -1,
+			                          SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
 		if (code != SQLITE_OK)
 			return fail(lite, err);
 		check_shape(lite, query, stmt);

@@ -152,7 +152,7 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_OTHERS] =
 		"WITH known(name, columns) AS (" DAL_KNOWN ") SELECT name AS name FROM sqlite_schema "
 		"WHERE type = 'table' AND name NOT LIKE 'sqlite^_%' ESCAPE '^' "
-		"AND name NOT IN (SELECT name FROM known) UNION ALL "
+		"AND name NOT IN (SELECT name FROM known) AND mer_has_rows(name) UNION ALL "
 		"SELECT k.name || '.' || c.name FROM known AS k, pragma_table_info(k.name) AS c "
 		"WHERE k.columns <> '' AND instr(k.columns, ' ' || c.name || ' ') = 0 ORDER BY 1",
 	DAL_TABLES(DAL_TABLE_TEXTS)
