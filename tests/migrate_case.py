@@ -117,8 +117,11 @@ class Postgres:
         cls.server.close()
         cls.server = None
 
+    def new_url(self):
+        return self.get_server().new_database()
+
     def __init__(self, _top):
-        self.url = self.get_server().new_database()
+        self.url = self.new_url()
         self.database = re.search(r"@/([a-z0-9_]+)\?", self.url)[1]
 
     def close(self):

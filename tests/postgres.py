@@ -31,9 +31,11 @@ import tempfile
 from pathlib import Path
 
 START_S, STOP_S = 60, 30
+DISK_MIB = 24
 SKIP = 77
 SUPERUSER, USER, PASSWORD = "postgres", "mer", "mer's secret"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x10000000, 0x4000, 0x40000, 2
 
 
 def programs():
@@ -42,16 +44,21 @@ def programs():
     return max(found, key=lambda path: float(path.parent.name), default=None)
 
 
+def system(name, *args):
+    """A function of the C library that Python has not got."""
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*args) != 0:
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
 def prctl(option, value):
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
+    system("prctl", option, value, 0, 0, 0)
 
 
 # --- the keeper ---------------------------------------------------------------------------------------
 
 
 class Keeper:
-    """Does what it is told, a word a line: start, stop, kill; answers "ok" or a reason."""
+    """Does what it is told, a word a line: disk, start, stop, kill; answers "ok" or a reason."""
 
     def __init__(self, top, control):
         self.top = Path(top)
@@ -70,6 +77,22 @@ class Keeper:
             return subprocess.Popen(argv, cwd=self.top, env=env, stdin=subprocess.DEVNULL, stdout=log,
                                     stderr=log, preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGQUIT),
                                     **self.user, **options)
+
+    def make_disk(self):
+        """A small file system of the server's own, for which the keeper leaves ours."""
+        entry = self.top.stat()
+        if os.geteuid() == 0:
+            system("unshare", CLONE_NEWNS)
+        else:
+            system("unshare", CLONE_NEWNS | CLONE_NEWUSER)
+            for name, text in (("setgroups", "deny"), ("uid_map", f"{entry.st_uid} {entry.st_uid} 1"),
+                               ("gid_map", f"{entry.st_gid} {entry.st_gid} 1")):
+                Path("/proc/self", name).write_text(text, encoding="ascii")
+        system("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+        disk = self.top / "disk"
+        disk.mkdir()
+        system("mount", b"tmpfs", bytes(disk), b"tmpfs", 0,
+               f"size={DISK_MIB}m,mode=0700,uid={entry.st_uid},gid={entry.st_gid}".encode())
 
     def make_data(self):
         data, bin_dir = self.top / "data", programs()
@@ -164,6 +187,8 @@ class Keeper:
             subprocess.run(["ipcrm", "-m", segment], stderr=subprocess.DEVNULL, check=False)
         except (OSError, IndexError):
             pass
+        if (self.top / "disk").exists():
+            system("umount2", bytes(self.top / "disk"), MNT_DETACH)
         shutil.rmtree(self.top, ignore_errors=True)
 
     def work(self):
@@ -171,7 +196,7 @@ class Keeper:
             with self.control.makefile("rw", encoding="utf-8") as control:
                 for line in control:
                     try:
-                        {"start": self.start, "stop": self.stop, "kill": self.kill}[line.strip()]()
+                        {"disk": self.make_disk, "start": self.start, "stop": self.stop, "kill": self.kill}[line.strip()]()
                         answer = "ok"
                     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                         answer = " ".join(str(error).split())
@@ -195,9 +220,10 @@ def keep(top, fd):
 
 class Postgres:
     """A server of its own. tcp: on 127.0.0.1 too, with passwords; tls: there with a certificate of
-    pg.ca_file; fsync: what is committed survives not only kill9(), but the machine; conf: further settings."""
+    pg.ca_file; fsync: what is committed survives not only kill9(), but the machine; disk: with a tablespace
+    `small` on a file system of DISK_MIB; conf: further settings."""
 
-    def __init__(self, tcp=False, tls=False, fsync=False, conf=None):
+    def __init__(self, tcp=False, tls=False, fsync=False, disk=False, conf=None):
         if programs() is None:
             import unittest  # pylint: disable=import-outside-toplevel # the keeper needs none of it
 
@@ -224,11 +250,23 @@ class Postgres:
             shutil.rmtree(self.top, ignore_errors=True)
             raise
         try:
+            if disk:
+                self.make_disk()
             self.first_start(settings)
+            if disk:
+                self.psql(f"CREATE TABLESPACE small LOCATION '{self.top}/disk'")
             self.psql(f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
         except BaseException:
             self.close()
             raise
+
+    def make_disk(self):
+        try:
+            self.tell("disk")
+        except RuntimeError as error:
+            import unittest  # pylint: disable=import-outside-toplevel
+
+            raise unittest.SkipTest(f"no file system of its own: {str(error).splitlines()[0]}") from error
 
     def give_away(self):
         """To a user that Postgres agrees to run as."""
@@ -335,11 +373,11 @@ class Postgres:
             raise RuntimeError(f"psql: {done.stderr.strip()}")
         return done.stdout
 
-    def new_database(self, template="template1", **options):
+    def new_database(self, template="template1", tablespace="pg_default", **options):
         """The URL of a database that no other test has, owned by USER; options: those of url()."""
         self.databases += 1
         name = f"t{os.getpid()}_{self.databases}"
-        self.psql(f"CREATE DATABASE {name} OWNER {USER} TEMPLATE {template}")
+        self.psql(f"CREATE DATABASE {name} OWNER {USER} TEMPLATE {template} TABLESPACE {tablespace}")
         return self.url(name, **options)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import unittest
 from pathlib import Path
 
 import pgbouncer
@@ -492,6 +493,55 @@ class Locks(PostgresCase):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE_S)
         self.assertEqual(process.returncode, 130)
+
+
+class SmallPostgres(Postgres):
+    """On a disk that is full soon."""
+
+    server = None
+
+    @classmethod
+    def get_server(cls):
+        if cls.server is None:
+            cls.server = postgres.Postgres(disk=True)
+            unittest.addModuleCleanup(cls.stop_server)
+        return cls.server
+
+    def new_url(self):
+        return self.get_server().new_database(tablespace="small")
+
+
+class FullDisk(Case):
+    Ground = SmallPostgres
+    fill = "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 100000);\n"
+
+    def check_full(self, name, applied):
+        done = self.run_it(4, "up")
+        self.assertRegex(done.stderr, rf"'{name}' was not applied: the database .* is full: no space on its disk")
+        self.assertEqual((self.tables(), self.ledger()), (["filler", *[f"t{n}" for n in applied[1:]]], applied))
+        self.assertEqual(self.rows("SELECT count(*) AS n FROM filler"), [(0,)])
+
+    def test_nothing_is_left_of_the_script(self):
+        self.put("01-A.sql", "CREATE TABLE filler (a text);\n")
+        self.put("02-B.sql", T2)
+        self.put("03-C.sql", T3 + self.fill)
+        self.check_full("03-C.sql", [1, 2])
+        self.check_full("03-C.sql", [1, 2])
+        self.put("03-C.sql", T3)
+        self.run_it(0, "up")
+        self.assertEqual(self.ledger(), [1, 2, 3])
+
+    def test_outside_a_transaction(self):
+        self.put("01-A.sql", "CREATE TABLE filler (a text);\n")
+        self.put("02-B.sql", ALONE + self.fill)
+        done = self.run_it(4, "up")
+        self.assertIn("is full", done.stderr)
+        self.assertEqual(self.rows("SELECT count(*) AS n FROM filler"), [(0,)])
+        self.assertIn("02-B.sql", self.run_it(3, "up").stderr)
+        self.run_it(0, "repair", "--forget", 2)
+        self.put("02-B.sql", ALONE + "VACUUM filler;\n")
+        self.run_it(0, "up")
+        self.assertEqual(self.ledger(), [1, 2])
 
 
 class Poolers(PostgresCase):
