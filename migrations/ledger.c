@@ -1,12 +1,12 @@
-/* Reads the ledger in one query into two blocks of memory: ten thousand rows are nothing
- * special. */
+/* Reads the ledger into two blocks of memory, page by page, since a server's client holds what one query
+ * gives as a whole: ten thousand rows are nothing special. */
 #include "ledger.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* 1,000,000 rows of about 256 bytes. */
-enum { TEXTS_LIMIT = 256 << 20 };
+enum { TEXTS_LIMIT = 256 << 20, PAGE_ROWS = 2048 };
 
 void ledger_init(struct ledger *ledger)
 {
@@ -71,6 +71,20 @@ static void settle(struct ledger *ledger)
 	}
 }
 
+/* Rows are added behind those that are there, so that what comes to be meanwhile makes no gap. */
+static enum mer_status read_pages(struct mer_dal *dal, struct ledger *ledger, struct mer_error *err)
+{
+	enum mer_status st;
+	size_t before;
+	do {
+		const int64_t last = ledger->n > 0 ? ledger->rows[ledger->n - 1].num : 0;
+		before = ledger->n;
+		st = mer_dal_query(dal, MER_Q_LEDGER, MER_ARGS(mer_i64(last), mer_i64(PAGE_ROWS)), take_row,
+		                   ledger, err);
+	} while (st == MER_OK && ledger->n - before == PAGE_ROWS);
+	return st;
+}
+
 enum mer_status ledger_read(struct mer_dal *dal, struct ledger *ledger, struct mer_error *err)
 {
 	int64_t there = 0;
@@ -79,7 +93,7 @@ enum mer_status ledger_read(struct mer_dal *dal, struct ledger *ledger, struct m
 	if (st != MER_OK || there == 0)
 		return st;
 	ledger->exists = true;
-	st = mer_dal_query(dal, MER_Q_LEDGER, NULL, 0, take_row, ledger, err);
+	st = read_pages(dal, ledger, err);
 	if (st == MER_OK)
 		settle(ledger);
 	return st;

@@ -57,6 +57,11 @@ static int64_t models(struct mer_dal *dal, const char *name)
 	return count_rows(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(name)));
 }
 
+static int64_t ledger_rows(struct mer_dal *dal)
+{
+	return count_rows(dal, MER_Q_LEDGER, MER_ARGS(mer_i64(0), mer_i64(INT64_MAX)));
+}
+
 /* Whether a condition holds, past all that the layer offers: a script fails where it does not. */
 static bool holds(struct mer_dal *dal, const char *condition)
 {
@@ -491,7 +496,7 @@ START_TEST(applies_a_script_in_one_message)
 	                     "state = 'applied' AND applied_by = 'ann@here' FROM migrations)"));
 	MUST_FAIL(MER_ECONFLICT, apply(dal, 1000, "CREATE TABLE u (a int)"));
 	ck_assert(holds(dal, "to_regclass('u') IS NULL"));
-	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), 1);
+	ck_assert_int_eq(ledger_rows(dal), 1);
 	end_test(dal);
 }
 END_TEST
@@ -553,7 +558,7 @@ START_TEST(says_where_a_script_fails)
 		              result.place.column, err.message);
 	}
 	/* The row is there with the script or not at all, and the connection goes on. */
-	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), part == NULL ? 2 : 1);
+	ck_assert_int_eq(ledger_rows(dal), part == NULL ? 2 : 1);
 	MUST(apply(dal, 1001, "CREATE TABLE v (a int)"));
 	end_test(dal);
 }
@@ -570,7 +575,7 @@ START_TEST(no_procedure_ends_the_transaction)
 	ck_assert_msg(strstr(err.message, "invalid transaction termination") != NULL, "%s",
 	              err.message);
 	ck_assert(holds(dal, "to_regclass('t') IS NULL"));
-	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), 1);
+	ck_assert_int_eq(ledger_rows(dal), 1);
 	end_test(dal);
 }
 END_TEST
@@ -630,7 +635,7 @@ START_TEST(starts_each_script_anew)
 	run_text(dal, sql[4] == 'R' ? "SELECT 1" : sql);
 	note_script(dal, 5, "x");
 	MUST(mer_dal_end(dal, true, &err));
-	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), 5);
+	ck_assert_int_eq(ledger_rows(dal), 5);
 	ck_assert(holds(dal, "to_regclass('second') IS NOT NULL AND current_user = session_user AND "
 	                     "current_setting('statement_timeout') = '0'"));
 	end_test(dal);
@@ -685,7 +690,7 @@ START_TEST(cancels_a_script)
 	enum mer_status st = mer_dal_apply(dal, &script, &result, &own);
 	(void)pthread_join(thread, NULL);
 	ck_assert_msg(st == MER_ECANCELED, "%s", own.message);
-	ck_assert_int_eq(count_rows(dal, MER_Q_LEDGER, NULL, 0), MER_SCHEMA_NUM);
+	ck_assert_int_eq(ledger_rows(dal), MER_SCHEMA_NUM);
 	MUST(apply(dal, 1000, "SELECT 1"));
 	end_test(dal);
 }

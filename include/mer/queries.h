@@ -28,7 +28,7 @@ enum mer_query {
 	/* the ledger: struct mer_ledger_row, by number */
 	MER_Q_LEDGER_EXISTS, /* struct mer_count_row: 0 or 1; ask before the others */
 	MER_Q_LEDGER_CREATE, /* makes the table unless it is there */
-	MER_Q_LEDGER,        /* no arguments */
+	MER_Q_LEDGER,        /* num (0 before all), limit: the rows that follow it */
 	MER_Q_LEDGER_INSERT, /* num name sha256 canonical_sha256 duration_ms applied_by tool_version */
 	MER_Q_LEDGER_START,  /* num name sha256 canonical_sha256 applied_by tool_version: one that runs
 	                         outside a transaction begins */

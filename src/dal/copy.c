@@ -253,9 +253,11 @@ static enum mer_status check_scripts(struct mer_dal *from, struct mer_dal *to,
 	struct mer_buf ours, theirs;
 	mer_buf_init(&ours, LEDGER_MAX);
 	mer_buf_init(&theirs, LEDGER_MAX);
-	enum mer_status st = mer_dal_query(from, MER_Q_LEDGER, NULL, 0, take_script, &ours, err);
+	const struct mer_value all[] = { mer_i64(0), mer_i64(INT64_MAX) };
+	enum mer_status st =
+		mer_dal_query(from, MER_Q_LEDGER, all, DAL_COUNT(all), take_script, &ours, err);
 	if (st == MER_OK)
-		st = mer_dal_query(to, MER_Q_LEDGER, NULL, 0, take_whole_script, &theirs, err);
+		st = mer_dal_query(to, MER_Q_LEDGER, all, DAL_COUNT(all), take_whole_script, &theirs, err);
 	if (st == MER_OK)
 		st = compare_scripts(from, to, ours.ptr, theirs.ptr, err);
 	mer_buf_release(&ours);

@@ -96,7 +96,8 @@ const char *const pg_text[] = {
 		"	CONSTRAINT migrations_state CHECK (state = 'applied' OR state = 'started')\n"
 		")",
 	[MER_Q_LEDGER] = "SELECT num, name, sha256, canonical_sha256, applied_at, duration_ms, "
-					 "applied_by, tool_version, state FROM {ledger} ORDER BY num",
+					 "applied_by, tool_version, state FROM {ledger} WHERE num > $1 "
+					 "ORDER BY num LIMIT $2",
 	/* In one message with the script nobody but the server can tell how long that took. There must be
 	 * no quote in it: one that the script leaves open must stay so. EXTRACT would be of decimal
 	 * digits, which cost more. */

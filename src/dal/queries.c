@@ -117,7 +117,7 @@ WHOLE(owner);
 const struct dal_query dal_queries[] = {
 	[MER_Q_LEDGER_EXISTS] = { "ledger-exists", 0, ROWS(count) },
 	[MER_Q_LEDGER_CREATE] = { "ledger-create", 0, NO_ROWS },
-	[MER_Q_LEDGER] = { "ledger", 0, ROWS(ledger) },
+	[MER_Q_LEDGER] = { "ledger", 2, ROWS(ledger) },
 	[MER_Q_LEDGER_INSERT] = { "ledger-insert", 7, NO_ROWS },
 	[MER_Q_LEDGER_START] = { "ledger-start", 6, NO_ROWS },
 	[MER_Q_LEDGER_FINISH] = { "ledger-finish", 2, NO_ROWS },

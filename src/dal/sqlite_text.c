@@ -69,7 +69,8 @@ const char *const dal_sqlite_text[] = {
 		"	CONSTRAINT migrations_state CHECK (state = 'applied' OR state = 'started')\n"
 		") STRICT",
 	[MER_Q_LEDGER] = "SELECT num, name, sha256, canonical_sha256, applied_at, duration_ms, "
-					 "applied_by, tool_version, state FROM migrations ORDER BY num",
+					 "applied_by, tool_version, state FROM migrations WHERE num > $1 "
+					 "ORDER BY num LIMIT $2",
 	[MER_Q_LEDGER_INSERT] = "INSERT INTO migrations (num, name, sha256, canonical_sha256, "
 							"duration_ms, applied_by, tool_version) "
 							"VALUES ($1, $2, $3, $4, $5, $6, $7)",
