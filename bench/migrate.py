@@ -6,10 +6,13 @@
 Builds build/release unless it is told what to run. Programs of a row run in turns, A B A B, so that what else
 the machine does meets them alike: trust the ratios more than the times. Each cell is the least and the median
 of the runs in milliseconds, the median's ratio to that of the row's first, and in brackets how far the runs
-spread around their median. Postgres is a server of its own, as durable as a real one."""
+spread around their median. Postgres is a server of its own, as durable as a real one. A peer that fails or takes
+longer than CAP_S is left out of the row, with a word why."""
 import argparse
 import os
+import select
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +26,7 @@ import postgres  # noqa: E402 pylint: disable=wrong-import-position,import-error
 
 RELEASE = ROOT / "build" / "release"
 TIME = Path("/usr/bin/time")
+CAP_S = 180
 
 
 def build():
@@ -97,10 +101,17 @@ def once(argv):
     files = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
     begin = time.perf_counter()
     pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=files)
+    end = os.pidfd_open(pid)
+    in_time = select.select([end], [], [], CAP_S)[0]
+    if not in_time:
+        signal.pidfd_send_signal(end, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     seconds = time.perf_counter() - begin
+    os.close(end)
+    if not in_time:
+        raise RuntimeError(f"{' '.join(argv)}: took longer than {CAP_S} s")
     if status != 0:
-        raise RuntimeError(f"{argv}: {os.waitstatus_to_exitcode(status)}")
+        raise RuntimeError(f"{' '.join(argv)}: ended with {os.waitstatus_to_exitcode(status)}")
     return seconds
 
 
@@ -130,7 +141,9 @@ class Bench:
         self.top = Path(tempfile.mkdtemp(prefix="mer-bench-"))
         self.bare = Bare(bare)
         mer = Mer(program)
-        self.tools = [mer, *(tool for tool in (Goose(), Sqlx()) if tool.program)]
+        peers = [tool for tool in (Goose(), Sqlx()) if tool.program]
+        self.peers = [tool.name for tool in peers]
+        self.tools = [mer, *peers]
         self.made = 0
 
     def database(self, kind):
@@ -148,9 +161,18 @@ class Bench:
         """jobs: names with what to do, which says how long it took; the first is what others are compared with."""
         found = {name: [] for name in jobs}
         for _ in range(self.runs):
-            for name, job in jobs.items():
-                found[name].append(job())
-        show(row, list(jobs), found)
+            for name in list(found):
+                try:
+                    found[name].append(jobs[name]())
+                except RuntimeError as error:
+                    self.leave_out(name, error)
+                    del found[name]
+        show(row, list(found), found)
+
+    def leave_out(self, name, error):
+        if name not in self.peers:
+            raise error
+        print(f"{'':28}without {name}: {error}", flush=True)
 
     def start(self):
         self.in_turns("--version", {tool.name: lambda tool=tool: once(tool.argv("version", None, None))
@@ -171,12 +193,17 @@ class Bench:
 
     def again(self, kind, n, folders):
         urls = {tool.name: self.database(kind) for tool in self.tools}
+        able = []
         for tool in self.tools:
-            once(tool.argv("up", folders[tool.name], urls[tool.name]))
+            try:
+                once(tool.argv("up", folders[tool.name], urls[tool.name]))
+                able.append(tool)
+            except RuntimeError as error:
+                self.leave_out(tool.name, error)
         for what, name in (("up", "nothing to do"), ("status", "status")):
             self.in_turns(f"{kind} {name} {n}",
                           {tool.name: lambda tool=tool: once(tool.argv(what, folders[tool.name], urls[tool.name]))
-                           for tool in self.tools})
+                           for tool in able})
         argv = self.tools[0].argv("up", folders["mer-migrate"], urls["mer-migrate"])
         print(f"{'':28}peak memory of mer-migrate up: {peak(argv)}", flush=True)
         for url in urls.values():
