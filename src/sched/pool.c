@@ -9,8 +9,9 @@
 
 #define CRASHES_FREE 3              /* so many in a row are not slowed down */
 #define CRASH_FIRST_MS INT64_C(100) /* what the next start then waits; doubled each time */
-#define CRASH_DOUBLINGS 6
-#define CRASH_LONGEST_MS INT64_C(5000)
+#define CRASH_DOUBLINGS 6           /* at most */
+#define CRASH_DOUBLINGS_READY \
+	2 /* where it was ready: perhaps its inputs are to blame, and the next is fine */
 
 static bool stays(const struct deployment *deployment)
 {
@@ -231,13 +232,14 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 }
 
 /* A worker left by itself. Where one after another does so and none answers, starts are slowed down. */
-static void count_crash(struct route *route)
+static void count_crash(struct route *route, bool was_ready)
 {
 	int beyond = ++route->crashes - CRASHES_FREE;
+	int most = was_ready ? CRASH_DOUBLINGS_READY : CRASH_DOUBLINGS;
 	if (beyond < 0)
 		return;
-	int64_t wait = beyond < CRASH_DOUBLINGS ? CRASH_FIRST_MS << beyond : CRASH_LONGEST_MS;
-	route->start_after = (int64_t)uv_now(route->sched->loop) + wait;
+	route->start_after =
+		(int64_t)uv_now(route->sched->loop) + (CRASH_FIRST_MS << (beyond < most ? beyond : most));
 	if (beyond == 0)
 		MER_LOG(MER_LOG_WARN,
 		        "model '%s': its worker died %d times without an answer; starts are slowed down",
@@ -249,8 +251,8 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	struct slot *slot = ctx;
 	struct route *route = slot->route;
 	struct mer_sched *sched = route->sched;
-	if (slot->state != SLOT_ENDING && stays(slot->deployment))
-		count_crash(route);
+	if (slot->state != SLOT_ENDING && stays(slot->deployment) && outcome->status != MER_ELIMIT)
+		count_crash(route, slot->state != SLOT_STARTING);
 	failed_to_start(slot, outcome);
 	TAILQ_REMOVE(&route->slots, slot, link);
 	deployment_unref(slot->deployment);
