@@ -3,7 +3,7 @@
 moments. Afterwards nothing is left running or lying about, each run has one final status, and each
 answer that was printed has a row that is ok or lost.
 
-MER_CHAOS_S says for how many seconds, MER_CHAOS_SEED with which numbers. Prints TAP as a program."""
+CHAOS_SECONDS says for how many seconds, CHAOS_SEED with which numbers. Prints TAP as a program."""
 import contextlib
 import os
 import random
@@ -20,8 +20,8 @@ from test_faults import DEADLINE_S, FINAL, MER, process_table, sha256
 from test_frame import FRAMES
 from test_jobs import THREADS
 
-SECONDS = float(os.environ.get("MER_CHAOS_S", "5"))
-SEED = int(os.environ.get("MER_CHAOS_SEED", str(random.SystemRandom().randrange(1 << 32))))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "5"))
+SEED = int(os.environ.get("CHAOS_SEED", str(random.SystemRandom().randrange(1 << 32))))
 AT_A_TIME = 8
 LINES = 40
 
