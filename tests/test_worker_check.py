@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import test_faults
-from test_faults import PREFIX, each
+from test_faults import DEADLINE_S, MER, PREFIX, each
 
 FRAMES = Path(__file__).with_name("frames.py").read_text(encoding="utf-8")
+BROKEN = [sys.executable, "-S", Path(__file__).with_name("workers") / "broken.py"]  # a rule as its argument
 
 # Keeps all rules, as a class whose methods the rows replace. It answers with what it was given, in
 # threads of their own for those that are open together.
@@ -311,11 +313,32 @@ class WorkerCheck(test_faults.Case):
         process.send_signal(number)
         self.finish(process, code, says="cancel")
 
+    def test_other_suite(self):
+        """What `python -m mer check` is tested with: the same rules are caught in the same workers."""
+        limits = ("--timeout", "3s", "--start-timeout", "10s")
+
+        def catches(rule):
+            done = subprocess.run([MER, "--json", "worker-check", *limits, "--", *BROKEN, rule], env=self.env,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE_S, check=False)
+            said = json.loads(done.stdout)
+            return rule, done.returncode, [one["rule"] for one in said] if isinstance(said, list) else said
+        rules = self.rules("--list")
+        rules.remove("ready-or-error")  # this one is another exit code; see test_gives_up
+        with ThreadPoolExecutor(4) as threads:
+            for rule, code, said in threads.map(catches, rules):
+                with self.subTest(rule=rule):
+                    self.assertIn(rule, said)
+                    self.assertEqual(code, 1)
+        self.assertEqual(self.check(*BROKEN), {})
+
+    def rules(self, *words):
+        got = self.mer("worker-check", *words, out=None).decode().splitlines()
+        return [line.split("\t")[0] for line in got]
+
     def test_list(self):
         """The rules have the names that `python -m mer check` gives them."""
-        got = self.mer("worker-check", "--list", out=None).decode().splitlines()
-        names = [line.split("\t")[0] for line in got]
-        self.assertEqual(len(set(names)), len(got))
+        names = self.rules("--list")
+        self.assertEqual(len(set(names)), len(names))
         self.assertLessEqual({rule for _, rule in BREAKS.values()}, set(names))
         done = subprocess.run([sys.executable, "-B", "-m", "mer", "check", "--list"], check=True,
                               cwd=Path(os.environ["MER_SOURCE"], "python"), stdout=subprocess.PIPE)

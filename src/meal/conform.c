@@ -7,13 +7,17 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <mer/clean.h>
+#include <mer/text.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define AT_ONCE_MAX 8 /* open requests, of however many it promises */
+#define TAKEN_MS 500  /* to wait for a byte to be read before the next one */
 
 const struct mer_conform_rule mer_conform_rules[] = {
 	[CLOSE_ON_EXEC] = { "fd-close-on-exec", "set close-on-exec on the descriptor" },
@@ -121,14 +125,29 @@ static void send_infer(struct talk *talk, const char *fields, uint16_t flags)
 	talk_send_input(talk, fields, flags, false);
 }
 
-/* Each byte by itself, as far as the two sides' speeds let it. */
+/* Waits until the worker has read what was sent; false: it is busy with something else. */
+static bool wait_taken(struct talk *talk, int64_t ms)
+{
+	int64_t end = mer_clock_ms() + ms;
+	int left = 0;
+	while (ioctl(talk->in, talk->stdio ? FIONREAD : TIOCOUTQ, &left) == 0 && left > 0) {
+		if (mer_clock_ms() >= end)
+			return false;
+		(void)poll(NULL, 0, 1); /* no event tells of it */
+	}
+	return true;
+}
+
+/* Each byte by itself, as far as the worker's speed lets it. */
 static void send_in_bytes(struct talk *talk)
 {
 	struct mer_buf all = talk->to;
+	bool waits = true;
 	mer_buf_init(&talk->to, SIZE_MAX);
 	for (size_t i = 0; i < all.len && talk->out >= 0; i++) {
 		mer_buf_byte(&talk->to, all.ptr[i]);
 		(void)talk_wait(talk, is_sent, talk->conform->patience_ms);
+		waits = waits && wait_taken(talk, TAKEN_MS);
 	}
 	mer_buf_release(&all);
 }
@@ -502,34 +521,52 @@ static enum mer_status read_nothing(struct conform *conform, struct mer_error *e
 	return st;
 }
 
-/* What is wrong on the wire: a header, and what follows it. */
+/* What is wrong on the wire: the worker's own input with a byte of its header changed, or a header and
+ * what follows it. The first shows a worker that does not look there: it answers. */
 static const struct {
 	enum rule rule;
+	char into; /* what the byte at that place of the worker's own input is changed into */
+	size_t at;
 	const char *what;
-	const char *head; /* of MER_WIRE_HEADER bytes */
+	const char *head; /* instead of it, of MER_WIRE_HEADER bytes, or NULL */
 	const char *rest;
 } wrongs[] = {
 #define ID "\1\0\0\0\0\0\0\0"
 #define ZERO4 "\0\0\0\0"
 #define ZERO8 ZERO4 ZERO4
-	{ BAD_MAGIC, "a wrong magic", "NERF\1\3\0\0" ID ZERO4 ZERO4 ZERO8, "" },
-	{ BAD_VERSION, "version 9", "MERF\x09\3\0\0" ID ZERO4 ZERO4 ZERO8, "" },
-	{ BAD_RESERVED, "reserved bytes", "MERF\1\3\0\0" ID ZERO4 "\1\0\0\0" ZERO8, "" },
-	{ BAD_META, "the meta []", "MERF\1\3\0\0" ID "\2\0\0\0" ZERO4 ZERO8, "[]" },
-	{ BAD_META, "the meta {\"a\":", "MERF\1\3\0\0" ID "\5\0\0\0" ZERO4 ZERO8, "{\"a\":" },
-	{ BAD_META, "a meta that is not UTF-8", "MERF\1\3\0\0" ID "\x09\0\0\0" ZERO4 ZERO8,
+	{ BAD_MAGIC, 'N', 0, "a wrong magic", NULL, NULL },
+	{ BAD_VERSION, 9, 4, "version 9", NULL, NULL },
+	{ BAD_RESERVED, 1, 20, "reserved bytes", NULL, NULL },
+	{ BAD_META, 0, 0, "the meta []", "MERF\1\3\0\0" ID "\2\0\0\0" ZERO4 ZERO8, "[]" },
+	{ BAD_META, 0, 0, "the meta {\"a\":", "MERF\1\3\0\0" ID "\5\0\0\0" ZERO4 ZERO8, "{\"a\":" },
+	{ BAD_META, 0, 0, "a meta that is not UTF-8", "MERF\1\3\0\0" ID "\x09\0\0\0" ZERO4 ZERO8,
 	  "{\"a\":\"\xff\"}" },
-	{ LONG_META, "a meta of 1,048,577 bytes", "MERF\1\3\0\0" ID "\1\0\x10\0" ZERO4 ZERO8, "" },
-	{ LONG_BODY, "a body of 2^63 bytes", "MERF\1\3\0\0" ID ZERO4 ZERO4 "\0\0\0\0\0\0\0\x80", "" },
-	{ BAD_SIZES, "a tensor of 8 bytes in a body of 4",
+	{ LONG_META, 0, 0, "a meta of 1,048,577 bytes", "MERF\1\3\0\0" ID "\1\0\x10\0" ZERO4 ZERO8,
+	  "" },
+	{ LONG_BODY, 0, 0, "a body of 2^63 bytes", "MERF\1\3\0\0" ID ZERO4 ZERO4 "\0\0\0\0\0\0\0\x80",
+	  "" },
+	{ BAD_SIZES, 0, 0, "a tensor of 8 bytes in a body of 4",
 	  "MERF\1\3\0\0" ID "\x5c\0\0\0" ZERO4 "\4\0\0\0\0\0\0\0",
 	  "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[2],"
 	  "\"parameters\":{\"binary_data_size\":8}}]} 1234" },
-	{ UNKNOWN_CLOSES, "kind 200", "MERF\1\xc8\0\0" ID ZERO4 ZERO4 ZERO8, "" },
+	{ UNKNOWN_CLOSES, 0, 0, "kind 200", "MERF\1\xc8\0\0" ID ZERO4 ZERO4 ZERO8, "" },
 #undef ID
 #undef ZERO4
 #undef ZERO8
 };
+
+static void add_wrong(struct talk *talk, size_t which)
+{
+	if (wrongs[which].head == NULL) {
+		send_infer(talk, "", 0);
+		if (talk->to.len >= MER_WIRE_HEADER)
+			talk->to.ptr[wrongs[which].at] = wrongs[which].into;
+		return;
+	}
+	(void)talk_open_request(talk);
+	mer_buf_add(&talk->to, wrongs[which].head, MER_WIRE_HEADER);
+	mer_buf_text(&talk->to, wrongs[which].rest);
+}
 
 static enum mer_status send_wrong(struct conform *conform, size_t which, struct mer_error *err)
 {
@@ -539,9 +576,7 @@ static enum mer_status send_wrong(struct conform *conform, size_t which, struct 
 	if (st == MER_OK && goes_on(&talk)) {
 		talk.unsound = true;
 		talk.code[0] = '\0';
-		(void)talk_open_request(&talk);
-		mer_buf_add(&talk.to, wrongs[which].head, MER_WIRE_HEADER);
-		mer_buf_text(&talk.to, wrongs[which].rest);
+		add_wrong(&talk, which);
 		bool closed = talk_wait(&talk, is_closed, conform->patience_ms);
 		talk_describe(&talk, how);
 		if (talk.n_open == 0)

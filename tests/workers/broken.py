@@ -123,7 +123,8 @@ class Worker:
             if not breaks("bad-meta-closes"):
                 raise Broken("meta")
             meta = {"content": "bytes"}
-        if breaks("unknown-fields-ignored") and any(key.startswith("x_") for key in meta):
+        if (breaks("unknown-fields-ignored") and kind == INFER
+                and any(key[:2] in ("x_", "x-") for key in meta)):
             raise Broken("field")
         return kind, flags, ident, meta, raw, body
 
