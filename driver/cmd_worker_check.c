@@ -118,6 +118,7 @@ static enum mer_status check(struct session *s, const struct cmd_value *argv, st
 	const char *password = setting(&s->settings, SET_PASSWORD)->text;
 	const char *const hidden[] = { password != NULL ? mer_ref_env_name(password) : NULL, NULL };
 	MER_AUTO(mer_text_done) char *guard = NULL;
+	MER_AUTO(mer_text_done) char *python = NULL;
 	MER_AUTO(mer_words_done) char **env = NULL;
 	struct checking checking = { .start_ms = argv[START_TIMEOUT].number,
 		                         .patience_ms = argv[TIMEOUT].number,
@@ -127,7 +128,11 @@ static enum mer_status check(struct session *s, const struct cmd_value *argv, st
 	if (st == MER_OK)
 		st = mer_place(MER_PLACE_GUARD, &guard, err);
 	if (st == MER_OK)
+		st = mer_place(MER_PLACE_PYTHON, &python, err);
+	if (st == MER_OK)
 		st = mer_worker_env(s->environment, NULL, 0, false, hidden, &env, err);
+	if (st == MER_OK)
+		st = mer_worker_env_path(&env, "PYTHONPATH", python, err);
 	if (st == MER_OK) {
 		checking.spec = (struct mer_worker_spec){
 			.guard = guard,

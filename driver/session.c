@@ -225,6 +225,7 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 {
 	MER_AUTO(mer_text_done) char *models = NULL;
 	MER_AUTO(mer_text_done) char *guard = NULL;
+	MER_AUTO(mer_text_done) char *python = NULL;
 	const char *url = NULL;
 	uv_loop_t *loop = NULL;
 	enum mer_status st = settings_database(&s->settings, &url, err);
@@ -232,6 +233,8 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		st = mer_place(MER_PLACE_MODELS, &models, err);
 	if (st == MER_OK)
 		st = mer_place(MER_PLACE_GUARD, &guard, err);
+	if (st == MER_OK)
+		st = mer_place(MER_PLACE_PYTHON, &python, err);
 	if (st == MER_OK)
 		st = session_loop(s, &loop, err);
 	if (st != MER_OK)
@@ -242,6 +245,7 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		.door = s->prompt ? "repl" : "batch",
 		.models = models,
 		.guard = guard,
+		.python = python,
 		.environment = s->environment,
 		.hidden = password != NULL ? mer_ref_env_name(password) : NULL,
 		.place = place,

@@ -102,6 +102,31 @@ START_TEST(makes_environments)
 END_TEST
 
 static const struct {
+	const char *before[3], *want[3];
+} paths[] = {
+	{ { NULL }, { "P=/sdk" } },
+	{ { "A=1", "B=2" }, { "A=1", "B=2", "P=/sdk" } },
+	{ { "P=", "A=1" }, { "P=/sdk", "A=1" } },
+	{ { "A=1", "P=/a:/b" }, { "A=1", "P=/a:/b:/sdk" } },
+	{ { "PP=/a" }, { "PP=/a", "P=/sdk" } },
+	{ { "P=/a:" }, { "P=/a::/sdk" } },
+};
+
+START_TEST(adds_to_paths)
+{
+	MER_AUTO(mer_words_done) char **env = calloc(4, sizeof *env);
+	ck_assert_ptr_nonnull(env);
+	for (size_t i = 0; i < 3 && paths[_i].before[i] != NULL; i++)
+		env[i] = strdup(paths[_i].before[i]);
+	ck_assert_int_eq(mer_worker_env_path(&env, "P", "/sdk", NULL), MER_OK);
+	size_t n = 0;
+	for (; n < 3 && paths[_i].want[n] != NULL; n++)
+		ck_assert_pstr_eq(env[n], paths[_i].want[n]);
+	ck_assert_ptr_null(env[n]);
+}
+END_TEST
+
+static const struct {
 	const char *text;
 	bool is;
 	const char *want; /* the secret, or a glob over the error behind '!' */
@@ -240,6 +265,7 @@ Suite *suite(void)
 	TCase *tc = tcase_create("words");
 	tcase_add_loop_test(tc, expands_words, 0, N_ROWS(words));
 	tcase_add_loop_test(tc, makes_environments, 0, N_ROWS(environments));
+	tcase_add_loop_test(tc, adds_to_paths, 0, N_ROWS(paths));
 	tcase_add_loop_test(tc, probes_a_program, 0, N_ROWS(probes));
 	tcase_add_test(tc, knows_its_protocols);
 	suite_add_tcase(suite, tc);

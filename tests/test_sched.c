@@ -160,6 +160,7 @@ static struct mer_sched *sched_open(uv_loop_t *loop)
 		.door = "batch",
 		.models = "/nowhere",
 		.guard = getenv("MER_GUARD"),
+		.python = "/nowhere",
 		.environment = (const char *const *)environ,
 	};
 	struct mer_sched *sched;

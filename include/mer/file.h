@@ -41,6 +41,7 @@ enum mer_place {
 	MER_PLACE_MODELS,  /* the example models */
 	MER_PLACE_GUARD,   /* the supervisor program */
 	MER_PLACE_MODULES, /* prompt.so and the like */
+	MER_PLACE_PYTHON,  /* what a Python worker finds the SDK in, for its PYTHONPATH */
 };
 MER_API MER_MUST enum mer_status mer_place(enum mer_place place, char **out, struct mer_error *err);
 

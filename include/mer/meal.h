@@ -209,4 +209,12 @@ MER_API MER_MUST enum mer_status mer_worker_env(const char *const base[],
                                                 bool clean, const char *const hidden[], char ***out,
                                                 struct mer_error *err);
 
+/**
+ * Adds a folder behind those that a variable such as PYTHONPATH lists, or as its only one.
+ *
+ * @param env  as mer_worker_env() gave it; changed on MER_OK
+ */
+MER_API MER_MUST enum mer_status mer_worker_env_path(char ***env, const char *name,
+                                                     const char *folder, struct mer_error *err);
+
 #endif

@@ -30,6 +30,7 @@ struct mer_sched_options {
 	const char *door;     /* repl or batch: which entrance the runs came through; static */
 	const char *models;   /* what {models} stands for; copied */
 	const char *guard;    /* the supervisor program; copied */
+	const char *python;   /* where the Python SDK is; copied */
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
 	const char *hidden; /* a name in it that no model gets, since a reference names it; static
 	                     * or borrowed; NULL: none */

@@ -25,6 +25,9 @@
 #ifndef MER_REL_MODULES
 #define MER_REL_MODULES "../lib/mer"
 #endif
+#ifndef MER_REL_PYTHON
+#define MER_REL_PYTHON "../lib/mer/python"
+#endif
 
 enum { CHUNK = 65536 };
 
@@ -298,6 +301,7 @@ enum mer_status mer_place(enum mer_place place, char **out, struct mer_error *er
 	case MER_PLACE_MODELS: return installed(MER_REL_MODELS, out, err);
 	case MER_PLACE_GUARD: return installed(MER_REL_GUARD, out, err);
 	case MER_PLACE_MODULES: return installed(MER_REL_MODULES, out, err);
+	case MER_PLACE_PYTHON: return installed(MER_REL_PYTHON, out, err);
 	}
 	return mer_fail(err, MER_EINPUT, "no such place: %d", (int)place);
 }

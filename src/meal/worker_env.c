@@ -109,3 +109,28 @@ enum mer_status mer_worker_env(const char *const base[], const struct mer_pair a
 	env = NULL;
 	return MER_OK;
 }
+
+enum mer_status mer_worker_env_path(char ***env, const char *name, const char *folder,
+                                    struct mer_error *err)
+{
+	size_t len = strlen(name), n = 0, at;
+	while ((*env)[n] != NULL)
+		n++;
+	for (at = 0; at < n; at++)
+		if (strncmp((*env)[at], name, len) == 0 && (*env)[at][len] == '=')
+			break;
+	const char *old = at < n ? (*env)[at] + len + 1 : "";
+	char *entry = mer_text_new("%s=%s%s%s", name, old, old[0] != '\0' ? ":" : "", folder);
+	char **grown = entry == NULL || at < n ? *env : realloc(*env, (n + 2) * sizeof *grown);
+	if (entry == NULL || grown == NULL) {
+		free(entry);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	if (at == n)
+		grown[n + 1] = NULL;
+	else
+		mer_ref_wipe(grown[at]); /* it may have come from a reference */
+	grown[at] = entry;
+	*env = grown;
+	return MER_OK;
+}

@@ -106,6 +106,8 @@ static enum mer_status read_env(struct deployment *deployment, const char *text,
 	}
 	st = mer_worker_env(sched->environment, added, i, clean, hidden, &deployment->env, err);
 	free(added);
+	if (st == MER_OK && deployment->spec.protocol == MER_PROTOCOL_FRAME)
+		st = mer_worker_env_path(&deployment->env, "PYTHONPATH", sched->python, err);
 	return st;
 }
 

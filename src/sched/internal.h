@@ -164,7 +164,7 @@ struct mer_sched {
 	uv_loop_t *loop;
 	struct mer_work *work;
 	const char *door;
-	char *database, *models, *guard;
+	char *database, *models, *guard, *python;
 	const char *const *environment;
 	const char *hidden;
 

@@ -280,6 +280,7 @@ static void sched_free(struct mer_sched *sched)
 	}
 	free(sched->database);
 	free(sched->models);
+	free(sched->python);
 	free(sched->guard);
 	free(sched);
 }
@@ -367,13 +368,15 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	sched->database = strdup(options->database);
 	sched->models = strdup(options->models);
 	sched->guard = strdup(options->guard);
+	sched->python = strdup(options->python);
 	mer_uid_next(&sched->uids, &sched->owner);
 	TAILQ_INIT(&sched->routes);
 	TAILQ_INIT(&sched->pending);
 	TAILQ_INIT(&sched->closing);
 	TAILQ_INIT(&sched->all_timed);
 	enum mer_status st = MER_OK;
-	if (sched->database == NULL || sched->models == NULL || sched->guard == NULL)
+	if (sched->database == NULL || sched->models == NULL || sched->guard == NULL ||
+	    sched->python == NULL)
 		st = mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st == MER_OK)
 		st = mer_work_open(loop, &sched->work, err);
