@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define EXAMPLES 5 /* models that the scripts make, with a deployment each */
+
 static char folder[64];
 static struct mer_error err; /* each test is a process of its own */
 

@@ -194,6 +194,8 @@ ROWS = [
     ("run lines x", 0, b"<x>\n", ""),
     ("run iris 5.1,3.5,1.4,0.2", 0, b"setosa\n", ""),
     ("run moments 1 2 3", 0, b"n=3 mean=2 sd=1 min=1 max=3\n", ""),
+    ("run language 'that is the one and only'", 0, b"English\n", ""),
+    ("run moments-frame 1 2 3", 0, b"n=3 mean=2 sd=1 min=1 max=3\n", ""),
     ("run digest ''", 0, re.compile(rb'\{"bytes": 0, .*\}\n'), ""),
     ("run --lines echo @lines.txt", 0, b"one\n\nthree\n", ""),
     ("run --lines lines @lines.txt", 0, b"<one>\n<>\n<three>\n", ""),
@@ -444,7 +446,8 @@ class Lists(Case):
 
     def test_models(self):
         models = self.json("model", "list")
-        self.assertEqual([m["name"] for m in models], sorted([*MODELS, "iris", "digest", "moments"]))
+        self.assertEqual([m["name"] for m in models], sorted(
+            [*MODELS, "iris", "digest", "language", "moments", "moments-frame"]))
         for model in models:
             self.assertEqual(list(model), self.MODEL)
             self.assertRegex(model["uid"], rf"\A{UID}\Z")
@@ -468,7 +471,7 @@ class Lists(Case):
     def test_table(self):
         lines = self.out("model", "list", env={"MER_FORMAT": "table", "COLUMNS": "60"}).decode().splitlines()
         self.assertEqual(lines[0].split(), ["name", "summary", "feedback", "deployments"])
-        self.assertEqual(len(lines), len(MODELS) + 4)
+        self.assertEqual(len(lines), len(MODELS) + 6)
         self.assertTrue(all(len(line) <= 60 for line in lines), lines)
         self.assertIn("…", "".join(lines))
         self.assertNotIn("\033", "".join(lines))

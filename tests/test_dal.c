@@ -360,7 +360,7 @@ START_TEST(keeps_references_whole)
 	ck_assert_int_eq(changed, 1);
 	ck_assert_int_eq(count_rows(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("iris"))), 0);
 	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("iris"))), 0);
-	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), 2);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), EXAMPLES - 1);
 	ck_assert_int_eq(count_rows(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(run.text))), 1);
 	MUST(mer_dal_begin(dal, &err));
 	static const char none[] =
@@ -908,7 +908,7 @@ START_TEST(stops_when_told)
 	MUST_FAIL(MER_ECANCELED, mer_dal_query(dal, MER_Q_MODELS, NULL, 0, stop_at_two, &n, &err));
 	ck_assert_int_eq(n, 2);
 	ck_assert_str_eq(err.message, "enough");
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES);
 	mer_dal_close(dal);
 }
 END_TEST
@@ -923,15 +923,15 @@ START_TEST(commits_all_or_nothing)
 	struct mer_dal *other = must_open(url);
 	MUST(mer_dal_begin(dal, &err));
 	MUST(add_model(dal, MODEL_UID, "m", &err));
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 4);
-	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 3); /* and does not wait */
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), EXAMPLES); /* and does not wait */
 	MUST(mer_dal_end(dal, false, &err));
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES);
 
 	MUST(mer_dal_begin(dal, &err));
 	MUST(add_model(dal, MODEL_UID, "m", &err));
 	MUST(mer_dal_end(dal, true, &err));
-	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
 
 	/* What failed may be known only at the end, and leaves nothing. */
 	MUST(mer_dal_begin(dal, &err));
@@ -943,14 +943,14 @@ START_TEST(commits_all_or_nothing)
 		mer_dal_rollback(dal);
 	ck_assert_int_eq(st, MER_ECONFLICT);
 	ck_assert_int_eq(err.status, MER_ECONFLICT);
-	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
 
 	/* A connection that is closed has not committed. */
 	MUST(mer_dal_begin(dal, &err));
 	MUST(add_model(dal, DEPLOYMENT_UID, "o", &err));
 	mer_dal_close(dal);
 	MUST(mer_dal_begin(other, &err));
-	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
 	mer_dal_rollback(other);
 	mer_dal_close(other);
 }
@@ -1025,7 +1025,7 @@ START_TEST(runs_scripts)
 		MUST(mer_dal_end(dal, false, &err));
 	}
 	/* Whatever it was, the connection goes on, and a script that failed has left nothing. */
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES);
 	ck_assert_int_eq(count_rows(dal, MER_Q_SERVERS, NULL, 0), 1);
 	MUST(mer_dal_begin(dal, &err));
 	run_text(dal, "CREATE TABLE u (a INTEGER)");
@@ -1065,7 +1065,7 @@ START_TEST(rebuilds_a_table_in_a_script)
 	MUST(mer_dal_end(dal, true, &err));
 	mer_dal_close(dal);
 	dal = must_open(url);
-	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), EXAMPLES);
 	mer_dal_close(dal);
 }
 END_TEST

@@ -71,8 +71,8 @@ static void check_target(const char *url, bool copied)
 	struct mer_dal *dal = must_open(url);
 	ck_assert_int_eq(count_runs(dal, ""), copied ? RUNS : 0);
 	ck_assert_int_eq(count_rows(dal, MER_Q_WEIGHTS, MER_ARGS(mer_text("iris"))), copied ? 3 : 1);
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
-	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(""))), EXAMPLES);
 	mer_dal_close(dal);
 }
 

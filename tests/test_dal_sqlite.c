@@ -260,7 +260,7 @@ static void try_name(const char *name)
 	bool yes;
 	MUST(mer_dal_lock(dal, 7, MER_LOCK_TAKE, &yes, &err));
 	ck_assert(yes);
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES);
 	ck_assert_str_eq(mer_dal_name(dal), name);
 	mer_dal_close(dal);
 	expect_file(name, "", 0600);
@@ -397,7 +397,7 @@ START_TEST(reads_what_it_cannot_write)
 	become_nobody();
 
 	dal = must_open(url);
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES);
 	bool yes = true;
 	MUST(mer_dal_lock(dal, 7, MER_LOCK_TEST, &yes, &err));
 	ck_assert(!yes);
@@ -800,10 +800,10 @@ START_TEST(survives_a_fork)
 	int64_t lost = -1;
 	MUST(mer_owners_sweep(other, false, &lost, &err));
 	ck_assert_int_eq(lost, 0);
-	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 3);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), EXAMPLES);
 	MUST(add_model(dal, EXAMPLE_IRIS "x", "n", &err) == MER_EINPUT ? MER_OK : MER_EIO);
 	MUST(mer_dal_end(dal, true, &err));
-	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(other, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
 	mer_dal_close(dal);
 	MUST(mer_owners_sweep(other, false, &lost, &err));
 	ck_assert_int_eq(lost, 2);
@@ -875,7 +875,7 @@ START_TEST(takes_over_what_was_left_behind)
 	copy_file(wal_path, copy_wal);
 	mer_dal_close(dal);
 	dal = must_open(copy_url);
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
 	mer_dal_close(dal);
 
 	/* A WAL that is nonsense is as good as none. */
@@ -887,7 +887,7 @@ START_TEST(takes_over_what_was_left_behind)
 	ck_assert_int_lt(size_of(wal_path), 0);
 	write_file(wal_path, noise, sizeof noise);
 	dal = must_open(url);
-	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), 4);
+	ck_assert_int_eq(count_rows(dal, MER_Q_MODELS, NULL, 0), EXAMPLES + 1);
 	mer_dal_close(dal);
 	check_whole();
 }

@@ -27,6 +27,8 @@ TABLES = ("servers", "models", "deployments", "model_weights", "model_access", "
           "owners")
 KINDS = ("sqlite", "postgres")
 PAIRS = [(a, b) for a in KINDS for b in KINDS]
+SCRIPTS = len(list((PREFIX / "share/mer/sql/sqlite").glob("*.sql")))
+EXAMPLES = 5  # models that they make
 TIME = "2026-01-02T03:04:05.678Z"
 ODD = "ünï ☃ 𝄞 'quoted' \"double\" \\back\\ \t tab\r\n line\x01 NULL {models} $1 %s"
 BYTES = bytes(range(256))
@@ -322,7 +324,7 @@ class Copy(Case):
                            "UPDATE models SET summary = 'mine', updated_at = 'now' WHERE name = 'digest'")
                 self.copy(source, target)
                 self.assertEqual(source.content(), target.content())
-                self.assertEqual(2, len(target.content()["models"]))
+                self.assertEqual(EXAMPLES - 1, len(target.content()["models"]))
 
     def test_bytes_that_are_no_text(self):
         """What a model wrote to stderr may be anything. SQLite keeps it; Postgres takes only UTF-8."""
@@ -428,15 +430,15 @@ class Refusal(Case):
         """Neither side is migrated by it, and neither may be newer."""
         for kind in self.kinds:
             for which in ("from", "to"):
-                for state, reason in (("missing", ""), ("older", "is not migrated: it has scripts up to 4"),
+                for state, reason in (("missing", ""), ("older", f"is not migrated: it has scripts up to {SCRIPTS - 1}"),
                                       ("newer", "is newer than this mer")):
                     with self.subTest(f"{kind} {which} {state}"):
                         good = self.fresh("sqlite")
                         bad = self.empty(kind) if state == "missing" else self.fresh(kind)
                         if state == "older":
-                            bad.run("DELETE FROM migrations WHERE num = 5")
+                            bad.run(f"DELETE FROM migrations WHERE num = {SCRIPTS}")
                         elif state == "newer":
-                            bad.run("UPDATE migrations SET num = 900 WHERE num = 5")
+                            bad.run(f"UPDATE migrations SET num = 900 WHERE num = {SCRIPTS}")
                         pair = (bad, good) if which == "from" else (good, bad)
                         done = self.call(5, "db", "copy", "--from", pair[0].url, "--to", pair[1].url)
                         self.assertIn(reason, done.stderr)
@@ -607,7 +609,7 @@ class Interruption(Case):
         said = mer.stderr.read().decode()
         writer.join(DEADLINE_S)
         self.assertEqual(0, mer.wait(DEADLINE_S), said[-1000:])
-        self.assertEqual((MANY + 1, 4), (target.count(), target.count("models")))
+        self.assertEqual((MANY + 1, EXAMPLES + 1), (target.count(), target.count("models")))
 
     def test_target_does_not_keep_what_it_is_given(self):
         """As many rows, but one value in one of them is another."""

@@ -19,6 +19,8 @@ import unittest
 from fractions import Fraction
 from pathlib import Path
 
+import frames
+
 MODELS = Path(os.environ["MER_MODELS"]).resolve()
 IRIS = MODELS / "iris"
 READY, START, STOP, EXIT = (b"@!#%s#!@\n" % w for w in (b"READY", b"START", b"STOP", b"EXIT"))
@@ -367,6 +369,72 @@ class Moments(TokenWorker, unittest.TestCase):
             with self.subTest(separator=separator):
                 data = (separator.join(map(str, numbers)) + separator).encode() * count
                 self.assertEqual(self.ask(data), want)
+
+
+class FrameWorker:
+    """What holds for the workers of the frame protocol; a subclass gives argv, good and bad rows."""
+
+    def frame(self, process, *args):
+        """Sends one; the next one that comes."""
+        process.stdin.write(frames.pack(*args))
+        process.stdin.flush()
+        head = process.stdout.read(frames.HEAD.size)
+        _, _, kind, _, number, meta, _, size = frames.HEAD.unpack(head)
+        meta, body = json.loads(process.stdout.read(meta)), process.stdout.read(size)
+        if kind == frames.ERROR:
+            return kind, number, meta["code"], meta["message"]
+        return kind, number, body
+
+    def talk(self, *inputs):
+        """What it answers, over stdin and stdout."""
+        env = {**os.environ, "PYTHONPATH": str(MODELS.parent / "python")}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen(self.argv, env=env, **pipes) as process:
+            self.addCleanup(process.kill)
+            kind, number, _ = self.frame(process, frames.HELLO, 0, {"versions": [1], "max_body": 1 << 30})
+            self.assertEqual((kind, number), (frames.READY, 0))
+            got = []
+            for number, data in enumerate(inputs, 1):
+                kind, its, *answer = self.frame(process, frames.INFER, number, frames.BYTES, data)
+                self.assertEqual(its, number)
+                got.append((kind, *answer))
+            process.stdin.write(frames.pack(frames.DRAIN))
+            process.stdin.flush()
+            self.assertEqual((process.stdout.read(), process.stderr.read()), (b"", b""))
+            self.assertEqual(process.wait(DEADLINE_S), 0)
+        return got
+
+    def test_answers(self):
+        inputs = [data for data, _ in self.good] * 3
+        self.assertEqual(self.talk(*inputs), [(frames.RESULT, want) for _, want in self.good] * 3)
+
+    def test_refuses_and_goes_on(self):
+        for data, why in self.bad:
+            with self.subTest(input=data[:40]):
+                self.assertEqual(self.talk(data, self.good[0][0]), [
+                    (frames.ERROR, "input", why), (frames.RESULT, self.good[0][1])])
+
+
+class MomentsFrame(FrameWorker, unittest.TestCase):
+    argv = [MODELS / "moments/moments_frame"]
+    good = [Moments.good, (b"7", b"n=1 mean=7 sd=0 min=7 max=7\n")]
+    bad = Moments.bad
+
+
+class Language(FrameWorker, unittest.TestCase):
+    argv = [MODELS / "language/language.py"]
+    good = [("The answer to that is in the book which you have with you.".encode(), b"English\n"),
+            ("Die Antwort auf diese Frage steht in dem Buch, das du hast.".encode(), b"German\n"),
+            ("LA RÉPONSE À CETTE QUESTION EST DANS LE LIVRE QUE VOUS AVEZ".encode(), b"French\n"),
+            ("La respuesta a esa pregunta está en el libro, pero no sé dónde.".encode(), b"Spanish\n"),
+            ("La risposta a questa domanda è nel libro, ma non so come.".encode(), b"Italian\n"),
+            ("A resposta a essa pergunta não está no livro que foi dele.".encode(), b"Portuguese\n"),
+            ("Het antwoord op die vraag staat in het boek dat je bij je hebt.".encode(), b"Dutch\n"),
+            (b"the " * 100000, b"English\n")]
+    bad = [(b"", "0 words tell no language apart; give a sentence or two"),
+           (b"42, 7; _", "0 words tell no language apart; give a sentence or two"),
+           (b"xyzzy plugh", "2 words tell no language apart; give a sentence or two"),
+           (b"caf\xe9", "the input is no UTF-8 at byte 3")]
 
 
 class Digest(unittest.TestCase):

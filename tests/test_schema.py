@@ -350,7 +350,7 @@ class Schema(unittest.TestCase):
         lite, pg = (json.loads(re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", NOW, json.dumps(seeds)))
                     for seeds in self.seeds)
         self.assertEqual(lite, pg)
-        self.assertEqual(3, len(lite["models"]))
+        self.assertEqual(5, len(lite["models"]))
 
     def compare(self, trials, json_checks=()):
         trials = list(trials)
@@ -410,7 +410,7 @@ class Schema(unittest.TestCase):
             if isinstance(both, Sqlite):
                 both.db.close()
         self.assertEqual(*seen)
-        self.assertEqual([[4, 3, 1, 1, 1, 2], [4, 2, 1, 1, 1, 2], [3, 1, 1, 1, 1, 1], [3, 1, 0, 0, 0, 1]], seen[0])
+        self.assertEqual([[6, 3, 1, 1, 1, 2], [6, 2, 1, 1, 1, 2], [5, 1, 1, 1, 1, 1], [5, 1, 0, 0, 0, 1]], seen[0])
 
     def test_defaults(self):
         """What a row gets that says only what it must, and when it was made: now, in UTC."""
