@@ -7,7 +7,7 @@ import time
 from _thread import allocate_lock
 
 from ._model import Train, metrics_meta
-from ._request import Cancelled, Late, Request, Worker, current, error_frame, explain
+from ._request import Cancelled, Late, Request, TooLong, Worker, current, error_frame, explain
 from ._signature import InputError
 from ._watch import Watch
 from ._wire import (ANSWER, CANCEL, DRAIN, ERROR, HELLO, INFER, MAGIC, MORE, PING, PING_MAX, READY,
@@ -286,8 +286,8 @@ class Engine:
         request.send(head(RESULT, MORE, request.id, meta, size), pieces)
 
     def too_long(self, size: int) -> NoReturn:
-        raise ValueError(f"an answer of {size} bytes, over the limit of "
-                         f"{self.connection.sink.body_max}")
+        raise TooLong(f"an answer of {size} bytes, over the limit of "
+                      f"{self.connection.sink.body_max}")
 
     def fail(self, request: Request, error: BaseException) -> None:
         """The error of a request, as its last frame."""
@@ -301,6 +301,8 @@ class Engine:
                 code, message = "deadline", "the deadline has passed"
         elif isinstance(error, Late):
             code, message = "deadline", "the deadline has passed"
+        elif isinstance(error, TooLong):
+            code, message = "limit", str(error)
         else:
             message, trace = explain(error)
         self.open.pop(request.id, None)

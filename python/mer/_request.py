@@ -31,6 +31,10 @@ class Late(Exception):
     """The request's deadline has passed."""
 
 
+class TooLong(Exception):
+    """The answer is larger than MER takes."""
+
+
 class Request:
     """One infer or train, until its last frame."""
 

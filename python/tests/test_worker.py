@@ -872,7 +872,7 @@ class Bodies(Case):
         self.assertEqual(worker.result(b"x" * 100).body, b"x" * 100)
         error = worker.error(b"x" * 101)
         self.assertEqual((error["code"], error["message"]),
-                         ("model", "ValueError: an answer of 101 bytes, over the limit of 100"))
+                         ("limit", "an answer of 101 bytes, over the limit of 100"))
         self.assertEqual([f.kind for f in worker.answer(b"parts")], [RESULT, ERROR])
 
 

@@ -200,7 +200,7 @@ class Worker:
         if breaks("drain-answers-open") and self.peek() == DRAIN:
             return
         if len(body) > self.max_body and not breaks("body-limit"):
-            self.send(ERROR, ident, {"code": "model", "message": "the answer would be too large"})
+            self.send(ERROR, ident, {"code": "limit", "message": "the answer would be too large"})
             return
         if breaks("known-kind"):
             self.send(99)

@@ -252,7 +252,7 @@ func (w *worker) infer(f frame) error {
 			meta = object{"outputs": []tensor{}}
 		}
 		if uint64(len(f.body)) > w.maxBody {
-			w.fail(f.id, "model", "the answer is larger than MER takes")
+			w.fail(f.id, "limit", "the answer is larger than MER takes")
 			return
 		}
 		text, _ := json.Marshal(meta)

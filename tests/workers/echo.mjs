@@ -228,7 +228,7 @@ class Worker {
 			return;
 		}
 		if (body.length > this.maxBody)
-			this.fail(id, "model", "the answer is larger than MER takes");
+			this.fail(id, "limit", "the answer is larger than MER takes");
 		else
 			this.write(RESULT, 0, id, meta.content !== undefined ? { content: meta.content }
 				: { outputs: meta.inputs ?? [] }, body);
