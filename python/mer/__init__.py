@@ -42,6 +42,7 @@ class _Registered:
     model: Optional[_Model] = None
     load: Optional[Callable[..., Any]] = None
     train: Optional[Callable[[Train], Any]] = None
+    is_served = False
 
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 # pylint: disable=wrong-import-position
 from mer.conformance import RULES, Check, Options
-from peer import DEADLINE_S, ENV, SOURCE, main
+from peer import DEADLINE_S, ENV, SOURCE, Worker, main
 
 WORKERS = SOURCE / "tests" / "workers"
 BROKEN = [sys.executable, "-S", str(WORKERS / "broken.py")]
@@ -127,6 +127,26 @@ class Command(unittest.TestCase):
                    "@mer.model\ndef predict(): ...\nmer.serve()")
         self.assertEqual(done.returncode, 1)
         self.assertIn("cannot serve: load: ZeroDivisionError", done.stderr)
+
+    def test_serve(self):
+        """A file with and without a call of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            for end in ("", "if __name__ == '__main__':\n    mer.serve()\n    print('done')\n"):
+                Path(folder, "beside.py").write_text("WORD = 'Hello'\n", encoding="ascii")
+                path = Path(folder, "model.py")
+                path.write_text("import sys\nimport beside\nimport mer\n@mer.model\ndef predict(x: str) -> str:\n"
+                                "    return f'{beside.WORD} {x} {sys.argv[1:]} {__file__}'\n" + end,
+                                encoding="ascii")
+                with self.subTest(end=end), Worker("", argv=[sys.executable, "-m", "mer", "serve", str(path), "a"],
+                                                   stdio=True) as worker:
+                    self.assertEqual(worker.result(b"Ann").body.decode(), f"Hello Ann ['a'] {path}")
+                    self.assertEqual(worker.drain(), 0)
+                    self.assertEqual(worker.log(), "done\n" if end else "")
+            path.write_text("import mer\n", encoding="ascii")
+            for name, says in ((path, "no function with @mer.model"), ("/no/such.py", "No such file")):
+                done = run("serve", str(name))
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, rf"\Amer: {name}: .*{says}.*\n\Z")
 
     def test_usage(self):
         for argv in ([], ["check"], ["serve"], ["guess"]):
