@@ -24,6 +24,21 @@ mer.serve()
 # Says where it was found, and what its path is.
 WHERE = HELLO.replace('f"Hello {name}"', 'f"{mer.__file__} {os.environ.get(\'PYTHONPATH\')}"').replace(
     "import mer\n", "import os\nimport mer\n")
+# A process a run. Its child does what the input says.
+PREFORK = """import os, signal, subprocess, sys, time
+import mer
+runs = 0
+
+@mer.model(prefork=True)
+def answer(text: str) -> str:
+    global runs
+    runs += 1
+    exec(text)
+    return f"{runs} {os.getppid()}\\n"
+
+mer.serve()
+"""
+HANG = "open(os.environ['HOME'] + '/here', 'w'); time.sleep(1000)"
 PYTHON = "/usr/bin/python3"
 FRAME = ("--protocol", "frame")
 
@@ -101,6 +116,49 @@ class Sdk(test_faults.Case):
                                    says="ValueError: no"))
         self.assertIn("Traceback", said["stderr_tail"])
         self.assertIn("hello.py", said["stderr_tail"])
+
+    # --- a process a run ---
+
+    def test_prefork(self):
+        """No run sees another, and none takes another along."""
+        self.python(PREFORK)
+        lines = self.lines_file("pass", "pass", "os._exit(3)", "os.kill(os.getpid(), 11)", "pass")
+        process = self.start("run", "--lines", "--keep-going", "hello", lines)
+        got, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual(process.returncode, 1)
+        first, second, *failed, last = got.decode().split("\n")[:-1]
+        self.assertEqual((first, second, failed), (last, last, ["", ""]))
+        self.assertEqual(first.split(" ")[0], "1")
+        self.assertRegex(err, b"exit code 3")
+        self.assertRegex(err, b"SIGSEGV")
+        self.assertEqual(self.statuses(), ["ok", "ok", "failed", "failed", "ok"])
+
+    def test_prefork_says(self):
+        self.python(PREFORK)
+        said = json.loads(self.mer("--json", "run", "hello", "print('out'); mer.log('log'); 1 / 0", code=1,
+                                   out=None, says="ZeroDivisionError"))
+        for text in ("out\n", "log\n", "Traceback"):
+            self.assertIn(text, said["stderr_tail"])
+
+    @each({
+        "sleeps": (HANG,),
+        "stubborn": ("signal.signal(15, signal.SIG_IGN); " + HANG,),
+        "has_started_another": ("subprocess.Popen(['sleep', '1000']); " + HANG,),
+        "has_left_its_group": ("subprocess.Popen(['sleep', '1000'], start_new_session=True); " + HANG,),
+    })
+    def prefork_late(self, does):
+        """Its deadline ends it, and nothing is left."""
+        self.python(PREFORK)
+        self.mer("run", "--timeout", "2s", "hello", does, code=7, says="no answer within 2s")
+        self.one_row("timeout")
+
+    def test_prefork_when_mer_is_killed(self):
+        self.python(PREFORK)
+        process = self.start("run", "hello", "signal.signal(15, signal.SIG_IGN); os.fork(); " + HANG)
+        self.wait_here()
+        process.kill()
+        process.wait()
+        self.check_gone()
 
     def test_worker_check(self):
         self.script(HELLO, "hello.py")

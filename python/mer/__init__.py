@@ -51,11 +51,13 @@ if TYPE_CHECKING:
 
     @overload
     def model(*, name: Optional[str] = None, concurrency: int = 0, max_batch: int = 1,
-              max_wait: float = 0.0, max_body: int = _BODY_MAX) -> Callable[[F], F]: ...
+              max_wait: float = 0.0, max_body: int = _BODY_MAX,
+              prefork: bool = False) -> Callable[[F], F]: ...
 
 
 def model(function: Optional[F] = None, *, name: Optional[str] = None, concurrency: int = 0,
-          max_batch: int = 1, max_wait: float = 0.0, max_body: int = _BODY_MAX) -> Any:
+          max_batch: int = 1, max_wait: float = 0.0, max_body: int = _BODY_MAX,
+          prefork: bool = False) -> Any:
     """Makes a function the model; the function itself stays as it is.
 
     name: the model's own name, for people.
@@ -65,11 +67,14 @@ def model(function: Optional[F] = None, *, name: Optional[str] = None, concurren
         the result, where an item may be an exception. The requests have equal parameters.
     max_wait: seconds that the first request of a batch waits for others.
     max_body: the largest input that is taken, in bytes.
+    prefork: each request is answered in a process of its own, a fork of this one after load(), so
+        that requests share nothing; `concurrency` of them at a time.
     """
     def register(function: F) -> F:
         if _Registered.model is not None:
             raise TypeError("a worker has one model")
-        _Registered.model = _Model(function, name, concurrency, max_batch, max_wait, max_body)
+        _Registered.model = _Model(function, name, concurrency, max_batch, max_wait, max_body,
+                                   prefork)
         return function
     return register if function is None else register(function)
 
@@ -94,4 +99,5 @@ def serve() -> None:
     if found is None:
         raise TypeError("there is no function with @mer.model")
     found.load, found.train = _Registered.load, _Registered.train
+    _Registered.is_served = True
     _serve_model(found, __version__)

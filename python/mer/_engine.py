@@ -38,6 +38,8 @@ Generator = type(_ for _ in ())
 class Engine:
     """A subclass says where the model runs."""
 
+    watch_type = Watch
+
     def __init__(self, model: Model, connection: Connection, sdk: str) -> None:
         self.model = model
         self.connection = connection
@@ -52,7 +54,7 @@ class Engine:
         self.failure: Optional[str] = None  # why it is, if not as it should be
         self.over = allocate_lock()  # free once the main thread leaves
         self.over.acquire()
-        self.watch = Watch(self)
+        self.watch = self.watch_type(self)
 
     # The connection
 

@@ -35,7 +35,7 @@ class Model:
     """A function with how it is to be served, and its hooks."""
 
     def __init__(self, function: Callable[..., Any], name: Optional[str], concurrency: int,
-                 max_batch: int, max_wait: float, max_body: int) -> None:
+                 max_batch: int, max_wait: float, max_body: int, prefork: bool) -> None:
         if concurrency < 0 or max_batch < 0 or max_wait < 0 or max_body < 0:
             raise ValueError("a limit below 0")
         self.function = function
@@ -43,11 +43,14 @@ class Model:
         self.max_batch = max_batch if max_batch > 1 else 0
         self.max_wait = max_wait
         self.max_body = max_body
+        self.prefork = prefork
         self.signature = Signature(function, max_batch > 1)
         self.stream = self.signature.shape.stream
         self.is_async = self.signature.shape.is_async
         if self.max_batch and (self.stream or self.is_async):
             raise TypeError(f"{self.signature.name}: a batch is for plain functions")
+        if prefork and (self.max_batch or self.is_async):
+            raise TypeError(f"{self.signature.name}: prefork is for plain functions, a request each")
         if self.max_batch and 0 < concurrency < max_batch:
             raise ValueError("a concurrency below max_batch never fills a batch")
         self.concurrency = concurrency or (16 if self.is_async else 2 * self.max_batch or 1)

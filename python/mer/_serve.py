@@ -37,6 +37,9 @@ def engine_for(model: Model, connection: Connection, sdk: str) -> Engine:
     if model.is_async:
         from ._async import Async
         return Async(model, connection, sdk)
+    if model.prefork:
+        from ._prefork import Prefork
+        return Prefork(model, connection, sdk)
     from ._direct import Batch, Direct
     if model.max_batch:
         return Batch(model, connection, sdk)

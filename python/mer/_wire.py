@@ -258,15 +258,13 @@ class Connection:
         os.set_blocking(fd_out, True)
         self.source = Source(fd_in)
         self.sink = Sink(fd_out)
+        self._nothing = os.open(os.devnull, os.O_RDWR)  # now: later there may be no room for it
         os.register_at_fork(after_in_child=self.close)  # a child of the model has no part in it
 
     def close(self) -> None:
         """Both directions end for MER. The numbers stay taken: a thread may still wait on them."""
-        fds = {self.source.fd, self.sink.fd}
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for fd in fds:
-            os.dup2(nothing, fd, inheritable=False)
-        os.close(nothing)
+        for fd in {self.source.fd, self.sink.fd}:
+            os.dup2(self._nothing, fd, inheritable=False)
 
     def hang_up(self) -> None:
         """As close, and a thread that waits to read or to write wakes up."""

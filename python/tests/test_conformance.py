@@ -31,6 +31,8 @@ MODELS = {
               "        mer.progress(1, 2)\n        yield x",
     "async stream": "@mer.model\nasync def predict(x: str):\n    yield x\n    yield x",
     "fails": "@mer.model\ndef predict(x: str): raise ValueError('always')",
+    "prefork": "@mer.model(prefork=True)\ndef predict(x: bytes) -> bytes: return x",
+    "prefork side by side": "@mer.model(prefork=True, concurrency=8)\ndef predict(x: bytes) -> bytes: return x",
     "trains": "@mer.train\ndef train(job): ...\n@mer.model\ndef predict(x: str): return x",
 }
 
