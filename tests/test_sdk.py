@@ -56,7 +56,7 @@ class Sdk(test_faults.Case):
     def five_lines(self, options):
         self.python(HELLO, *options)
         self.mer("run", "hello", "Ann", out=b"Hello Ann")
-        self.mer("run", "--lines", "hello", self.lines_file("Ann", "Bo"),
+        self.mer("run", "--lines", "--jobs", "3", "hello", self.lines_file("Ann", "Bo"),
                  out=b"Hello Ann\nHello Bo\n")
 
     def test_is_the_installed_one(self):
@@ -132,6 +132,20 @@ class Sdk(test_faults.Case):
         self.assertRegex(err, b"exit code 3")
         self.assertRegex(err, b"SIGSEGV")
         self.assertEqual(self.statuses(), ["ok", "ok", "failed", "failed", "ok"])
+
+    @each({"prefork": ("prefork=True, concurrency=3",), "threads": ("concurrency=3",)})
+    def side_by_side(self, options):
+        """Each waits until all are there."""
+        self.python(PREFORK.replace("prefork=True", options))
+        home = "os.environ['HOME'] + '/'"
+        lines = self.lines_file(*(f"open({home} + '{i}', 'w'); "
+                                  f"[time.sleep(0.002) for _ in iter(lambda: {{'0', '1', '2'}} <= "
+                                  f"set(os.listdir({home})), True)]" for i in range(3)))
+        got = self.mer("run", "--lines", "--jobs", "3", "hello", lines, out=None).decode()
+        counts = [line.split(" ")[0] for line in got.splitlines()]
+        self.assertEqual(len(counts), 3)
+        if "prefork" in options:
+            self.assertEqual(counts, ["1"] * 3)
 
     def test_prefork_says(self):
         self.python(PREFORK)
