@@ -213,7 +213,8 @@ static void get_ready(const struct frame *frame, const json_t *hello)
 	           NULL, 0);
 }
 
-static void answer(const struct frame *frame, const json_t *meta)
+/* Whether there is more to come. */
+static bool answer(const struct frame *frame, const json_t *meta)
 {
 	switch (frame->kind) {
 	case INFER: infer(frame, meta); break;
@@ -223,22 +224,24 @@ static void answer(const struct frame *frame, const json_t *meta)
 			send_frame(PING, ANSWER, 0, frame->meta, frame->body, frame->body_len);
 		break;
 	case CANCEL: break; /* what it is for was answered before this was read */
-	case DRAIN: exit(0);
+	case DRAIN: return false;
 	default: complain("a kind that is not for a worker");
 	}
+	return true;
 }
 
 int main(void)
 {
+	bool goes_on = true;
 	find_connection();
-	for (bool ready = false;; ready = true) {
+	for (bool ready = false; goes_on; ready = true) {
 		struct frame frame;
 		read_frame(&frame);
 		bool known = frame.kind >= HELLO && frame.kind <= DRAIN;
 		if (known || (frame.flags & SKIP) == 0) {
 			json_t *meta = read_meta(&frame);
 			if (ready)
-				answer(&frame, meta);
+				goes_on = answer(&frame, meta);
 			else
 				get_ready(&frame, meta);
 			json_decref(meta);
