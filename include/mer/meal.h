@@ -18,6 +18,7 @@
 #define MER_MEAL_H
 
 #include <mer/buf.h>
+#include <mer/limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,6 +51,8 @@ struct mer_worker_spec {
 	const char *workdir;     /* absolute */
 	const char *temp;        /* folder for {input} and {output}; NULL: $TMPDIR or /tmp */
 	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
+
+	struct mer_limits limits; /* what its processes may take */
 
 	/* token only; NULL: the defaults above */
 	const char *ready_token, *start_token, *stop_token, *exit_token;
@@ -110,7 +113,8 @@ struct mer_worker_events {
  * @param events  borrowed until on_gone
  * @param out     gives the worker, which frees itself after on_gone
  * @return MER_EINPUT        the spec is wrong: no argv, tokens that are equal or hold a newline
- *         MER_EUNREACHABLE  the supervisor cannot be started (EMFILE, EAGAIN, ENOENT, ...)
+ *         MER_EUNREACHABLE  the supervisor cannot be started (EMFILE, EAGAIN, ENOENT, ...), or a
+ *                           limit cannot be held here
  *         MER_ENOMEM
  */
 MER_API MER_MUST enum mer_status mer_worker_start(struct uv_loop_s *loop,

@@ -1,6 +1,7 @@
 /* mer-guard: supervises one worker for mer and leaves nothing of it behind; contract in guard.h.
  * A program of its own, static and small, because a subreaper inside mer would die with mer. */
 #include "guard.h"
+#include "guard_limits.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -45,9 +46,11 @@ struct guard {
 	const char *workdir;      /* NULL: where the guard is */
 	const char *scratch_path; /* NULL: none */
 	int extra;                /* the worker's further descriptor; -1: none, or given away */
+	struct guard_limits limits;
 
 	enum phase phase;
 	pid_t worker;  /* 0: not started, or reaped */
+	pid_t outside; /* its number outside of a namespace of ours; 0: the same, or not known yet */
 	int exec_end;  /* gives why exec failed, or end of file once it succeeded; -1: known */
 	unsigned owed; /* bits of the signals to send as soon as exec has succeeded */
 	bool failed;   /* the worker's program never ran: its end is not reported */
@@ -75,13 +78,15 @@ static void tell_failure(struct failure why)
 		.kind = MER_GUARD_FAILED, .stage = why.stage, .value = why.error });
 }
 
-static void tell_end(int status, const struct rusage *used)
+static void tell_end(const struct guard *g, int status, const struct rusage *used)
 {
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 	bool exited = WIFEXITED(status);
 	int64_t seconds = used->ru_utime.tv_sec + used->ru_stime.tv_sec;
 	tell((struct mer_guard_report){
 		.kind = exited ? MER_GUARD_EXITED : MER_GUARD_SIGNALED,
 		.value = exited ? WEXITSTATUS(status) : WTERMSIG(status),
+		.limit = killed ? guard_limits_met(&g->limits) : MER_GUARD_LIMIT_NONE,
 		.cpu_us = seconds * 1000000 + used->ru_utime.tv_usec + used->ru_stime.tv_usec,
 		.max_rss_kib = used->ru_maxrss,
 	});
@@ -106,6 +111,10 @@ static void settle_exec(struct guard *g)
 {
 	struct failure why;
 	ssize_t n = g->exec_end < 0 ? -1 : read(g->exec_end, &why, sizeof why);
+	if (n == sizeof why && why.stage == MER_GUARD_STAGE_NONE) {
+		g->outside = why.error; /* comes before */
+		n = read(g->exec_end, &why, sizeof why);
+	}
 	if (n < 0)
 		return;
 	(void)close(g->exec_end);
@@ -115,7 +124,8 @@ static void settle_exec(struct guard *g)
 		tell_failure(why);
 		return;
 	}
-	tell((struct mer_guard_report){ .kind = MER_GUARD_STARTED, .value = g->worker });
+	tell((struct mer_guard_report){ .kind = MER_GUARD_STARTED,
+	                                .value = g->outside > 0 ? g->outside : g->worker });
 	for (int sig = 1; sig <= SIGTERM; sig++)
 		if ((g->owed & 1U << sig) != 0)
 			signal_worker(g, sig);
@@ -141,7 +151,7 @@ static bool reap(struct guard *g)
 			continue;
 		g->worker = 0;
 		if (!g->failed)
-			tell_end(status, &used);
+			tell_end(g, status, &used);
 	}
 }
 
@@ -246,8 +256,13 @@ static void stop_tree(struct guard *g)
 		continue;
 }
 
+/* Whoever is the first process of a namespace reaches all others in it at once. */
 static void kill_children(struct guard *g)
 {
+	if (g->limits.isolate) {
+		(void)kill(-1, SIGKILL);
+		return;
+	}
 	if (g->children < 0) {
 		forget_members();
 		(void)sweep(g, SIGKILL);
@@ -274,6 +289,7 @@ static void kill_children(struct guard *g)
  * not is first stopped as a whole. */
 static void kill_tree(struct guard *g)
 {
+	guard_limits_kill(&g->limits);
 	for (int64_t wait_ms = QUICK_MS;; wait_ms = wait_ms < PATIENCE_MS ? 2 * wait_ms : wait_ms) {
 		int64_t until_ms = now_ms() + wait_ms;
 		do {
@@ -283,6 +299,8 @@ static void kill_tree(struct guard *g)
 				(void)kill(-g->worker, SIGKILL);
 			kill_children(g);
 		} while (wait_death(g, until_ms));
+		if (g->limits.isolate)
+			continue;
 		stop_tree(g);
 		(void)sweep(g, SIGKILL);
 	}
@@ -314,6 +332,7 @@ static void end(struct guard *g)
 		g->exec_end = -1; /* it is killed before it is known, so STARTED is not reported */
 	}
 	kill_tree(g);
+	guard_limits_leave(&g->limits);
 	tell((struct mer_guard_report){ .kind = MER_GUARD_GONE });
 }
 
@@ -363,16 +382,31 @@ static struct failure run_program(char **argv)
 	}
 }
 
+/* Tells our number outside of the namespace, which /proc is of. */
+static bool tell_outside(const struct guard *g, int exec_end)
+{
+	char text[16] = "";
+	struct failure number = { MER_GUARD_STAGE_NONE, 0 };
+	if (!g->limits.isolate)
+		return true;
+	if (readlink("/proc/self", text, sizeof text - 1) < 0)
+		return false;
+	number.error = (int)strtol(text, NULL, 10);
+	return write(exec_end, &number, sizeof number) == sizeof number;
+}
+
 static _Noreturn void become_worker(const struct guard *g, pid_t guard, int exec_end)
 {
 	sigset_t none;
 	sigemptyset(&none);
 	struct failure why = { .stage = MER_GUARD_STAGE_FORK };
 	if (setpgid(0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
-	    (g->extra >= 0 && fcntl(g->extra, F_SETFD, 0) < 0)) {
+	    (g->extra >= 0 && fcntl(g->extra, F_SETFD, 0) < 0) || !tell_outside(g, exec_end)) {
 		why.error = errno;
 	} else if (getppid() != guard) {
 		_exit(127); /* it died before PDEATHSIG was set */
+	} else if ((why.error = guard_limits_enter(&g->limits, &why.stage)) != 0) {
+		; /* that is all */
 	} else if (g->workdir != NULL && chdir(g->workdir) < 0) {
 		why = (struct failure){ MER_GUARD_STAGE_CHDIR, errno };
 	} else {
@@ -388,7 +422,7 @@ static void start(struct guard *g)
 	int ends[2];
 	pid_t guard = getpid();
 	g->phase = RUNNING;
-	pid_t worker = pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 ? -1 : fork();
+	pid_t worker = pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 ? -1 : guard_limits_fork(&g->limits);
 	if (worker == 0)
 		become_worker(g, guard, ends[1]);
 	if (worker < 0) {
@@ -453,22 +487,29 @@ static bool owns_proc(void)
 	return readlink("/proc/self", text, sizeof text - 1) > 0 && strtol(text, NULL, 10) == getpid();
 }
 
-/* Returns 0 or an errno. All signals are blocked from here on: none must end the guard early. */
-static int prepare(struct guard *g)
+/* Blocks all signals: none must end the guard early. */
+static void settle_signals(void)
 {
-	sigset_t all, heard;
+	sigset_t all;
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	for (int sig = 1; sig < NSIG; sig++) /* the worker's too; an ignored SIGCHLD would reap */
 		(void)sigaction(sig, &(struct sigaction){ .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP },
 		                NULL);
+}
+
+/* Returns 0 or an errno. In a namespace of ours /proc is of another, and not needed. */
+static int prepare(struct guard *g)
+{
+	bool isolated = g->limits.isolate;
+	sigset_t heard;
 	sigemptyset(&heard);
 	for (const int *sig = (const int[]){ SIGCHLD, SIGTERM, SIGINT, SIGHUP, 0 }; *sig != 0; sig++)
 		sigaddset(&heard, *sig);
 	g->children = open(CHILDREN_FILE, O_RDONLY | O_CLOEXEC);
 	if ((g->signals = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
 	    (g->null = open("/dev/null", O_RDWR | O_CLOEXEC)) < 0 ||
-	    (g->proc = opendir("/proc")) == NULL || !owns_proc() ||
+	    (!isolated && ((g->proc = opendir("/proc")) == NULL || !owns_proc())) ||
 	    (setsid() < 0 && getsid(0) != getpid()) || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return errno;
 	return 0;
@@ -556,13 +597,15 @@ static void remove_scratch(struct guard *g)
 	(void)rmdir(g->scratch_path);
 }
 
-static const char usage[] = "mer-guard [-C DIR] [-s SCRATCH] [-f FD] -- ARGV...";
+static const char usage[] = "mer-guard [-C DIR] [-s SCRATCH] [-f FD] [-r N=VALUE]... [-n NICE] "
+							"[-g CGROUP] [-w NAME=VALUE]... [-i] -- ARGV...";
 
 /* Returns what is wrong with the arguments or the descriptors, or NULL. */
 static const char *parse(struct guard *g, int argc, char **argv)
 {
+	const char *problem;
 	opterr = 0;
-	for (int option; (option = getopt(argc, argv, "+C:s:f:")) != -1;) {
+	for (int option; (option = getopt(argc, argv, "+C:s:f:r:n:g:w:i")) != -1;) {
 		char *rest = NULL;
 		long fd;
 		switch (option) {
@@ -578,7 +621,11 @@ static const char *parse(struct guard *g, int argc, char **argv)
 				return "FD is not an open descriptor above 3";
 			g->extra = (int)fd;
 			break;
-		default: return "unknown option, or its argument is missing";
+		case '?': return "unknown option, or its argument is missing";
+		default:
+			problem = guard_limits_option(&g->limits, option, optarg);
+			if (problem != NULL)
+				return problem;
 		}
 	}
 	g->argv = argv + optind;
@@ -594,39 +641,35 @@ static const char *parse(struct guard *g, int argc, char **argv)
 	return NULL;
 }
 
-static void close_between(unsigned first, unsigned last)
-{
-	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
-		return;
-	DIR *dir = opendir("/proc/self/fd"); /* a kernel before 5.9 */
-	if (dir == NULL)
-		return; /* no worker is started without /proc */
-	for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		unsigned fd = (unsigned)strtoul(entry->d_name, NULL, 10);
-		if (fd >= first && fd <= last && (int)fd != dirfd(dir))
-			(void)close((int)fd);
-	}
-	(void)closedir(dir);
-}
-
 static void close_others(int extra)
 {
 	unsigned kept = extra < 0 ? MER_GUARD_FD : (unsigned)extra;
-	close_between(MER_GUARD_FD + 1, kept - 1);
-	close_between(kept + 1, ~0U);
+	guard_close(MER_GUARD_FD + 1, kept - 1);
+	guard_close(kept + 1, ~0U);
 	(void)fcntl(MER_GUARD_FD, F_SETFD, FD_CLOEXEC);
 }
 
 int main(int argc, char **argv)
 {
-	struct guard g = { .extra = -1, .exec_end = -1, .signals = -1, .null = -1, .children = -1 };
+	struct guard g = { .extra = -1,
+		               .limits = GUARD_LIMITS,
+		               .exec_end = -1,
+		               .signals = -1,
+		               .null = -1,
+		               .children = -1 };
 	const char *problem = parse(&g, argc, argv);
 	if (problem != NULL) {
 		(void)dprintf(STDERR_FILENO, "mer-guard: %s; usage: %s\n", problem, usage);
 		return 2;
 	}
 	close_others(g.extra);
-	struct failure why = { MER_GUARD_STAGE_SETUP, prepare(&g) };
+	settle_signals();
+	struct failure why = { MER_GUARD_STAGE_ISOLATE, g.limits.isolate ? guard_isolate() : 0 };
+	g.limits.isolate &= why.error == 0;
+	if (why.error == 0)
+		why = (struct failure){ MER_GUARD_STAGE_SETUP, prepare(&g) };
+	if (why.error == 0)
+		why = (struct failure){ MER_GUARD_STAGE_CGROUP, guard_limits_make(&g.limits) };
 	if (why.error == 0)
 		why = (struct failure){ MER_GUARD_STAGE_SCRATCH, make_scratch(&g) };
 	if (why.error == 0) {

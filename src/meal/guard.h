@@ -7,12 +7,25 @@
 #include <stdint.h>
 
 /*
- * mer-guard [-C DIR] [-s SCRATCH] [-f FD] -- ARGV...
+ * mer-guard [-C DIR] [-s SCRATCH] [-f FD] [LIMITS] -- ARGV...
  *
  *   -C DIR      the worker's working directory
  *   -s SCRATCH  absolute path of a private folder: made by the guard, mode 0700, before READY;
  *               emptied and removed by it as its last act
  *   -f FD       one more descriptor, above 3, that the worker inherits under the same number
+ *
+ * LIMITS (guard_limits.c), which the worker is put under before it is its program:
+ *
+ *   -r N=VALUE     resource limit of that number, as in <sys/resource.h>; once a resource. A lower one
+ *                  that is in force stays. RLIMIT_CORE is 0 unless it is among them
+ *   -n NICE        niceness; one above 0 never takes back what the guard has itself
+ *   -g CGROUP      absolute path of a cgroup (v2): made by the guard before READY, and a lock is held
+ *                  on it; the worker enters it; killed and removed before GONE
+ *   -w NAME=VALUE  written to that file of the cgroup; '?' in front: where there is such a file
+ *   -i             a pid namespace, where that takes one in a user namespace of its own. The guard is
+ *                  its first process, so the kernel ends all in it with the guard; the process that mer
+ *                  started stays outside and ends as the guard does, or it with it. Pids in reports are
+ *                  those outside
  *
  * The guard's environment and descriptors 0, 1 and 2 are the worker's. Descriptor MER_GUARD_FD is
  * one end of a SOCK_SEQPACKET socketpair. Everything else that is open is closed. From the fork on
@@ -32,7 +45,8 @@
  * No order has to wait for the report before it: 'G' may be sent at once. A guard that was not
  * started in a session of its own makes one, which the leader of a process group cannot (EPERM).
  *
- * FAILED stands in place of READY (stages SETUP and SCRATCH) or of STARTED (the others), and GONE
+ * FAILED stands in place of READY (stages SETUP, SCRATCH, ISOLATE, CGROUP) or of STARTED (the others,
+ * and CGROUP where it cannot be entered), and GONE
  * follows it. A worker that 'K' or an end of file ends before its exec succeeded has no STARTED.
  *
  * End of file on the socket (mer closed it, ended or was killed) and SIGTERM, SIGINT or SIGHUP to
@@ -43,8 +57,8 @@
  * searched for as execvp does, in its own PATH and, where the name has a slash, relative to its
  * own working directory; but a file of unknown format is never handed to a shell.
  *
- * What this cannot hold: a guard that is killed with SIGKILL takes only the worker along, and
- * leaves the other descendants and SCRATCH; the worker itself, where its program is setuid; and a
+ * What this cannot hold: a guard that is killed with SIGKILL takes only the worker along, with -i all
+ * descendants, and leaves the others, SCRATCH and CGROUP; the worker itself, where its program is setuid; and a
  * descendant that the guard may not signal (setuid again) is waited for instead of killed.
  */
 
@@ -80,6 +94,16 @@ enum mer_guard_stage {
 	MER_GUARD_STAGE_CHDIR,
 	MER_GUARD_STAGE_EXEC,        /* EACCES: not executable, or a folder; ENOENT; ENOEXEC; ... */
 	MER_GUARD_STAGE_INTERPRETER, /* ENOENT: the file is there, its #! or ELF interpreter is not */
+	MER_GUARD_STAGE_ISOLATE,     /* EPERM: namespaces are not allowed here; ENOSPC; ... */
+	MER_GUARD_STAGE_CGROUP,      /* it cannot be made, set or entered */
+	MER_GUARD_STAGE_NICE,        /* EACCES: a niceness that takes privileges */
+	MER_GUARD_STAGE_LIMIT,       /* a resource limit */
+};
+
+/* Which limit ended a worker that SIGKILL did. */
+enum mer_guard_limit {
+	MER_GUARD_LIMIT_NONE,   /* none that is known of */
+	MER_GUARD_LIMIT_MEMORY, /* the kernel killed in CGROUP for want of memory */
 };
 
 /* One datagram, in host byte order. What a kind does not use is 0. */
@@ -87,7 +111,7 @@ struct mer_guard_report {
 	uint32_t kind;  /* enum mer_guard_kind */
 	uint32_t stage; /* enum mer_guard_stage */
 	int32_t value;
-	uint32_t pad;
+	uint32_t limit;      /* enum mer_guard_limit; of SIGNALED */
 	int64_t cpu_us;      /* user and system time of the worker and of the children it waited for */
 	int64_t max_rss_kib; /* the largest resident set among these */
 };

@@ -1,6 +1,8 @@
 /* How a worker of this machine is launched; launch.h. */
 #include "launch.h"
 
+#include "cgroup.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -14,7 +16,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#define FIXED_WORDS 8 /* mer-guard -C DIR -s SCRATCH -f FD -- */
+#define FIXED_WORDS 8 /* mer-guard -C DIR -s SCRATCH -f FD -- ; beside those of the limits */
 #define FRAME_VARIABLE "MER_FRAME_FD="
 static const char frame_fd[] = { '0' + LAUNCH_FRAME_FD, '\0' };
 
@@ -52,7 +54,7 @@ static bool uses(const struct mer_worker_spec *spec, const char *name)
 static enum mer_status make_words(struct launch *launch, const struct mer_worker_spec *spec,
                                   struct mer_error *err)
 {
-	const char *options[FIXED_WORDS];
+	const char *options[FIXED_WORDS + CONFINE_WORDS];
 	const struct mer_pair files[] = { { "input", launch->input }, { "output", launch->output } };
 	size_t n_options = 0, n_files = launch->scratch != NULL ? 2 : 0, n = 0;
 	options[n_options++] = spec->guard;
@@ -68,6 +70,8 @@ static enum mer_status make_words(struct launch *launch, const struct mer_worker
 		options[n_options++] = "-f";
 		options[n_options++] = frame_fd;
 	}
+	for (size_t i = 0; i < launch->confine.n; i++)
+		options[n_options++] = launch->confine.words[i];
 	options[n_options++] = "--";
 	while (spec->argv[n] != NULL)
 		n++;
@@ -96,6 +100,8 @@ enum mer_status launch_init(struct launch *launch, const struct mer_worker_spec 
 	};
 	enum mer_status st = input || output ? name_scratch(launch, spec->temp, err) : MER_OK;
 	if (st == MER_OK)
+		st = confine_init(&launch->confine, &spec->limits, err);
+	if (st == MER_OK)
 		st = make_words(launch, spec, err);
 	if (!input) {
 		free(launch->input);
@@ -111,6 +117,7 @@ enum mer_status launch_init(struct launch *launch, const struct mer_worker_spec 
 void launch_release(struct launch *launch)
 {
 	mer_words_done(&launch->words);
+	confine_release(&launch->confine);
 	free(launch->scratch);
 	free(launch->input);
 	free(launch->output);
@@ -212,6 +219,12 @@ static char *interpreter_of(const char *path)
 	return strdup(name);
 }
 
+static void explain_niceness(const struct launch *launch, const char *why, char *text, size_t size)
+{
+	(void)snprintf(text, size, "cannot give '%s' its niceness of %d: %s", launch->program,
+	               (int)launch->confine.limits.nice, why);
+}
+
 static void explain_exec(const struct launch *launch, int error, char *text, size_t size)
 {
 	MER_AUTO(mer_text_done) char *path = program_path(launch);
@@ -251,6 +264,18 @@ void launch_explain(const struct launch *launch, const struct mer_guard_report *
 	case MER_GUARD_STAGE_EXEC: explain_exec(launch, report->value, text, size); return;
 	case MER_GUARD_STAGE_INTERPRETER:
 		explain_interpreter(launch, report->value, text, size);
+		return;
+	case MER_GUARD_STAGE_ISOLATE:
+		(void)snprintf(text, size, "cannot isolate '%s': no namespaces for us here: %s",
+		               launch->program, why);
+		return;
+	case MER_GUARD_STAGE_CGROUP:
+		(void)snprintf(text, size, "cannot put '%s' into the cgroup '%s': %s", launch->program,
+		               launch->confine.cgroup, why);
+		return;
+	case MER_GUARD_STAGE_NICE: explain_niceness(launch, why, text, size); return;
+	case MER_GUARD_STAGE_LIMIT:
+		(void)snprintf(text, size, "cannot limit '%s': %s", launch->program, why);
 		return;
 	case MER_GUARD_STAGE_NONE:
 	case MER_GUARD_STAGE_SETUP:
@@ -356,6 +381,10 @@ enum mer_status mer_worker_probe(const struct mer_worker_spec *spec, struct mer_
 	if (access(spec->guard, X_OK) < 0)
 		return mer_fail(err, MER_EUNREACHABLE, "cannot start the supervisor '%s': %s", spec->guard,
 		                strerror(errno));
+	MER_AUTO(confine_release) struct confine confine;
+	enum mer_status st = confine_init(&confine, &spec->limits, err);
+	if (st != MER_OK)
+		return st;
 	struct mer_guard_report why = look(&launch, spec->env);
 	if (why.value == 0)
 		return MER_OK;
@@ -370,8 +399,10 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 	return 0;
 }
 
-void launch_remove_scratch(const struct launch *launch)
+void launch_clear(const struct launch *launch)
 {
+	if (launch->confine.cgroup != NULL)
+		cgroup_remove(launch->confine.cgroup);
 	if (launch->scratch != NULL)
 		(void)nftw(launch->scratch, remove_entry, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }

@@ -3,7 +3,7 @@
 #ifndef MEAL_LAUNCH_H
 #define MEAL_LAUNCH_H
 
-#include "guard.h"
+#include "confine.h"
 
 #include <mer/meal.h>
 #include <sys/types.h>
@@ -16,6 +16,7 @@ struct launch {
 	char *input;         /* path of the file in it that stands for {input}; NULL: none */
 	char *output;        /* the same for {output} */
 	bool frames;         /* the worker inherits LAUNCH_FRAME_FD */
+	struct confine confine;
 };
 
 /* The number under which a worker finds its frame connection, by MER_FRAME_FD in its environment. */
@@ -37,7 +38,8 @@ MER_MUST enum mer_status launch_spawn(const struct launch *launch, const char *c
 void launch_explain(const struct launch *launch, const struct mer_guard_report *report, char *text,
                     size_t size);
 
-/* Removes the scratch folder in the place of a supervisor that could not. */
-void launch_remove_scratch(const struct launch *launch);
+/* Removes what a supervisor that was killed has left: its cgroup with all that lives there, and the
+ * scratch folder. */
+void launch_clear(const struct launch *launch);
 
 #endif

@@ -457,7 +457,7 @@ static void on_reaped(struct local *c, int status)
 	if (!closing)
 		on_gone(c);
 	if (!well)
-		launch_remove_scratch(&c->launch);
+		launch_clear(&c->launch);
 	if (closing)
 		close_all(c);
 }
@@ -530,6 +530,8 @@ static void on_report(struct local *c, const struct mer_guard_report *report)
 		c->how.signal = report->kind == MER_GUARD_SIGNALED ? report->value : 0;
 		c->how.cpu_us = report->cpu_us;
 		c->how.max_rss_kib = report->max_rss_kib;
+		if (report->kind == MER_GUARD_SIGNALED)
+			confine_explain(&c->launch.confine, report, c->how.problem, sizeof c->how.problem);
 		c->over = true;
 		tell_ended(c);
 		break;

@@ -137,9 +137,10 @@ static enum mer_status read_limits(struct deployment *deployment, const char *te
 {
 	MER_AUTO(mer_json_done) json_t *limits = NULL;
 	enum mer_status st = mer_json_parse("limits", text, strlen(text), &limits, err);
-	if (st == MER_OK)
-		deployment->spec.max_output = mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
-	return st;
+	if (st != MER_OK)
+		return st;
+	deployment->spec.max_output = mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
+	return mer_limits_read(limits, &deployment->spec.limits, err);
 }
 
 static void fill_spec(struct deployment *deployment, const char *guard, const json_t *params)
