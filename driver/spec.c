@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/limits.h>
 #include <mer/meal.h>
 #include <mer/ref.h>
 #include <mer/text.h>
@@ -48,6 +49,9 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 		.fallback = "5m"),
 	[SPEC_MAX_OUTPUT] = CMD_OPTION("max-output", ARG_BYTES, NULL, "the most that a run may answer",
 		.fallback = "256MiB"),
+	[SPEC_LIMIT] = CMD_OPTION("limit", ARG_PAIR, "NAME=VALUE",
+		"what its processes may take: memory, cpu-time, processes, open-files, file-size, "
+		"core-size, nice, cpus, isolate", .repeat = true),
 	[SPEC_CLEAN_ENV] = CMD_FLAG("clean-env", "it inherits only what a login has"),
 	[SPEC_SHELL] = CMD_FLAG("shell", "ARGV is a line for /bin/sh -c"),
 	[SPEC_TRAIN] = CMD_OPTION("train", ARG_TEXT, "'WORDS'", "the command that trains it"),
@@ -303,12 +307,16 @@ static void apply_number(int64_t *to, const struct cmd_value *value)
 		*to = value->number;
 }
 
-static enum mer_status apply_limits(struct spec *spec, const struct cmd_value *value,
+static enum mer_status apply_limits(struct spec *spec, const struct cmd_value argv[],
                                     struct mer_error *err)
 {
-	if (!cmd_has(value))
-		return MER_OK;
-	return set_member(spec->limits, "max_output", json_integer(value->number), true, err);
+	const struct cmd_value *most = &argv[SPEC_MAX_OUTPUT], *limits = &argv[SPEC_LIMIT];
+	enum mer_status st = MER_OK;
+	if (cmd_has(most))
+		st = set_member(spec->limits, "max_output", json_integer(most->number), true, err);
+	for (size_t i = 0; i < limits->count && st == MER_OK; i++)
+		st = mer_limits_set(spec->limits, limits->words[i], err);
+	return st;
 }
 
 /* --- what fits together ------------------------------------------------------------------- */
@@ -375,7 +383,7 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal, const struct 
 	if (st == MER_OK)
 		st = apply_argv(spec, &argv[SPEC_ARGV], err);
 	if (st == MER_OK)
-		st = apply_limits(spec, &argv[SPEC_MAX_OUTPUT], err);
+		st = apply_limits(spec, argv, err);
 	if (st == MER_OK)
 		st = check(spec, err);
 	return st == MER_OK ? apply_server(spec, dal, &argv[SPEC_SERVER], err) : st;

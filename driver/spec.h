@@ -30,6 +30,7 @@ enum spec_arg {
 	SPEC_START_TIMEOUT,
 	SPEC_IDLE,
 	SPEC_MAX_OUTPUT,
+	SPEC_LIMIT,
 	SPEC_CLEAN_ENV,
 	SPEC_SHELL,
 	SPEC_TRAIN,
@@ -68,7 +69,7 @@ MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *da
                                      struct mer_error *err);
 
 /* The members by which a deployment is shown: columns, and the cells of one row. */
-enum { SPEC_COLUMNS = 23 };
+enum { SPEC_COLUMNS = 24 };
 extern const struct out_column spec_columns[SPEC_COLUMNS];
 
 /* Cells and the texts that they borrow. */

@@ -3,6 +3,7 @@
 
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/limits.h>
 #include <mer/meal.h>
 #include <string.h>
 
@@ -73,8 +74,8 @@ const struct out_column spec_columns[SPEC_COLUMNS] = {
 	{ "argv", 0 },         { "name", 0 },       { "answer", 0 },     { "ready_token", 0 },
 	{ "start_token", 0 },  { "stop_token", 0 }, { "exit_token", 0 }, { "error_line", 0 },
 	{ "workdir", 0 },      { "env", 0 },        { "timeout", 0 },    { "start_timeout", 0 },
-	{ "idle", 0 },         { "max_output", 0 }, { "clean_env", 0 },  { "shell", 0 },
-	{ "train", 0 },        { "weights", 0 },    { "priority", 0 },
+	{ "idle", 0 },         { "max_output", 0 }, { "limit", 0 },      { "clean_env", 0 },
+	{ "shell", 0 },        { "train", 0 },      { "weights", 0 },    { "priority", 0 },
 };
 
 struct unit {
@@ -120,6 +121,18 @@ static enum mer_status error_cell(struct spec_cells *out, struct mer_cell *cell,
 	return st;
 }
 
+static enum mer_status limit_cell(struct spec_cells *out, const json_t *limits,
+                                  struct mer_cell *cell, struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *shown = NULL;
+	enum mer_status st = mer_limits_show(limits, &shown, err);
+	if (st == MER_OK)
+		st = mer_json_text(shown, &out->kept[out->n_kept], err);
+	if (st == MER_OK)
+		*cell = mer_cell_json(out->kept[out->n_kept++]);
+	return st;
+}
+
 enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cells *out,
                           struct mer_error *err)
 {
@@ -129,9 +142,11 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		mer_json_parse("params", row->params, strlen(row->params), &out->params, err);
 	if (st == MER_OK)
 		st = mer_json_parse("limits", row->limits, strlen(row->limits), &limits, err);
-	struct mer_cell error_line;
+	struct mer_cell error_line, limit;
 	if (st == MER_OK)
 		st = error_cell(out, &error_line, err);
+	if (st == MER_OK)
+		st = limit_cell(out, limits, &limit, err);
 	if (st != MER_OK)
 		return st;
 	bool token = strcmp(row->protocol, "token") == 0;
@@ -155,6 +170,7 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		unit_cell(out, row->start_timeout_ms, ms_units),
 		unit_cell(out, row->idle_ms, ms_units),
 		unit_cell(out, max_output, byte_units),
+		limit,
 		mer_cell_bool(mer_json_get_bool(out->params, "clean_env", false)),
 		mer_cell_bool(mer_json_get_bool(out->params, "shell", false)),
 		mer_cell_json(row->train),
