@@ -251,6 +251,12 @@ class Limits(Case):
         self.mer("run", "m", "x", code=1, out=None, says="over its limit of 1s of processor time")
         self.one_row("failed", signal="SIGXCPU")
 
+    def test_over_its_time_before_it_is_ready(self):
+        self.add("m", self.script("#!/bin/sh\nwhile :; do :; done\n"),
+                 options=("--protocol", "token", "--limit", "cpu-time=1s"))
+        self.mer("run", "m", "x", code=6, says="over its limit of 1s of processor time")
+        self.mer("model", "ping", "m", code=6, says="over its limit of 1s of processor time")
+
     def test_over_its_file_size(self):
         """Of programs that do not ask to be told."""
         self.add("m", "/bin/sh", "-c", "exec head -c 2000000 /dev/zero >\"$HOME/file\"",

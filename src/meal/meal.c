@@ -148,6 +148,14 @@ static bool is_paused(const struct mer_worker *w)
 	return w->protocol->n_open == 0;
 }
 
+/* A problem is the model's, unless it did not start or what it left undone says more. */
+static enum mer_status status_of_problem(const struct meal_exit *how, enum mer_status undone)
+{
+	if (!how->started)
+		return MER_EUNREACHABLE;
+	return undone != MER_OK ? undone : MER_EMODEL;
+}
+
 /* How an open run, or without one the worker, ended as its process did. */
 static void judge(const struct mer_worker *w, const struct meal_call *call,
                   const struct meal_exit *how, struct mer_outcome *out)
@@ -158,7 +166,7 @@ static void judge(const struct mer_worker *w, const struct meal_call *call,
 	describe(end, how);
 	enum mer_status status = w->protocol->ops->ended(w->protocol, call, how, &when);
 	if (how->problem[0] != '\0')
-		(void)mer_fail(&err, how->started ? MER_EMODEL : MER_EUNREACHABLE, "%s", how->problem);
+		(void)mer_fail(&err, status_of_problem(how, status), "%s", how->problem);
 	else if (!how->started)
 		(void)mer_fail(&err, MER_ECANCELED, "canceled before the model was started");
 	else if (w->asked && call == NULL && w->life == READY)
