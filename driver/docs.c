@@ -81,10 +81,8 @@ static void docs_command(struct mer_buf *out, const struct cmd *cmd)
 		mer_buf_printf(out, "\n%s", cmd->notes);
 	if (cmd->n_args > 0)
 		mer_buf_text(out, "\n| argument | meaning | default |\n|---|---|---|\n");
-	for (size_t i = 0; i < cmd->n_args; i++) {
-		if (!cmd->args[i].hidden)
-			docs_arg(out, &cmd->args[i]);
-	}
+	for (const struct cmd_arg *arg = help_next(cmd, NULL); arg != NULL; arg = help_next(cmd, arg))
+		docs_arg(out, arg);
 	if (formats[cmd->formats] != NULL)
 		mer_buf_printf(out, "\nFormats: %s.\n", formats[cmd->formats]);
 	if (cmd->older == NULL)

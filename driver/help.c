@@ -46,33 +46,45 @@ static void usage_arg(struct mer_buf *out, const struct cmd_arg *arg)
 		mer_buf_text(out, "...");
 }
 
+/* Positional arguments, options, and what stands behind `--`. */
+static int part_of(const struct cmd_arg *arg)
+{
+	return arg->type == ARG_ARGV ? 2 : arg->option ? 1 : 0;
+}
+
+const struct cmd_arg *help_next(const struct cmd *cmd, const struct cmd_arg *last)
+{
+	int part = last != NULL ? part_of(last) : 0;
+	size_t i = last != NULL ? (size_t)(last - cmd->args) + 1 : 0;
+	for (; part < 3; part++, i = 0) {
+		for (; i < cmd->n_args; i++) {
+			if (part_of(&cmd->args[i]) == part && !cmd->args[i].hidden)
+				return &cmd->args[i];
+		}
+	}
+	return NULL;
+}
+
 void help_usage(struct mer_buf *out, const struct cmd *cmd, size_t width, size_t indent)
 {
 	size_t line = indent + strlen(cmd->name);
 	mer_buf_text(out, cmd->name);
-	/* Positional arguments, options, and what stands behind `--`. */
-	for (int part = 0; part < 3; part++) {
-		for (size_t i = 0; i < cmd->n_args; i++) {
-			const struct cmd_arg *arg = &cmd->args[i];
-			int is = arg->type == ARG_ARGV ? 2 : arg->option ? 1 : 0;
-			if (is != part || arg->hidden)
-				continue;
-			char text[256];
-			struct mer_buf one;
-			mer_buf_init(&one, sizeof text - 1);
-			usage_arg(&one, arg);
-			size_t len = one.len;
-			(void)snprintf(text, sizeof text, "%s", one.ptr != NULL ? one.ptr : "");
-			mer_buf_release(&one);
-			if (width > 0 && line + 1 + len > width) {
-				mer_buf_printf(out, "\n%*s", (int)indent + 4, "");
-				line = indent + 4 + len;
-			} else {
-				mer_buf_byte(out, ' ');
-				line += 1 + len;
-			}
-			mer_buf_text(out, text);
+	for (const struct cmd_arg *arg = help_next(cmd, NULL); arg != NULL; arg = help_next(cmd, arg)) {
+		char text[256];
+		struct mer_buf one;
+		mer_buf_init(&one, sizeof text - 1);
+		usage_arg(&one, arg);
+		size_t len = one.len;
+		(void)snprintf(text, sizeof text, "%s", one.ptr != NULL ? one.ptr : "");
+		mer_buf_release(&one);
+		if (width > 0 && line + 1 + len > width) {
+			mer_buf_printf(out, "\n%*s", (int)indent + 4, "");
+			line = indent + 4 + len;
+		} else {
+			mer_buf_byte(out, ' ');
+			line += 1 + len;
 		}
+		mer_buf_text(out, text);
 	}
 }
 
@@ -117,10 +129,8 @@ enum mer_status help_command(struct session *s, const struct cmd *cmd, struct me
 	if (cmd->notes != NULL)
 		mer_buf_printf(out, "\n%s", cmd->notes);
 	mer_buf_byte(out, '\n');
-	for (size_t i = 0; i < cmd->n_args; i++) {
-		if (!cmd->args[i].hidden)
-			list_arg(out, &cmd->args[i]);
-	}
+	for (const struct cmd_arg *arg = help_next(cmd, NULL); arg != NULL; arg = help_next(cmd, arg))
+		list_arg(out, arg);
 	for (size_t i = 0; i < COMMON_COUNT; i++) {
 		if (cmd_takes(cmd, i))
 			list_arg(out, &cmd_common[i]);

@@ -20,6 +20,10 @@ MER_MUST enum mer_status help_command(struct session *s, const struct cmd *cmd,
  * where it is not 0. */
 void help_usage(struct mer_buf *out, const struct cmd *cmd, size_t width, size_t indent);
 
+/** The arguments of a command in the order to show them: positional ones, options, what stands behind
+ * `--`. @param last NULL: the first @return NULL: there is no further one */
+const struct cmd_arg *help_next(const struct cmd *cmd, const struct cmd_arg *last);
+
 /** An option as it is written: "--timeout D"; a positional argument: "MODEL". */
 void help_arg(struct mer_buf *out, const struct cmd_arg *arg);
 
