@@ -13,6 +13,8 @@ static enum mer_status insert(struct spec *spec, struct mer_dal *dal, const stru
                               struct mer_error *err)
 {
 	const char *name = argv[SPEC_NAME].text, *summary = argv[SPEC_SUMMARY].text;
+	struct cmd_value values[SPEC_ARGS] = { { 0 } }; /* all rows, of which the command has some */
+	memcpy(values, argv, SPEC_MODEL_ARGS * sizeof *values);
 	mer_uid_new(&spec->model_uid);
 	mer_uid_new(&spec->uid);
 	enum mer_status st = mer_dal_exec(
@@ -23,7 +25,7 @@ static enum mer_status insert(struct spec *spec, struct mer_dal *dal, const stru
 		mer_hint(err, "'model set' changes it, 'model remove' makes room");
 	}
 	if (st == MER_OK)
-		st = spec_apply(spec, dal, argv, err);
+		st = spec_apply(spec, dal, values, err);
 	return st == MER_OK ? spec_insert(spec, dal, err) : st;
 }
 
@@ -49,7 +51,7 @@ const struct cmd cmd_model_add = {
 			 "{workdir} and others stand for what they name, within their word; {models} at the\n"
 			 "front is the folder of the example models.\n",
 	.args = spec_args,
-	.n_args = SPEC_ARGS,
+	.n_args = SPEC_MODEL_ARGS,
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = add,
 };
@@ -62,59 +64,6 @@ static const struct cmd_arg set_args[] = {
 	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR, "KEY is an option of 'model add' without its --",
 	                   .required = true, .repeat = true),
 };
-
-/* The row of a key; NULL: there is none. */
-static const struct cmd_arg *find_key(const char *pair, struct mer_error *err)
-{
-	size_t len = strcspn(pair, "="), distance = 0;
-	const char *best = NULL;
-	char key[64];
-	(void)snprintf(key, sizeof key, "%.*s", (int)(len < sizeof key ? len : sizeof key - 1), pair);
-	for (size_t i = 0; i < SPEC_ARGS; i++) {
-		if (!spec_args[i].option)
-			continue;
-		if (strcmp(spec_args[i].name, key) == 0)
-			return &spec_args[i];
-		cmd_nearer(key, spec_args[i].name, &best, &distance);
-	}
-	(void)mer_fail(err, MER_EINPUT, "no such key: '%s'", key);
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
-	else
-		mer_hint(err, "keys are the options of 'model add', as in timeout=5s");
-	return NULL;
-}
-
-/* Reads pairs as if they were options; pool has room for all of them and a NULL a row. */
-static enum mer_status read_pairs(const struct cmd_value *pairs, struct cmd_value values[],
-                                  const char **pool, struct mer_error *err)
-{
-	for (size_t i = 0; i < pairs->count; i++) {
-		if (find_key(pairs->words[i], err) == NULL)
-			return MER_EINPUT;
-	}
-	for (size_t row = 0; row < SPEC_ARGS; row++) {
-		const struct cmd_arg *arg = &spec_args[row];
-		values[row].words = pool;
-		for (size_t i = 0; i < pairs->count; i++) {
-			if (find_key(pairs->words[i], NULL) != arg)
-				continue;
-			const char *text = strchr(pairs->words[i], '=') + 1;
-			enum mer_status st = MER_OK;
-			if (arg->type == ARG_PAIR) /* a name alone takes it away */
-				values[row].text = text;
-			else
-				st = cmd_value_parse(arg, arg->name, text, &values[row], err);
-			if (st != MER_OK)
-				return st;
-			values[row].given = true;
-			*pool++ = text;
-		}
-		values[row].count = (size_t)(pool - values[row].words);
-		*pool++ = NULL;
-	}
-	return MER_OK;
-}
 
 struct existing {
 	struct spec *spec;
@@ -130,7 +79,7 @@ static enum mer_status on_deployment(void *ctx, const void *row, struct mer_erro
 /* Whether anything but the summary is given. */
 static bool changes_deployment(const struct cmd_value values[])
 {
-	for (size_t i = 0; i < SPEC_ARGS; i++) {
+	for (size_t i = 0; i < SPEC_MODEL_ARGS; i++) {
 		if (i != SPEC_SUMMARY && values[i].given)
 			return true;
 	}
@@ -146,9 +95,11 @@ static enum mer_status set_deployment(struct mer_dal *dal, const char *model,
 	if (st == MER_OK)
 		st = mer_dal_query(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(model)), on_deployment,
 		                   &existing, err);
-	if (st == MER_OK && existing.n != 1)
+	if (st == MER_OK && existing.n != 1) {
 		st = mer_fail(err, MER_ECONFLICT, "model '%s' has %zu deployments, not one", model,
 		              existing.n);
+		mer_hint(err, "'deployment set' changes one of them, 'deployment add' makes one");
+	}
 	if (st == MER_OK)
 		st = spec_apply(&spec, dal, values, err);
 	return st == MER_OK ? spec_update(&spec, dal, err) : st;
@@ -170,16 +121,14 @@ static enum mer_status update(struct mer_dal *dal, const char *model,
 
 static enum mer_status set(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	struct cmd_value values[SPEC_ARGS] = { { 0 } };
-	const char **pool = calloc(argv[PAIRS].count + SPEC_ARGS, sizeof *pool);
-	if (pool == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	enum mer_status st = read_pairs(&argv[PAIRS], values, pool, err);
+	MER_AUTO(spec_pairs_release) struct spec_pairs pairs;
+	enum mer_status st = spec_pairs_read(SPEC_SUMMARY, SPEC_MODEL_ARGS, "model add",
+	                                     argv[PAIRS].words, argv[PAIRS].count, &pairs, err);
 	if (st == MER_OK)
 		st = mer_dal_begin(s->dal, err);
-	if (st == MER_OK)
-		st = find_end(s->dal, update(s->dal, argv[MODEL].text, values, err), err);
-	free(pool);
+	if (st != MER_OK)
+		return st;
+	st = find_end(s->dal, update(s->dal, argv[MODEL].text, pairs.values, err), err);
 	if (st == MER_OK)
 		session_note(s, "model '%s' is changed", argv[MODEL].text);
 	return st;

@@ -5,6 +5,11 @@
 #include "cmd.h"
 
 extern const struct cmd cmd_db_copy;
+extern const struct cmd cmd_deployment_add;
+extern const struct cmd cmd_deployment_list;
+extern const struct cmd cmd_deployment_remove;
+extern const struct cmd cmd_deployment_set;
+extern const struct cmd cmd_deployment_show;
 extern const struct cmd cmd_exit;
 extern const struct cmd cmd_help;
 extern const struct cmd cmd_log;

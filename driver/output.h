@@ -25,7 +25,7 @@ struct out_column {
 	unsigned flags;
 };
 
-enum { OUT_COLUMNS_MAX = 32 };
+enum { OUT_COLUMNS_MAX = 48 };
 
 struct output {
 	struct sink sink;

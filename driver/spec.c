@@ -47,15 +47,31 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 		"how long it may take until it is ready", .fallback = "2m", .least = 1),
 	[SPEC_IDLE] = CMD_OPTION("idle", ARG_MS, NULL, "how long it stays without a run",
 		.fallback = "5m"),
+	[SPEC_MAX_WORKERS] = CMD_OPTION("max-workers", ARG_I64, NULL,
+		"how many it may be at a time; default: 1 that stays, of once the number of processors",
+		.least = 1),
+	[SPEC_MAX_QUEUE] = CMD_OPTION("max-queue", ARG_I64, NULL,
+		"how many runs may wait for one; what comes then is refused", .fallback = "64"),
 	[SPEC_MAX_OUTPUT] = CMD_OPTION("max-output", ARG_BYTES, NULL, "the most that a run may answer",
 		.fallback = "256MiB"),
 	[SPEC_LIMIT] = CMD_OPTION("limit", ARG_PAIR, "NAME=VALUE",
 		"what its processes may take: memory, cpu-time, processes, open-files, file-size, "
 		"core-size, nice, cpus, isolate", .repeat = true),
+	[SPEC_RETRIES] = CMD_OPTION("retries", ARG_I64, NULL,
+		"how often a run is sent again whose worker died without a word of an answer",
+		.fallback = "0"),
 	[SPEC_CLEAN_ENV] = CMD_FLAG("clean-env", "it inherits only what a login has"),
 	[SPEC_SHELL] = CMD_FLAG("shell", "ARGV is a line for /bin/sh -c"),
 	[SPEC_TRAIN] = CMD_OPTION("train", ARG_TEXT, "'WORDS'", "the command that trains it"),
 	[SPEC_ARGV] = CMD_WORD("ARGV", ARG_ARGV, "the program and its arguments", .required = true),
+	[SPEC_PRIORITY] = CMD_OPTION("priority", ARG_I64, NULL,
+		"which of the model's deployments is tried first: that of the lowest number",
+		.fallback = "0", .least = INT64_MIN),
+	[SPEC_CALLED] = CMD_OPTION("name", ARG_NAME, "deployment",
+		"what it is to be called; default: as its server, with a number if need be"),
+	[SPEC_MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows",
+		.required = true),
+	[SPEC_ENABLED] = CMD_FLAG("enabled", "whether runs may use it"),
 };
 /* clang-format on */
 
@@ -71,6 +87,16 @@ static const struct {
 	{ SPEC_EXIT_TOKEN, "exit_token", MER_TOKEN_EXIT },
 };
 enum { N_TEXTS = sizeof texts / sizeof *texts, FIRST_TOKEN = 1 };
+
+/* And numbers in limits. */
+static const struct {
+	enum spec_arg arg;
+	const char *key;
+} limits[] = {
+	{ SPEC_MAX_OUTPUT, "max_output" },
+	{ SPEC_MAX_QUEUE, "max_queue" },
+	{ SPEC_RETRIES, "retries" },
+};
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -89,10 +115,10 @@ enum mer_status spec_init(struct spec *spec, struct mer_error *err)
 		.env = json_object(),
 		.params = json_object(),
 		.limits = json_object(),
+		.enabled = 1,
 	};
 	if (spec->name == NULL || spec->protocol == NULL || spec->train == NULL || spec->argv == NULL ||
-	    spec->env == NULL || spec->params == NULL || spec->limits == NULL ||
-	    json_object_set_new(spec->limits, "max_queue", json_integer(64)) != 0)
+	    spec->env == NULL || spec->params == NULL || spec->limits == NULL)
 		return no_memory(err);
 	return MER_OK;
 }
@@ -142,6 +168,7 @@ enum mer_status spec_read(struct spec *spec, const struct mer_deployment_row *ro
 	spec->timeout_ms = row->timeout_ms;
 	spec->start_timeout_ms = row->start_timeout_ms;
 	spec->priority = row->priority;
+	spec->enabled = row->enabled;
 	enum mer_status st = set_copy(&spec->name, row->name, err);
 	if (st == MER_OK)
 		st = set_copy(&spec->protocol, row->protocol, err);
@@ -207,7 +234,7 @@ static enum mer_status apply_flag(struct spec *spec, const char *key, const stru
 	return set_member(spec->params, key, on ? json_true() : NULL, on, err);
 }
 
-/* Adds variables; NAME alone, which only a key of `model set` can be, takes one away. */
+/* Adds variables; NAME alone, which only a key can be, takes one away. */
 static enum mer_status apply_env(struct spec *spec, const struct cmd_value *value,
                                  struct mer_error *err)
 {
@@ -281,14 +308,49 @@ static enum mer_status apply_argv(struct spec *spec, const struct cmd_value *val
 	return MER_OK;
 }
 
+/* Whether a name for a deployment of this model is taken. */
+struct taken {
+	const struct spec *spec;
+	char name[160];
+	bool yes;
+};
+
+static enum mer_status on_other(void *ctx, const void *data, struct mer_error *err)
+{
+	struct taken *taken = ctx;
+	const struct mer_deployment_row *row = data;
+	(void)err;
+	if (strcmp(row->model_uid, taken->spec->model_uid.text) == 0 &&
+	    strcmp(row->name, taken->name) == 0)
+		taken->yes = true;
+	return MER_OK;
+}
+
+/* A deployment that nobody gave a name is called as its server is, a further one there gets a number:
+ * gpu, gpu-2, gpu-3. */
+static enum mer_status call(struct spec *spec, struct mer_dal *dal, const char *server,
+                            struct mer_error *err)
+{
+	struct taken taken = { .spec = spec, .yes = true };
+	enum mer_status st = MER_OK;
+	for (int i = 1; taken.yes && st == MER_OK; i++) {
+		taken.yes = false;
+		if (i == 1)
+			(void)snprintf(taken.name, sizeof taken.name, "%s", server);
+		else
+			(void)snprintf(taken.name, sizeof taken.name, "%.116s-%d", server, i);
+		st = mer_dal_query(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("")), on_other, &taken, err);
+	}
+	return st == MER_OK ? set_copy(&spec->name, taken.name, err) : st;
+}
+
 static enum mer_status apply_server(struct spec *spec, struct mer_dal *dal,
                                     const struct cmd_value *value, struct mer_error *err)
 {
 	if (!cmd_has(value))
 		return MER_OK;
 	enum mer_status st = find_server(dal, value->text, &spec->server_uid, NULL, err);
-	/* The first deployment is called as its server is. */
-	return st == MER_OK && spec->name[0] == '\0' ? set_copy(&spec->name, value->text, err) : st;
+	return st == MER_OK && spec->name[0] == '\0' ? call(spec, dal, value->text, err) : st;
 }
 
 static enum mer_status apply_protocol(struct spec *spec, const struct cmd_value *value,
@@ -297,7 +359,9 @@ static enum mer_status apply_protocol(struct spec *spec, const struct cmd_value 
 	if (!cmd_has(value))
 		return MER_OK;
 	/* One worker that stays; of those for one run as many as there are processors. */
-	spec->max_workers = mer_protocol_by_name(value->text) == MER_PROTOCOL_ONCE ? 0 : 1;
+	bool stayed = strcmp(spec->protocol, "once") != 0, stays = strcmp(value->text, "once") != 0;
+	if (stays != stayed)
+		spec->max_workers = stays ? 1 : 0;
 	return set_copy(&spec->protocol, value->text, err);
 }
 
@@ -307,15 +371,18 @@ static void apply_number(int64_t *to, const struct cmd_value *value)
 		*to = value->number;
 }
 
-static enum mer_status apply_limits(struct spec *spec, const struct cmd_value argv[],
+static enum mer_status apply_limits(struct spec *spec, const struct cmd_value values[],
                                     struct mer_error *err)
 {
-	const struct cmd_value *most = &argv[SPEC_MAX_OUTPUT], *limits = &argv[SPEC_LIMIT];
+	const struct cmd_value *pairs = &values[SPEC_LIMIT];
 	enum mer_status st = MER_OK;
-	if (cmd_has(most))
-		st = set_member(spec->limits, "max_output", json_integer(most->number), true, err);
-	for (size_t i = 0; i < limits->count && st == MER_OK; i++)
-		st = mer_limits_set(spec->limits, limits->words[i], err);
+	for (size_t i = 0; i < sizeof limits / sizeof *limits && st == MER_OK; i++) {
+		const struct cmd_value *value = &values[limits[i].arg];
+		if (cmd_has(value))
+			st = set_member(spec->limits, limits[i].key, json_integer(value->number), true, err);
+	}
+	for (size_t i = 0; i < pairs->count && st == MER_OK; i++)
+		st = mer_limits_set(spec->limits, pairs->words[i], err);
 	return st;
 }
 
@@ -359,32 +426,37 @@ static enum mer_status check(const struct spec *spec, struct mer_error *err)
 	return check_tokens(spec, err);
 }
 
-enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal, const struct cmd_value argv[],
-                           struct mer_error *err)
+enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
+                           const struct cmd_value values[SPEC_ARGS], struct mer_error *err)
 {
-	apply_number(&spec->timeout_ms, &argv[SPEC_TIMEOUT]);
-	apply_number(&spec->start_timeout_ms, &argv[SPEC_START_TIMEOUT]);
-	apply_number(&spec->idle_ms, &argv[SPEC_IDLE]);
-	enum mer_status st = apply_protocol(spec, &argv[SPEC_PROTOCOL], err);
+	apply_number(&spec->timeout_ms, &values[SPEC_TIMEOUT]);
+	apply_number(&spec->start_timeout_ms, &values[SPEC_START_TIMEOUT]);
+	apply_number(&spec->idle_ms, &values[SPEC_IDLE]);
+	apply_number(&spec->priority, &values[SPEC_PRIORITY]);
+	apply_number(&spec->enabled, &values[SPEC_ENABLED]);
+	enum mer_status st = apply_protocol(spec, &values[SPEC_PROTOCOL], err);
+	apply_number(&spec->max_workers, &values[SPEC_MAX_WORKERS]); /* the protocol has a default */
 	if (st == MER_OK)
-		st = apply_texts(spec, argv, err);
+		st = apply_texts(spec, values, err);
 	if (st == MER_OK)
-		st = apply_error_lines(spec, &argv[SPEC_ERROR_LINE], err);
+		st = apply_error_lines(spec, &values[SPEC_ERROR_LINE], err);
 	if (st == MER_OK)
-		st = apply_flag(spec, "clean_env", &argv[SPEC_CLEAN_ENV], err);
+		st = apply_flag(spec, "clean_env", &values[SPEC_CLEAN_ENV], err);
 	if (st == MER_OK)
-		st = apply_flag(spec, "shell", &argv[SPEC_SHELL], err);
+		st = apply_flag(spec, "shell", &values[SPEC_SHELL], err);
 	if (st == MER_OK)
-		st = apply_env(spec, &argv[SPEC_ENV], err);
+		st = apply_env(spec, &values[SPEC_ENV], err);
 	if (st == MER_OK)
-		st = apply_workdir(spec, argv[SPEC_WORKDIR].text, err);
+		st = apply_workdir(spec, values[SPEC_WORKDIR].text, err);
 	if (st == MER_OK)
-		st = apply_train(spec, argv[SPEC_TRAIN].text, err);
+		st = apply_train(spec, values[SPEC_TRAIN].text, err);
 	if (st == MER_OK)
-		st = apply_argv(spec, &argv[SPEC_ARGV], err);
+		st = apply_argv(spec, &values[SPEC_ARGV], err);
 	if (st == MER_OK)
-		st = apply_limits(spec, argv, err);
+		st = apply_limits(spec, values, err);
+	if (st == MER_OK && cmd_has(&values[SPEC_CALLED]))
+		st = set_copy(&spec->name, values[SPEC_CALLED].text, err);
 	if (st == MER_OK)
 		st = check(spec, err);
-	return st == MER_OK ? apply_server(spec, dal, &argv[SPEC_SERVER], err) : st;
+	return st == MER_OK ? apply_server(spec, dal, &values[SPEC_SERVER], err) : st;
 }

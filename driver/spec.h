@@ -1,6 +1,7 @@
 /*
- * A deployment as users write it: the options of `model add`, which are the keys of `model set` and
- * the members of `model show`, against the row of the database.
+ * A deployment as users write it: the options of `model add` and `deployment add`, which are the keys
+ * of `model set` and `deployment set` and the members of what shows it, against the row of the
+ * database.
  */
 #ifndef SPEC_H
 #define SPEC_H
@@ -12,7 +13,8 @@
 #include <mer/json.h>
 #include <mer/uid.h>
 
-/* The arguments of `model add`. */
+/* The arguments of `model add`; behind them what only `deployment add` has, and only `deployment set`.
+ * What is common to all is between SPEC_SERVER and SPEC_ARGV. */
 enum spec_arg {
 	SPEC_NAME,
 	SPEC_SUMMARY,
@@ -29,12 +31,21 @@ enum spec_arg {
 	SPEC_TIMEOUT,
 	SPEC_START_TIMEOUT,
 	SPEC_IDLE,
+	SPEC_MAX_WORKERS,
+	SPEC_MAX_QUEUE,
 	SPEC_MAX_OUTPUT,
 	SPEC_LIMIT,
+	SPEC_RETRIES,
 	SPEC_CLEAN_ENV,
 	SPEC_SHELL,
 	SPEC_TRAIN,
 	SPEC_ARGV,
+	SPEC_MODEL_ARGS,
+	SPEC_PRIORITY = SPEC_MODEL_ARGS,
+	SPEC_CALLED,
+	SPEC_MODEL,
+	SPEC_DEPLOYMENT_ARGS,
+	SPEC_ENABLED = SPEC_DEPLOYMENT_ARGS,
 	SPEC_ARGS
 };
 extern const struct cmd_arg spec_args[SPEC_ARGS];
@@ -44,7 +55,7 @@ struct spec {
 	struct mer_uid uid, model_uid, server_uid;
 	char *name, *protocol, *workdir, *train; /* train: JSON, "" where it cannot be trained */
 	json_t *argv, *env, *params, *limits;
-	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority;
+	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority, enabled;
 };
 
 /** An empty one; release it whatever happens. */
@@ -56,11 +67,13 @@ MER_MUST enum mer_status spec_read(struct spec *spec, const struct mer_deploymen
                                    struct mer_error *err);
 
 /**
- * Changes what argv has a value for, a value a row of spec_args, and checks that it fits together.
+ * Changes what values has something for, each of a row of spec_args, and checks that it fits
+ * together.
  * @return MER_EINPUT names the option; MER_ENOTFOUND no such server
  */
 MER_MUST enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
-                                    const struct cmd_value argv[], struct mer_error *err);
+                                    const struct cmd_value values[SPEC_ARGS],
+                                    struct mer_error *err);
 
 /** Writes it as a new row, or over the one with its uid. */
 MER_MUST enum mer_status spec_insert(const struct spec *spec, struct mer_dal *dal,
@@ -69,7 +82,7 @@ MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *da
                                      struct mer_error *err);
 
 /* The members by which a deployment is shown: columns, and the cells of one row. */
-enum { SPEC_COLUMNS = 24 };
+enum { SPEC_COLUMNS = 28 };
 extern const struct out_column spec_columns[SPEC_COLUMNS];
 
 /* Cells and the texts that they borrow. */
@@ -82,5 +95,27 @@ struct spec_cells {
 MER_MUST enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cells *out,
                                    struct mer_error *err);
 void spec_cells_release(struct spec_cells *cells);
+
+/* --- spec_pairs.c ------------------------------------------------------------------------- */
+
+/* What KEY=VALUE words say, as if they were options. */
+struct spec_pairs {
+	struct cmd_value values[SPEC_ARGS];
+	const char **pool; /* memory of their words */
+};
+
+/**
+ * Reads pairs.
+ *
+ * @param first, end  the rows of spec_args whose options are keys
+ * @param command     whose options they are, for messages
+ * @param words       borrowed by out
+ * @param out         release it whatever happens
+ * @return MER_EINPUT names the key
+ */
+MER_MUST enum mer_status spec_pairs_read(enum spec_arg first, enum spec_arg end,
+                                         const char *command, const char *const words[], size_t n,
+                                         struct spec_pairs *out, struct mer_error *err);
+void spec_pairs_release(struct spec_pairs *pairs);
 
 #endif

@@ -5,6 +5,7 @@
 #include <mer/file.h>
 #include <mer/limits.h>
 #include <mer/meal.h>
+#include <sched.h>
 #include <string.h>
 
 /* --- writing ------------------------------------------------------------------------------ */
@@ -56,26 +57,48 @@ enum mer_status spec_update(const struct spec *spec, struct mer_dal *dal, struct
 	enum mer_status st = write_documents(spec, &json, err);
 	if (st != MER_OK)
 		return st;
-	return mer_dal_exec(dal, MER_Q_DEPLOYMENT_UPDATE,
-	                    MER_ARGS(mer_text(spec->uid.text), mer_text(spec->server_uid.text),
-	                             mer_text(spec->protocol), mer_text(spec->workdir),
-	                             mer_text(json.argv), mer_text(spec->train), mer_text(json.env),
-	                             mer_text(json.params), mer_text(json.limits),
-	                             mer_i64(spec->max_workers), mer_i64(spec->idle_ms),
-	                             mer_i64(spec->timeout_ms), mer_i64(spec->start_timeout_ms),
-	                             mer_i64(spec->priority)),
-	                    NULL, err);
+	return mer_dal_exec(
+		dal, MER_Q_DEPLOYMENT_UPDATE,
+		MER_ARGS(mer_text(spec->uid.text), mer_text(spec->server_uid.text),
+	             mer_text(spec->protocol), mer_text(spec->workdir), mer_text(json.argv),
+	             mer_text(spec->train), mer_text(json.env), mer_text(json.params),
+	             mer_text(json.limits), mer_i64(spec->max_workers), mer_i64(spec->idle_ms),
+	             mer_i64(spec->timeout_ms), mer_i64(spec->start_timeout_ms),
+	             mer_i64(spec->priority), mer_text(spec->name), mer_i64(spec->enabled)),
+		NULL, err);
 }
 
 /* --- showing ------------------------------------------------------------------------------ */
 
 const struct out_column spec_columns[SPEC_COLUMNS] = {
-	{ "uid", OUT_HIDDEN }, { "model", 0 },      { "server", 0 },     { "protocol", 0 },
-	{ "argv", 0 },         { "name", 0 },       { "answer", 0 },     { "ready_token", 0 },
-	{ "start_token", 0 },  { "stop_token", 0 }, { "exit_token", 0 }, { "error_line", 0 },
-	{ "workdir", 0 },      { "env", 0 },        { "timeout", 0 },    { "start_timeout", 0 },
-	{ "idle", 0 },         { "max_output", 0 }, { "limit", 0 },      { "clean_env", 0 },
-	{ "shell", 0 },        { "train", 0 },      { "weights", 0 },    { "priority", 0 },
+	{ "uid", OUT_HIDDEN },
+	{ "model", 0 },
+	{ "server", 0 },
+	{ "protocol", 0 },
+	{ "argv", OUT_SHORTEN },
+	{ "name", 0 },
+	{ "answer", OUT_HIDDEN },
+	{ "ready_token", OUT_HIDDEN },
+	{ "start_token", OUT_HIDDEN },
+	{ "stop_token", OUT_HIDDEN },
+	{ "exit_token", OUT_HIDDEN },
+	{ "error_line", OUT_HIDDEN },
+	{ "workdir", OUT_HIDDEN },
+	{ "env", OUT_HIDDEN },
+	{ "timeout", OUT_HIDDEN },
+	{ "start_timeout", OUT_HIDDEN },
+	{ "idle", OUT_HIDDEN },
+	{ "max_workers", OUT_HIDDEN },
+	{ "max_queue", OUT_HIDDEN },
+	{ "max_output", OUT_HIDDEN },
+	{ "limit", OUT_HIDDEN },
+	{ "retries", OUT_HIDDEN },
+	{ "clean_env", OUT_HIDDEN },
+	{ "shell", OUT_HIDDEN },
+	{ "train", OUT_HIDDEN },
+	{ "weights", 0 },
+	{ "priority", OUT_RIGHT },
+	{ "enabled", 0 },
 };
 
 struct unit {
@@ -133,6 +156,17 @@ static enum mer_status limit_cell(struct spec_cells *out, const json_t *limits,
 	return st;
 }
 
+/* As many as there are processors, which of another machine only that one knows. */
+static struct mer_cell workers_cell(const struct mer_deployment_row *row)
+{
+	cpu_set_t cpus;
+	if (row->max_workers > 0)
+		return mer_cell_i64(row->max_workers);
+	if (strcmp(row->server_kind, "local") != 0 || sched_getaffinity(0, sizeof cpus, &cpus) != 0)
+		return (struct mer_cell){ .type = MER_CELL_NULL };
+	return mer_cell_i64(CPU_COUNT(&cpus));
+}
+
 enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cells *out,
                           struct mer_error *err)
 {
@@ -169,13 +203,17 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		unit_cell(out, row->timeout_ms, ms_units),
 		unit_cell(out, row->start_timeout_ms, ms_units),
 		unit_cell(out, row->idle_ms, ms_units),
+		workers_cell(row),
+		mer_cell_i64(mer_json_get_i64(limits, "max_queue", 64)),
 		unit_cell(out, max_output, byte_units),
 		limit,
+		mer_cell_i64(mer_json_get_i64(limits, "retries", 0)),
 		mer_cell_bool(mer_json_get_bool(out->params, "clean_env", false)),
 		mer_cell_bool(mer_json_get_bool(out->params, "shell", false)),
 		mer_cell_json(row->train),
 		mer_cell_word(row->weights_version),
 		mer_cell_i64(row->priority),
+		mer_cell_bool(row->enabled != 0),
 	};
 	memcpy(out->cells, cells, sizeof cells);
 	return MER_OK;

@@ -279,6 +279,10 @@ CHANGE_ROWS = [
     ("model add x --train 'a \"b' -- cat", 2, b"", "--train: a quote is not closed"),
     ("model add x --timeout 0 -- cat", 2, b"", "--timeout: '0' is too small"),
     ("model add x --max-output 1KB -- cat", 2, b"", "--max-output: not a size: '1KB'"),
+    ("model add x --max-workers 0 -- cat", 2, b"", "--max-workers: '0' is too small"),
+    ("model add x --max-queue -1 -- cat", 2, b"", "--max-queue: '-1' is too small"),
+    ("model add x --retries often -- cat", 2, b"", "--retries: not a whole number: 'often'"),
+    ("model add x --priority 1 -- cat", 2, b"", "no such option of 'model add': '--priority'"),
     ("model set nosuch timeout=1s", 3, b"", NO_MODEL),
     ("model set echo", 2, b"", "'model set' needs KEY=VALUE"),
     ("model set echo timeout", 2, b"", "KEY=VALUE: not NAME=VALUE: 'timeout'"),
@@ -302,7 +306,7 @@ CHANGE_ROWS = [
     ("server remove nosuch", 3, b"", "there is no server 'nosuch'"),
     ("server remove local", 4, b"", "server 'local' is always there"),
 ]
-for option in ("max-workers", "max-queue", "retries", "weights-dir", "remote-model"):
+for option in ("weights-dir", "remote-model"):
     CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",
                         f"no such option of 'model add': '--{option}'"))
 for option in ("stateful", "keep-io"):

@@ -474,13 +474,13 @@ START_TEST(updates_a_deployment)
 	MUST(add_deployment(dal, DEPLOYMENT_UID, "late", MODEL_UID, EXAMPLE_SERVER, &err));
 	MUST(add_deployment(dal, "01980000-0000-7000-8000-0000000000d2", "soon", MODEL_UID,
 	                    EXAMPLE_SERVER, &err));
-	MUST(mer_dal_exec(dal, MER_Q_DEPLOYMENT_UPDATE,
-	                  MER_ARGS(mer_text("01980000-0000-7000-8000-0000000000d2"),
-	                           mer_text(EXAMPLE_SERVER), mer_text("frame"), mer_text("/v"),
-	                           mer_text("[\"b\"]"), mer_text("[\"t\"]"), mer_text("{}"),
-	                           mer_text("{}"), mer_text("{}"), mer_i64(13), mer_i64(14),
-	                           mer_i64(15), mer_i64(16), mer_i64(-1)),
-	                  &changed, &err));
+	MUST(mer_dal_exec(
+		dal, MER_Q_DEPLOYMENT_UPDATE,
+		MER_ARGS(mer_text("01980000-0000-7000-8000-0000000000d2"), mer_text(EXAMPLE_SERVER),
+	             mer_text("frame"), mer_text("/v"), mer_text("[\"b\"]"), mer_text("[\"t\"]"),
+	             mer_text("{}"), mer_text("{}"), mer_text("{}"), mer_i64(13), mer_i64(14),
+	             mer_i64(15), mer_i64(16), mer_i64(-1), mer_text("first"), mer_i64(1)),
+		&changed, &err));
 	ck_assert_int_eq(changed, 1);
 	MUST(mer_dal_exec(dal, MER_Q_MODEL_UPDATE, MER_ARGS(mer_text(MODEL_UID), mer_text("new")),
 	                  &changed, &err));
@@ -489,11 +489,24 @@ START_TEST(updates_a_deployment)
 	mer_buf_init(&buf, 100000);
 	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m")), on_deployment, &buf, &err));
 	ck_assert_str_eq(buf.ptr,
-	                 "soon m local local frame /v argv=[\"b\"] train=[\"t\"] env={} params={} "
+	                 "first m local local frame /v argv=[\"b\"] train=[\"t\"] env={} params={} "
 	                 "limits={} 13 14 15 16 -1 weights=,\n"
 	                 "late m local local once /w argv=[\"a\"] train= env={\"E\":\"1\"} "
 	                 "params={\"p\":1} limits={\"l\":1} 3 4 5 6 7 weights=,\n");
 	mer_buf_release(&buf);
+	/* One that is off stays, but no run gets it. */
+	MUST(mer_dal_exec(dal, MER_Q_DEPLOYMENT_UPDATE,
+	                  MER_ARGS(mer_text(DEPLOYMENT_UID), mer_text(EXAMPLE_SERVER), mer_text("once"),
+	                           mer_text("/w"), mer_text("[]"), mer_text(""), mer_text("{}"),
+	                           mer_text("{}"), mer_text("{}"), mer_i64(0), mer_i64(0), mer_i64(0),
+	                           mer_i64(0), mer_i64(0), mer_text("late"), mer_i64(0)),
+	                  &changed, &err));
+	ck_assert_int_eq(count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"))), 1);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("m"))), 2);
+	MUST(mer_dal_exec(dal, MER_Q_DEPLOYMENT_DELETE, MER_ARGS(mer_text(DEPLOYMENT_UID)), &changed,
+	                  &err));
+	ck_assert_int_eq(changed, 1);
+	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("m"))), 1);
 	mer_dal_close(dal);
 }
 END_TEST

@@ -57,7 +57,9 @@ enum mer_query {
 	MER_Q_DEPLOYMENT_INSERT, /* uid name model_uid server_uid protocol workdir argv train env params
 	                             limits max_workers idle_ms timeout_ms start_timeout_ms priority */
 	MER_Q_DEPLOYMENT_UPDATE, /* uid server_uid protocol workdir argv train env params limits
-	                             max_workers idle_ms timeout_ms start_timeout_ms priority */
+	                             max_workers idle_ms timeout_ms start_timeout_ms priority name
+	                             enabled */
+	MER_Q_DEPLOYMENT_DELETE, /* uid; its runs stay */
 
 	/* weights: struct mer_weights_row, newest first */
 	MER_Q_WEIGHTS, /* model name */
@@ -140,8 +142,9 @@ struct mer_deployment_row {
 	const char *train;  /* the same, or "" */
 	const char *env;    /* JSON object of strings */
 	const char *params; /* JSON object: protocol details, flags */
-	const char *limits; /* JSON object: max_output, max_queue */
+	const char *limits; /* JSON object: max_output, max_queue, retries */
 	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority;
+	int64_t enabled;                                          /* 1 on, 0 off */
 	const char *weights_uid, *weights_version, *weights_path; /* active ones, or "" */
 	const char *updated_at;
 };

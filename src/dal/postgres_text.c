@@ -26,7 +26,7 @@
 	"d.protocol AS protocol, d.workdir AS workdir, d.argv AS argv, " \
 	"coalesce(d.train_argv, '') AS train, d.env AS env, d.params AS params, d.limits AS limits, " \
 	"d.max_workers AS max_workers, d.idle_ms AS idle_ms, d.timeout_ms AS timeout_ms, " \
-	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, " \
+	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, d.enabled AS enabled, " \
 	"coalesce(w.uid, '') AS weights_uid, coalesce(w.version, '') AS weights_version, " \
 	"coalesce(w.path, '') AS weights_path, d.updated_at AS updated_at " \
 	"FROM deployments AS d JOIN models AS m ON m.uid = d.model_uid " \
@@ -142,8 +142,9 @@ const char *const pg_text[] = {
 	[MER_Q_DEPLOYMENT_UPDATE] =
 		"UPDATE deployments SET server_uid = $2, protocol = $3, workdir = $4, argv = $5, "
 		"train_argv = nullif($6, ''), env = $7, params = $8, limits = $9, max_workers = $10, "
-		"idle_ms = $11, timeout_ms = $12, start_timeout_ms = $13, priority = $14, "
-		"updated_at = " NOW " WHERE uid = $1",
+		"idle_ms = $11, timeout_ms = $12, start_timeout_ms = $13, priority = $14, name = $15, "
+		"enabled = $16, updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_DEPLOYMENT_DELETE] = "DELETE FROM deployments WHERE uid = $1",
 
 	[MER_Q_WEIGHTS] = "SELECT w.uid AS uid, m.name AS model, w.version AS version, "
 					  "w.state AS state, w.path AS path, w.sha256 AS sha256, w.bytes AS bytes, "

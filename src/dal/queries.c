@@ -39,13 +39,17 @@ static const struct dal_field model_fields[] = {
 
 #define DEPLOYMENT(member) DAL_FIELD(struct mer_deployment_row, member)
 static const struct dal_field deployment_fields[] = {
-	DEPLOYMENT(uid),          DEPLOYMENT(name),        DEPLOYMENT(model_uid),
-	DEPLOYMENT(model),        DEPLOYMENT(server_uid),  DEPLOYMENT(server),
-	DEPLOYMENT(server_kind),  DEPLOYMENT(protocol),    DEPLOYMENT(workdir),
-	DEPLOYMENT(argv),         DEPLOYMENT(train),       DEPLOYMENT(env),
-	DEPLOYMENT(params),       DEPLOYMENT(limits),      DEPLOYMENT(max_workers),
-	DEPLOYMENT(idle_ms),      DEPLOYMENT(timeout_ms),  DEPLOYMENT(start_timeout_ms),
-	DEPLOYMENT(priority),     DEPLOYMENT(weights_uid), DEPLOYMENT(weights_version),
+	DEPLOYMENT(uid),          DEPLOYMENT(name),
+	DEPLOYMENT(model_uid),    DEPLOYMENT(model),
+	DEPLOYMENT(server_uid),   DEPLOYMENT(server),
+	DEPLOYMENT(server_kind),  DEPLOYMENT(protocol),
+	DEPLOYMENT(workdir),      DEPLOYMENT(argv),
+	DEPLOYMENT(train),        DEPLOYMENT(env),
+	DEPLOYMENT(params),       DEPLOYMENT(limits),
+	DEPLOYMENT(max_workers),  DEPLOYMENT(idle_ms),
+	DEPLOYMENT(timeout_ms),   DEPLOYMENT(start_timeout_ms),
+	DEPLOYMENT(priority),     DEPLOYMENT(enabled),
+	DEPLOYMENT(weights_uid),  DEPLOYMENT(weights_version),
 	DEPLOYMENT(weights_path), DEPLOYMENT(updated_at),
 };
 
@@ -140,7 +144,8 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_DEPLOYMENTS] = { "deployments", 1, ROWS(deployment) },
 	[MER_Q_RESOLVE] = { "resolve", 1, ROWS(deployment) },
 	[MER_Q_DEPLOYMENT_INSERT] = { "deployment-insert", 16, NO_ROWS },
-	[MER_Q_DEPLOYMENT_UPDATE] = { "deployment-update", 14, NO_ROWS },
+	[MER_Q_DEPLOYMENT_UPDATE] = { "deployment-update", 16, NO_ROWS },
+	[MER_Q_DEPLOYMENT_DELETE] = { "deployment-delete", 1, NO_ROWS },
 
 	[MER_Q_WEIGHTS] = { "weights", 1, ROWS(weights) },
 

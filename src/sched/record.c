@@ -26,7 +26,7 @@ struct choice {
 	struct route *route;
 	char *key; /* identifies what the deployment was made of */
 	struct deployment *made;
-	bool found_model, same;
+	bool same;
 	char *uid, *server, *weights;
 };
 
@@ -42,7 +42,6 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 {
 	struct choice *choice = ctx;
 	const struct mer_deployment_row *row = data;
-	choice->found_model = true;
 	if (choice->key != NULL || !route_allows(choice->route, row))
 		return MER_OK;
 	choice->key =
@@ -72,21 +71,45 @@ static enum mer_status on_model(void *ctx, const void *row, struct mer_error *er
 	return MER_OK;
 }
 
+/* All deployments of a model, and what a route would use of them if it were enabled. */
+struct all {
+	const struct route *route;
+	bool any;
+	char name[129];
+};
+
+static enum mer_status on_any_deployment(void *ctx, const void *data, struct mer_error *err)
+{
+	struct all *all = ctx;
+	const struct mer_deployment_row *row = data;
+	(void)err;
+	all->any = true;
+	if (row->enabled == 0 && all->name[0] == '\0' && route_allows(all->route, row))
+		(void)snprintf(all->name, sizeof all->name, "%s", row->name);
+	return MER_OK;
+}
+
 /* No deployment fits: says which part of the caller's words is wrong. */
 static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *route,
-                                    bool has_deployments, struct mer_error *err)
+                                    struct mer_error *err)
 {
-	bool known = has_deployments;
-	enum mer_status st = MER_OK;
-	if (!known)
-		st = mer_dal_query(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(route->model)), on_model,
-		                   &known, err);
+	bool known = false;
+	struct all all = { .route = route };
+	enum mer_status st = mer_dal_query(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(route->model)),
+	                                   on_model, &known, err);
+	if (st == MER_OK && known)
+		st = mer_dal_query(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text(route->model)),
+		                   on_any_deployment, &all, err);
 	if (st != MER_OK)
 		return st;
 	if (!known) {
 		mer_fail(err, MER_ENOTFOUND, "there is no model '%s'", route->model);
 		mer_hint(err, "'model list' shows those that there are");
-	} else if (!has_deployments) {
+	} else if (all.name[0] != '\0') {
+		mer_fail(err, MER_ENOTFOUND, "deployment '%s' of model '%s' is not enabled", all.name,
+		         route->model);
+		mer_hint(err, "'deployment set %s %s enabled=on' lets runs use it", route->model, all.name);
+	} else if (!all.any) {
 		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment", route->model);
 	} else if (route->deployment[0] != '\0') {
 		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment '%s'%s%s", route->model,
@@ -119,7 +142,7 @@ static enum mer_status resolve(struct mer_sched *sched, struct route *route,
 	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE, MER_ARGS(mer_text(route->model)),
 	                                   on_deployment, &choice, err);
 	if (st == MER_OK && choice.key == NULL)
-		st = nothing_fits(sched->dal, route, choice.found_model, err);
+		st = nothing_fits(sched->dal, route, err);
 	if (st == MER_OK && !choice.same) {
 		route_saw(route, &choice);
 		*fresh = choice.made;
