@@ -17,6 +17,7 @@ const struct cmd *const commands[] = {
 	&cmd_deployment_remove,
 	&cmd_server_list,
 	&cmd_server_show,
+	&cmd_server_ping,
 	&cmd_server_add,
 	&cmd_server_set,
 	&cmd_server_remove,

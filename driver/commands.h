@@ -23,6 +23,7 @@ extern const struct cmd cmd_model_show;
 extern const struct cmd cmd_run;
 extern const struct cmd cmd_server_add;
 extern const struct cmd cmd_server_list;
+extern const struct cmd cmd_server_ping;
 extern const struct cmd cmd_server_remove;
 extern const struct cmd cmd_server_set;
 extern const struct cmd cmd_server_show;

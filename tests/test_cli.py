@@ -305,6 +305,9 @@ CHANGE_ROWS = [
     ("server set local host=h", 2, b"", "a server of kind 'local' has no 'host' to set"),
     ("server remove nosuch", 3, b"", "there is no server 'nosuch'"),
     ("server remove local", 4, b"", "server 'local' is always there"),
+    ("server ping nosuch", 3, b"", "there is no server 'nosuch'"),
+    ("server ping local", 0, re.compile(rb"local: ready in [0-9]+ ms\n"), ""),
+    ("server trust local", 2, b"", "no such command: 'server trust'"),
 ]
 for option in ("weights-dir", "remote-model"):
     CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",
