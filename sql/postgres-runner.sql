@@ -25,9 +25,9 @@ GRANT SELECT ON migrations, servers, models, deployments, model_weights, model_a
 
 GRANT INSERT ON model_access, model_access_io, feedback TO mer_runner;
 
--- How a run goes on and ends; neither which run it is nor who asked for it.
+-- How a run goes on, where, and how it ends; neither which run it is nor who asked for it.
 GRANT UPDATE (status, started_at, stopped_at, exit_code, signal, error, stderr_tail, attempts,
-	queue_ms, start_ms, infer_ms, bytes_out, sha256_out) ON model_access TO mer_runner;
+	queue_ms, start_ms, infer_ms, bytes_out, sha256_out, deployment_uid, server) ON model_access TO mer_runner;
 
 -- A mer says that it is there and when it leaves, and forgets those that have died.
 GRANT INSERT, DELETE ON owners TO mer_runner;

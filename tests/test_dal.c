@@ -581,6 +581,15 @@ START_TEST(keeps_a_run_from_start_to_end)
 	                   "[SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 [i] "
 	                   "[x] o\n");
 
+	MUST(mer_dal_exec(dal, MER_Q_RUN_MOVE,
+	                  MER_ARGS(mer_text(RUN_UID), mer_text("elsewhere"), mer_text("t")), &changed,
+	                  &err));
+	ck_assert_int_eq(changed, 1);
+	expect_run(dal, RUN_UID
+	           " m elsewhere t w batch ann here 12 failed [" T0 "] [" T1 "] [" T2
+	           "] exit=3 [SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 "
+	           "[i] [x] o\n");
+
 	close.status = "running"; /* what has stopped does not run */
 	mer_run_close_args(&close, args);
 	MUST_FAIL(MER_EINPUT, mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));

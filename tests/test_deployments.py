@@ -7,7 +7,7 @@ import shlex
 import sys
 import unittest
 
-from test_cli import UID, Case, setUpModule, tearDownModule  # noqa: F401
+from test_cli import SOURCE, UID, Case, setUpModule, tearDownModule  # noqa: F401
 
 # Of a deployment, as JSON: in this order, and with these values where nothing else is said.
 DEFAULTS = {
@@ -282,6 +282,284 @@ class Deployments(Case):
         self.change("deployment", "set", "lines", "local", "enabled=off")
         out, err = process.communicate(b"run lines y\n", timeout=60)
         self.assertEqual((process.returncode, out, err), (0, b"y", b""))
+
+
+# Deployments that no model ever sees a run at: options, then ARGV.
+BROKEN = {
+    "missing": ([], ["/no/such/program"]),
+    "not_executable": ([], ["/etc/passwd"]),
+    "missing_token": (["--protocol", "token"], ["/no/such/program"]),
+    "missing_frame": (["--protocol", "frame"], ["/no/such/program"]),
+    "dies": (["--protocol", "token"], ["sh", "-c", "echo broken >&2; exit 1"]),
+    "dies_frame": (["--protocol", "frame"], ["sh", "-c", "exit 1"]),
+    "killed": (["--protocol", "token"], ["sh", "-c", "kill -9 $$"]),
+    "never_ready": (["--protocol", "token", "--start-timeout", "100ms"], ["sleep", "60"]),
+    "no_folder": (["--workdir", "/no/such/folder"], ["cat"]),
+    "no_secret": (["--env", "A=file:/no/such/file"], ["cat"]),
+}
+
+
+class Several(Case):
+    """Model 'm' with deployments 'first', 'second', 'third'."""
+
+    ECHO = ([], ["sh", "-c", "read x; echo \"second $x\""])
+
+    def setUp(self):
+        super().setUp()
+        self.names = {}  # of deployments, by uid
+
+    def change(self, *args, **options):
+        self.assertEqual(self.out("--allow-changes", *args, **options), b"")
+
+    def model(self, *deployments):
+        """Each (options, ARGV), in the order of their priority; in the place of what there was."""
+        if b"\tm\t" in self.out("model", "list"):
+            self.change("model", "remove", "m")
+        for i, (options, argv) in enumerate(deployments):
+            name = ("first", "second", "third")[i]
+            where = ["--name", name, "--priority", str(i), *options, "--", *argv]
+            if i == 0:
+                self.change("model", "add", "m", *options, "--", *argv)
+                self.change("deployment", "set", "m", "local", "name=first", "priority=0")
+            else:
+                self.change("deployment", "add", "m", *where)
+        self.names |= {d["uid"]: d["name"] for d in self.json("deployment", "list", "m")}
+
+    def rows(self):
+        """Of each run, oldest first: status, deployment's name, attempts."""
+        return [(r["status"], self.names[r["deployment"]], r["attempts"])
+                for r in reversed(self.log("--limit", "1000"))]
+
+    def script(self, text, name="script"):
+        path = self.file(name, text)
+        path.chmod(0o755)
+        return str(path)
+
+
+class FailOver(Several):
+    def test_each_failing_start(self):
+        for name, broken in BROKEN.items():
+            with self.subTest(name):
+                self.model(broken, self.ECHO)
+                code, out, err = self.call("run", "m", "x")
+                self.assertEqual((code, out), (0, b"second x\n"), err)
+                if name == "no_secret":  # it is not tried at all
+                    self.assertRegex(err, r"\Awarn sched: a deployment is passed over: model 'm': "
+                                          r"[^\n]*/no/such/file[^\n]*\n\Z")
+                    self.assertEqual(self.rows()[-1], ("ok", "second", 1))
+                else:
+                    self.assertRegex(err, r"\Awarn sched: model 'm': others come before deployment "
+                                          r"'first' for a while: [^\n]+\n\Z")
+                    self.assertEqual(self.rows()[-1][:2], ("ok", "second"))
+                    self.assertIn(self.rows()[-1][2], (1, 2))
+
+    def test_answer_as_json(self):
+        self.model(BROKEN["dies"], self.ECHO)
+        code, out, err = self.call("run", "--json", "m", "x")
+        got = json.loads(out)
+        self.assertEqual(code, 0, err)
+        self.assertEqual((self.names[got["deployment"]], got["status"], got["attempts"],
+                          got["output"], got["error"]), ("second", "ok", 2, "second x\n", None))
+
+    def test_chosen_one_fails(self):
+        self.model(BROKEN["missing"], self.ECHO)
+        code, out, err = self.call("run", "m", "--deployment", "first", "x")
+        self.assertEqual((code, out), (6, b""), err)
+        self.assertIn("mer: model 'm': ", err)
+        self.assertEqual(self.rows(), [("failed", "first", 1)])
+
+    def test_all_fail(self):
+        self.model(BROKEN["missing"], BROKEN["dies"], BROKEN["killed"])
+        code, out, err = self.call("run", "m", "x")
+        self.assertEqual((code, out), (6, b""), err)
+        self.assertEqual(self.rows(), [("failed", "third", 3)])
+        self.assertEqual(len(err.splitlines()), 4, err)
+
+    def test_all_too_slow(self):
+        self.model(BROKEN["never_ready"], BROKEN["never_ready"])
+        self.assertEqual(self.call("run", "m", "x")[0], 7)
+        self.assertEqual(self.rows(), [("timeout", "second", 2)])
+
+    def test_deadline_covers_all(self):
+        self.model((["--protocol", "token"], ["sleep", "60"]), self.ECHO)
+        self.assertEqual(self.call("run", "m", "--timeout", "200ms", "x")[0], 7)
+        self.assertEqual(self.rows(), [("timeout", "first", 1)])
+
+    def test_seen_by_a_model(self):
+        """What a model has seen goes nowhere else, whatever became of it."""
+        for protocol in ("once", "token"):
+            for last in ("exit 3", "kill -9 $$", "echo '@!#START#!@'; echo part; exit 3"):
+                with self.subTest(protocol=protocol, last=last):
+                    self.model((["--protocol", protocol],
+                                ["sh", "-c", f"echo '@!#READY#!@'; read x; {last}"]), self.ECHO)
+                    self.assertEqual(self.call("run", "m", "x")[0], 1)
+                    self.assertEqual(self.rows()[-1], ("failed", "first", 1))
+
+    def test_lines(self):
+        """The first line finds out; the others go where it works, and it is said once."""
+        for broken in (BROKEN["missing"], BROKEN["dies"]):
+            self.model(broken, self.ECHO)
+            code, out, err = self.call("run", "--lines", "m", "-", data="a\nb\nc\n")
+            self.assertEqual((code, out), (0, b"second a\nsecond b\nsecond c\n"), err)
+            self.assertEqual(len(err.splitlines()), 1, err)
+            self.assertEqual(self.rows()[-3:], [("ok", "second", 2), ("ok", "second", 1),
+                                                ("ok", "second", 1)])
+
+    def test_priority_is_not_overflown(self):
+        """Only those of one priority share."""
+        self.model((["--max-workers", "1"], ["sh", "-c", "read x; echo first"]), self.ECHO)
+        out = self.out("run", "--lines", "--jobs", "8", "m", "-", data="x\n" * 20)
+        self.assertEqual(out, b"first\n" * 20)
+
+    def test_equals_share(self):
+        """Two deployments of one priority work at a time: each waits for the other."""
+        for name in ("a", "b"):
+            os.mkfifo(self.folder / name)
+        meet = "read x; echo >{} & read y <{}; wait; echo {}"
+        self.model((["--max-workers", "1"], ["sh", "-c", meet.format("a", "b", "A")]),
+                   (["--max-workers", "1"], ["sh", "-c", meet.format("b", "a", "B")]))
+        self.change("deployment", "set", "m", "second", "priority=0")
+        out = self.out("run", "--lines", "--jobs", "2", "m", "-", data="x\nx\n")
+        self.assertEqual(sorted(out.split()), [b"A", b"B"])
+        self.assertEqual(sorted(self.rows()), [("ok", "first", 1), ("ok", "second", 1)])
+
+
+class Retries(Several):
+    """A worker that dies without a word of an answer, up to so many times."""
+
+    # counts its starts in a file, and {die} is what it does in the first {n} of them
+    ONCE = """#!/bin/sh
+echo >>starts
+read -r x
+if [ "$(wc -l <starts)" -le {n} ]; then {die}; fi
+echo "answer $x"
+"""
+    STAYS = """#!/bin/sh
+echo >>starts
+echo READY
+while read -r t; do
+	[ "$t" = S ] || exit 0
+	read -r x
+	read -r t
+	if [ "$(wc -l <starts)" -le {n} ]; then {die}; fi
+	echo "answer $x"
+done
+"""
+    STAYS_OPTIONS = ["--protocol", "token", "--answer", "line", "--ready-token", "READY",
+                     "--start-token", "S", "--stop-token", "E"]
+    DEATHS = ["exit 3", "kill -SEGV $$", "kill -9 $$", "echo sorry >&2; exit 1"]
+
+    def worker(self, stays, die, *options, n=2):
+        (self.folder / "starts").unlink(missing_ok=True)
+        text = (self.STAYS if stays else self.ONCE).format(die=die, n=n)
+        self.model(([*(self.STAYS_OPTIONS if stays else []), *options], [self.script(text)]))
+
+    def starts(self):
+        return len((self.folder / "starts").read_bytes())
+
+    def each(self, deaths):
+        for stays in (False, True):
+            for die in deaths:
+                yield stays, die
+
+    def test_enough(self):
+        for stays, die in self.each(self.DEATHS):
+            self.worker(stays, die, "--retries", "2")
+            self.assertEqual(self.out("run", "m", "x"), b"answer x\n")
+            self.assertEqual((self.rows()[-1], self.starts()), (("ok", "first", 3), 3))
+
+    def test_slowed_down(self):
+        """A worker that stays is started more and more slowly where it always dies."""
+        self.worker(True, "exit 3", "--retries", "5", n=5)
+        code, out, err = self.call("run", "m", "x")
+        self.assertEqual((code, out), (0, b"answer x\n"), err)
+        self.assertEqual(err, "warn sched: model 'm': its worker died 3 times without an answer; "
+                              "starts are slowed down\n")
+        self.assertEqual((self.rows()[-1], self.starts()), (("ok", "first", 6), 6))
+        self.worker(False, "exit 3", "--retries", "5", n=5)
+        self.assertEqual(self.out("run", "m", "x"), b"answer x\n")
+
+    def test_not_enough(self):
+        for stays, die in self.each(self.DEATHS):
+            self.worker(stays, die, "--retries", "1")
+            self.assertEqual(self.call("run", "m", "x")[:2], (1, b""))
+            self.assertEqual((self.rows()[-1], self.starts()), (("failed", "first", 2), 2))
+
+    def test_none_unless_asked_for(self):
+        for stays, die in self.each(self.DEATHS[:1]):
+            self.worker(stays, die)
+            self.assertEqual(self.call("run", "m", "x")[:2], (1, b""))
+            self.assertEqual((self.rows()[-1], self.starts()), (("failed", "first", 1), 1))
+
+    def test_not_after_a_part_of_an_answer(self):
+        for stays, die in self.each(["printf part; exit 3", "printf part; kill -9 $$"]):
+            self.worker(stays, die, "--retries", "5")
+            code, out, err = self.call("run", "m", "x")
+            self.assertEqual((code, self.starts()), (1, 1), (out, err))
+            self.assertEqual(self.rows()[-1], ("failed", "first", 1))
+
+    def frame(self, body, *options):
+        """A worker that counts its starts; body is what it does with x, as their number is {starts}."""
+        script = self.script("#!/usr/bin/python3\nimport os, mer\nopen('starts', 'a').write('.')\n"
+                             "starts = os.path.getsize('starts')\n@mer.model\n"
+                             f"def predict(x: str) -> str:\n    {body}\nmer.serve()\n")
+        self.model((["--protocol", "frame", "--env", f"PYTHONPATH={SOURCE}/python", *options],
+                    [script]))
+
+    def test_frame(self):
+        self.frame("return os._exit(3) if starts <= 2 else 'answer ' + x", "--retries", "2")
+        self.assertEqual(self.out("run", "m", "x"), b"answer x")
+        self.assertEqual((self.rows()[-1], self.starts()), (("ok", "first", 3), 3))
+        self.frame("yield 'part'; os._exit(3)", "--retries", "2")
+        self.assertEqual(self.call("run", "m", "x")[:2], (1, b"part"))
+        self.assertEqual((self.rows()[-1], self.starts()), (("failed", "first", 1), 4))
+        self.frame("raise ValueError('no')", "--retries", "2")
+        self.assertEqual(self.call("run", "m", "x")[0], 1)
+        self.assertEqual((self.rows()[-1], self.starts()), (("failed", "first", 1), 5))
+
+    def test_not_after_an_error_answer(self):
+        self.worker(True, "echo 'bad input' >&2; continue", "--retries", "5", "--error-line", "bad*")
+        self.assertEqual(self.call("run", "m", "x")[0], 1)
+        self.assertEqual((self.rows()[-1], self.starts()), (("failed", "first", 1), 1))
+
+    def test_not_after_the_deadline(self):
+        for stays, die in self.each(["exec sleep 60"]):
+            self.worker(stays, die, "--retries", "5")
+            self.assertEqual(self.call("run", "m", "--timeout", "300ms", "x")[0], 7)
+            self.assertEqual((self.rows()[-1], self.starts()), (("timeout", "first", 1), 1))
+
+    def test_not_over_the_limit(self):
+        self.model((["--retries", "5", "--max-output", "10"], ["seq", "100"]))
+        self.assertEqual(self.call("run", "m", "x")[0], 1)
+        self.assertEqual(self.rows(), [("failed", "first", 1)])
+
+    def test_failed_starts_are_retried(self):
+        self.model((["--retries", "2"], ["/no/such/program"]))
+        self.assertEqual(self.call("run", "m", "x")[0], 6)
+        self.assertEqual(self.rows(), [("failed", "first", 3)])
+
+    def test_elsewhere_first(self):
+        """With retries what a dead worker has seen goes to another deployment, if there is one."""
+        self.model((["--retries", "1"], ["sh", "-c", "exit 3"]), self.ECHO)
+        self.assertEqual(self.out("run", "m", "x"), b"second x\n")
+        self.assertEqual(self.rows(), [("ok", "second", 2)])
+
+    def test_lines(self):
+        """Each line is one row, answered in its place."""
+        for stays, die in self.each(self.DEATHS[:2]):
+            self.worker(stays, die, "--retries", "2")
+            self.assertEqual(self.out("run", "--lines", "m", "-", data="a\nb\nc\n"),
+                             b"answer a\nanswer b\nanswer c\n")
+            self.assertEqual(self.rows()[-3:], [("ok", "first", 3), ("ok", "first", 1),
+                                                ("ok", "first", 1)])
+            self.assertEqual(self.starts(), 3 if stays else 5)
+
+    def test_what_it_said_is_kept(self):
+        self.worker(False, "echo sorry >&2; exit 1", "--retries", "2")
+        self.out("run", "m", "x")
+        run, = self.log()
+        self.assertEqual((run["stderr_tail"], run["exit_code"], run["error"]),
+                         ("sorry\nsorry\n", 0, None))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ MAY = {
     CLOSE + f"'{OPEN}'": 1,
     CLOSE + f"'{OTHER}'": 1,  # of an owner that has died
     CLOSE + f"'{LOST}'": 1,  # of one that was taken for dead and lives
+    f"UPDATE model_access SET deployment_uid = 'd', server = 's' WHERE request_uid = '{OPEN}'": 1,
+    f"UPDATE model_access SET deployment_uid = 'd', server = 's' WHERE request_uid = '{ENDED}'": 0,
     "UPDATE model_access SET status = 'lost', stopped_at = 'now' WHERE owner = 'o' AND stopped_at IS NULL": 2,
     f"INSERT INTO model_access_io VALUES ('{ENDED}', 'in', 'out') ON CONFLICT DO NOTHING": 0,
     f"WITH run AS ({RUN} RETURNING 1) SELECT FROM run": 1,
@@ -73,7 +75,7 @@ MUST_NOT = [
       (("migrations", "name"), ("servers", "host"), ("models", "feedback"), ("deployments", "argv"),
        ("model_weights", "state"), ("model_access_io", "output"), ("feedback", "rating"), ("owners", "pid"),
        *(("model_access", column) for column in
-         ("request_uid", "model", "deployment_uid", "server", "weights", "door", "who", "host", "pid",
+         ("request_uid", "model", "weights", "door", "who", "host", "pid",
           "queued_at", "bytes_in", "sha256_in", "owner")))),
     *(f"DELETE FROM {table}" for table in ("migrations", "servers", "models", "deployments", "model_weights",
                                            "model_access", "model_access_io", "feedback")),

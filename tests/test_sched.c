@@ -1,6 +1,7 @@
 /* The scheduler with real workers and a real database: each run has one done, one row, one status. */
 #include "check_main.h"
 
+#include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/dal.h>
 #include <mer/file.h>
@@ -9,6 +10,7 @@
 #include <mer/text.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <uv.h>
 
@@ -64,9 +66,11 @@ static enum mer_status on_server(void *ctx, const void *row, struct mer_error *e
 	return MER_OK;
 }
 
-/* A model "m" whose program is a line of shell. */
-static void add_model(const char *protocol, const char *line, const char *params,
-                      int64_t start_timeout_ms)
+static const char room_for_many[] = "{\"max_output\":100000,\"max_queue\":1000}";
+
+/* A model "m" whose program is a line of shell, with one worker if it stays. */
+static void add_limited_model(const char *protocol, const char *line, const char *params,
+                              int64_t start_timeout_ms, const char *limits)
 {
 	struct mer_dal *dal = dal_open();
 	struct mer_error err;
@@ -89,15 +93,20 @@ static void add_model(const char *protocol, const char *line, const char *params
 		                  MER_ARGS(mer_text(deployment.text), mer_text("local"),
 		                           mer_text(model.text), mer_text(server), mer_text(protocol),
 		                           mer_text("/tmp"), mer_text(text), mer_text(""), mer_text("{}"),
-		                           mer_text(params), mer_text("{\"max_output\":100000}"),
-		                           mer_i64(0), mer_i64(300000), mer_i64(60000),
-		                           mer_i64(start_timeout_ms), mer_i64(0)),
+		                           mer_text(params), mer_text(limits), mer_i64(0), mer_i64(300000),
+		                           mer_i64(60000), mer_i64(start_timeout_ms), mer_i64(0)),
 		                  NULL, &err);
 	if (st == MER_OK)
 		st = mer_dal_end(dal, true, &err);
 	ck_assert_msg(st == MER_OK, "%s", err.message);
 	free(text);
 	mer_dal_close(dal);
+}
+
+static void add_model(const char *protocol, const char *line, const char *params,
+                      int64_t start_timeout_ms)
+{
+	add_limited_model(protocol, line, params, start_timeout_ms, room_for_many);
 }
 
 /* --- a scheduler and what its runs say ---------------------------------------------------- */
@@ -405,6 +414,52 @@ START_TEST(closing_cancels_what_is_open)
 }
 END_TEST
 
+/* Of a queue for two: a worker that is not ready yet has one run, two wait, what comes then is refused.
+ * A stream waits. */
+START_TEST(full_queue_refuses)
+{
+	enum { N = 6, QUEUE = 2, STREAMED = 40 };
+	uv_loop_t loop;
+	static struct seen seen[N], streamed[STREAMED];
+	MER_AUTO(mer_text_done) char *gate = mer_text_new("%s/gate", folder);
+	MER_AUTO(mer_text_done) char *line = mer_text_new("read x <%s; %s", gate, ECHO_WORKER);
+	ck_assert_int_eq(mkfifo(gate, 0600), 0);
+	add_limited_model("token", line, "{}", 60000, "{\"max_queue\":2}");
+	struct mer_sched *sched = sched_open(&loop);
+	for (int i = 0; i < N; i++)
+		submit(sched, &seen[i], "m", "hello", 0);
+	for (int i = 0; i < STREAMED; i++) {
+		streamed[i].stream = true;
+		submit(sched, &streamed[i], "m", "hello", 0);
+	}
+	for (int i = N - 1; i > QUEUE; i--)
+		wait_done(&loop, &seen[i]);
+	MER_AUTO(mer_fd_done) int fd = open(gate, O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(write(fd, "\n", 1), 1);
+	for (int i = 0; i <= QUEUE; i++)
+		wait_done(&loop, &seen[i]);
+	for (int i = 0; i < STREAMED; i++) {
+		wait_done(&loop, &streamed[i]);
+		ck_assert_str_eq(streamed[i].status, "ok");
+	}
+	struct seen later = { 0 };
+	submit(sched, &later, "m", "again", 0);
+	wait_done(&loop, &later);
+	sched_close(&loop, sched);
+	ck_assert_str_eq(later.status, "ok");
+	for (int i = 0; i < N; i++) {
+		bool refused = i > QUEUE;
+		struct row row = read_row(seen[i].uid);
+		ck_assert_msg(strcmp(row.status, refused ? "rejected" : "ok") == 0, "run %d: %s", i,
+		              row.status);
+		ck_assert_int_eq(row.started_at[0] == '\0', refused);
+		ck_assert_int_eq(seen[i].error.status, refused ? MER_EBUSY : MER_OK);
+		if (refused)
+			ck_assert_str_eq(seen[i].error.message, "model 'm' is busy: 2 runs wait already");
+	}
+}
+END_TEST
+
 START_TEST(opens_and_closes_without_a_run)
 {
 	uv_loop_t loop;
@@ -471,6 +526,7 @@ Suite *suite(void)
 	tcase_add_test(tc, many_at_once_each_end);
 	tcase_add_test(tc, stream_of_processes);
 	tcase_add_test(tc, closing_cancels_what_is_open);
+	tcase_add_test(tc, full_queue_refuses);
 	tcase_add_test(tc, opens_and_closes_without_a_run);
 	tcase_add_test(tc, haste_waits_for_no_row);
 	suite_add_tcase(suite, tc);

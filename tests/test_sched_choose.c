@@ -9,20 +9,34 @@
 
 static const struct {
 	int failures; /* in a row, all at time 10 */
-	bool slow;
+	int64_t took, slowest;
 	int64_t shunned_until, start_after;
 } health_rows[] = {
-	{ 0, true, 0, 0 },           { 1, true, 1010, 0 },      { 2, true, 2010, 0 },
-	{ 3, true, 4010, 110 },      { 3, false, 4010, 0 },     { 4, true, 8010, 210 },
-	{ 7, true, 60010, 1610 },    { 8, true, 60010, 3210 },  { 9, true, 60010, 5010 },
-	{ 1000, true, 60010, 5010 }, { 1000, false, 60010, 0 },
+	{ 0, 0, CHOOSE_SLOW_MS, 0, 0 },
+	{ 1, 0, CHOOSE_SLOW_MS, 1010, 0 },
+	{ 2, 0, CHOOSE_SLOW_MS, 2010, 0 },
+	{ 3, 0, CHOOSE_SLOW_MS, 4010, 110 },
+	{ 3, 0, 0, 4010, 0 },
+	{ 4, 0, CHOOSE_SLOW_MS, 8010, 210 },
+	{ 7, 0, CHOOSE_SLOW_MS, 60010, 1610 },
+	{ 8, 0, CHOOSE_SLOW_MS, 60010, 3210 },
+	{ 9, 0, CHOOSE_SLOW_MS, 60010, 6410 },
+	{ 5, 0, CHOOSE_SLOW_READY_MS, 16010, 410 },
+	{ 9, 0, CHOOSE_SLOW_READY_MS, 60010, 410 },
+	{ 1000, 0, CHOOSE_SLOW_MS, 60010, 6410 },
+	{ 1000, 0, 0, 60010, 0 },
+	{ 1, 99, CHOOSE_SLOW_MS, 1010, 0 },
+	{ 1, 101, CHOOSE_SLOW_MS, 1020, 0 },
+	{ 2, 120000, CHOOSE_SLOW_MS, 1200010, 0 },
+	{ 9, 5999, CHOOSE_SLOW_MS, 60010, 6410 },
+	{ 1, INT64_MAX, CHOOSE_SLOW_MS, INT64_MAX / 2 + 10, 0 },
 };
 
 START_TEST(learns)
 {
 	struct choose_health health = { 0 };
 	for (int i = 0; i < health_rows[_i].failures; i++)
-		choose_failed(&health, 10, health_rows[_i].slow);
+		choose_failed(&health, 10, health_rows[_i].took, health_rows[_i].slowest);
 	ck_assert_msg(health.failures == health_rows[_i].failures &&
 	                  health.shunned_until == health_rows[_i].shunned_until &&
 	                  health.start_after == health_rows[_i].start_after,

@@ -70,6 +70,7 @@ enum mer_query {
 	MER_Q_RUN_INSERT,   /* struct mer_run_open, by mer_run_open_args() */
 	MER_Q_RUN_CLOSE,    /* struct mer_run_close, by mer_run_close_args() */
 	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
+	MER_Q_RUN_MOVE,     /* request uid, deployment uid, server: where an open run is now */
 	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
 
 	/* owners: struct mer_owner_row */

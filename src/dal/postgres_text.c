@@ -161,6 +161,8 @@ const char *const pg_text[] = {
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
 		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) VALUES ($1, $2, $3, "
 		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, $13, $14)",
+	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
+					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE,
 	/* A row that is updated moves, so places are not told. */
 	[MER_Q_RUN_CLOSE_AT] = CLOSE " AND $15::bigint <> 0",

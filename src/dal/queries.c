@@ -154,6 +154,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_INSERT] = { "run-insert", MER_RUN_OPEN_ARGS, NO_ROWS },
 	[MER_Q_RUN_CLOSE] = { "run-close", MER_RUN_CLOSE_ARGS, NO_ROWS },
 	[MER_Q_RUN_CLOSE_AT] = { "run-close-at", MER_RUN_CLOSE_AT_ARGS, NO_ROWS },
+	[MER_Q_RUN_MOVE] = { "run-move", 3, NO_ROWS },
 	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
 
 	[MER_Q_OWNERS] = { "owners", 0, ROWS(owner) },

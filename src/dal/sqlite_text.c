@@ -131,6 +131,8 @@ const char *const dal_sqlite_text[] = {
 		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) VALUES ($1, $2, $3, "
 		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, "
 		"$13, $14)",
+	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
+					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE_AT] = CLOSE "WHERE rowid = $15 AND request_uid = $1",
 	/* Without an index by owner, which each run would pay for: an owner's runs are not older than

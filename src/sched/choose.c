@@ -10,15 +10,16 @@ static int64_t doubled(int64_t first, int times, int64_t most)
 	return wait < most ? wait : most;
 }
 
-void choose_failed(struct choose_health *health, int64_t now, bool slow)
+void choose_failed(struct choose_health *health, int64_t now, int64_t took, int64_t slowest)
 {
-	int before = health->failures;
+	int64_t shun = doubled(CHOOSE_SHUN_MS, health->failures, CHOOSE_SHUN_MOST_MS);
+	int64_t least = took < INT64_MAX / 16 - now ? 10 * took : INT64_MAX / 2;
 	if (health->failures < INT32_MAX)
 		health->failures++;
-	health->shunned_until = now + doubled(CHOOSE_SHUN_MS, before, CHOOSE_SHUN_MOST_MS);
-	if (slow && health->failures >= CHOOSE_FREE)
+	health->shunned_until = now + (shun > least ? shun : least);
+	if (slowest > 0 && health->failures >= CHOOSE_FREE)
 		health->start_after =
-			now + doubled(CHOOSE_SLOW_MS, health->failures - CHOOSE_FREE, CHOOSE_SLOW_MOST_MS);
+			now + doubled(CHOOSE_SLOW_FIRST_MS, health->failures - CHOOSE_FREE, slowest);
 }
 
 void choose_answered(struct choose_health *health)

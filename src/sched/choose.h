@@ -15,9 +15,11 @@
 
 #define CHOOSE_SHUN_MS INT64_C(1000) /* how long others come first; doubled with each failure */
 #define CHOOSE_SHUN_MOST_MS INT64_C(60000) /* up to this */
-#define CHOOSE_FREE 3               /* so many crashes in a row do not slow down the next start */
-#define CHOOSE_SLOW_MS INT64_C(100) /* how long it then waits; doubled with each crash */
-#define CHOOSE_SLOW_MOST_MS INT64_C(5000) /* up to this */
+#define CHOOSE_FREE 3 /* so many crashes in a row do not slow down the next start */
+#define CHOOSE_SLOW_FIRST_MS INT64_C(100) /* how long it then waits; doubled with each crash */
+#define CHOOSE_SLOW_MS INT64_C(6400)      /* up to this */
+/* Or to this where it was ready: perhaps its inputs are to blame, and the next is fine. */
+#define CHOOSE_SLOW_READY_MS INT64_C(400)
 
 /* What is known of a deployment. Times are the caller's, in ms; 0: at once. */
 struct choose_health {
@@ -26,9 +28,11 @@ struct choose_health {
 	int64_t start_after;   /* no worker is started before */
 };
 
-/* It could not be started, or its worker left without an answer. slow: starts are slowed down when
- * that goes on, since one that stays is started again and again. */
-void choose_failed(struct choose_health *health, int64_t now, bool slow);
+/* It could not be started, which took so long to tell, or its worker left without an answer. Others
+ * come first for ten times as long at least, so that little time goes into what does not work.
+ * slowest: of a worker that stays, which is started again and again, the longest that starts are to
+ * wait when that goes on; else 0. */
+void choose_failed(struct choose_health *health, int64_t now, int64_t took, int64_t slowest);
 
 /* It answered. */
 void choose_answered(struct choose_health *health);

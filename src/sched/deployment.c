@@ -140,6 +140,8 @@ static enum mer_status read_limits(struct deployment *deployment, const char *te
 	if (st != MER_OK)
 		return st;
 	deployment->spec.max_output = mer_json_get_i64(limits, "max_output", INT64_C(256) << 20);
+	deployment->max_queue = mer_json_get_i64(limits, "max_queue", 64);
+	deployment->retries = mer_json_get_i64(limits, "retries", 0);
 	return mer_limits_read(limits, &deployment->spec.limits, err);
 }
 
@@ -164,19 +166,22 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 }
 
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
-                            const struct mer_sched *sched, struct mer_error *err)
+                            const char *key, const struct mer_sched *sched, struct mer_error *err)
 {
+	deployment->key = strdup(key);
 	deployment->uid = strdup(row->uid);
+	deployment->name = strdup(row->name);
 	deployment->model = strdup(row->model);
 	deployment->server = strdup(row->server);
 	deployment->weights = strdup(row->weights_version);
-	if (deployment->uid == NULL || deployment->model == NULL || deployment->server == NULL ||
-	    deployment->weights == NULL)
+	if (deployment->key == NULL || deployment->uid == NULL || deployment->name == NULL ||
+	    deployment->model == NULL || deployment->server == NULL || deployment->weights == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	deployment->idle_ms = row->idle_ms;
 	deployment->timeout_ms = row->timeout_ms;
 	deployment->start_timeout_ms = row->start_timeout_ms;
 	deployment->max_workers = row->max_workers;
+	deployment->priority = row->priority;
 	deployment->spec.protocol = mer_protocol_by_name(row->protocol);
 	if (deployment->spec.protocol == MER_PROTOCOL_UNSET)
 		return mer_fail(err, MER_EUNREACHABLE, "this mer does not speak the protocol '%s'",
@@ -200,14 +205,15 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	return st;
 }
 
-enum mer_status deployment_make(const struct mer_deployment_row *row, const struct mer_sched *sched,
-                                struct deployment **out, struct mer_error *err)
+enum mer_status deployment_make(const struct mer_deployment_row *row, const char *key,
+                                const struct mer_sched *sched, struct deployment **out,
+                                struct mer_error *err)
 {
 	struct deployment *deployment = calloc(1, sizeof *deployment);
 	if (deployment == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	deployment->refs = 1;
-	enum mer_status st = fill(deployment, row, sched, err);
+	enum mer_status st = fill(deployment, row, key, sched, err);
 	if (st != MER_OK) {
 		deployment_free(deployment);
 		return st == MER_ENOTFOUND ? st : mer_wrap(err, st, "model '%s'", row->model);
@@ -236,7 +242,9 @@ void deployment_free(struct deployment *deployment)
 	free(deployment->start_token);
 	free(deployment->stop_token);
 	free(deployment->exit_token);
+	free(deployment->key);
 	free(deployment->uid);
+	free(deployment->name);
 	free(deployment->model);
 	free(deployment->server);
 	free(deployment->weights);

@@ -4,6 +4,8 @@
  *   sched.c       the front: open, submit, cancel, deadlines, close
  *   record.c      what the database thread does: resolve routes, write rows in groups
  *   deployment.c  a deployment's row made ready for starting workers
+ *   choose.c      which of several deployments a run goes to; pure
+ *   again.c       what becomes of a run whose worker did not answer
  *   pool.c        workers of a route: start, dispatch, idle, gone
  *   run.c         a run from its submission to its closed row
  *   place.c       which processor a quick conversation takes place on
@@ -13,6 +15,8 @@
  */
 #ifndef SCHED_INTERNAL_H
 #define SCHED_INTERNAL_H
+
+#include "choose.h"
 
 #include <mer/dal.h>
 #include <mer/hash.h>
@@ -40,13 +44,25 @@ TAILQ_HEAD(run_list, mer_run);
 /* A deployment as it was when its rows were read; counted, since workers outlive a change. */
 struct deployment {
 	int refs;
-	char *uid, *model, *server, *weights, *weights_path;
+	char *key; /* what it was made of */
+	char *uid, *name, *model, *server, *weights, *weights_path;
 	struct mer_worker_spec spec; /* its texts are the owned ones below */
 	char **argv, **env, **error_lines;
 	char *workdir, *ready_token, *start_token, *stop_token, *exit_token;
 	int64_t idle_ms, timeout_ms, start_timeout_ms;
-	int64_t max_workers;
-	bool stateful; /* a worker keeps what a session's runs have told it */
+	int64_t max_workers, max_queue, retries, priority;
+	bool stateful;               /* a worker keeps what a session's runs have told it */
+	struct choose_health health; /* the loop's */
+};
+
+/* What a route leads to, in the order of priority. */
+enum { PLACES_MAX = 64 }; /* further deployments of a model are not used */
+struct places {
+	size_t n;
+	struct {
+		char *key;               /* of a deployment that the route has: */
+		struct deployment *made; /* else the new one */
+	} of[PLACES_MAX];
 };
 
 enum slot_state { SLOT_PREPARED, SLOT_STARTING, SLOT_IDLE, SLOT_BUSY, SLOT_ENDING };
@@ -60,6 +76,7 @@ struct slot {
 	enum slot_state state;
 	struct run_list runs; /* those that it answers, or the one that waits for it to be ready */
 	size_t n_runs;
+	bool answered;      /* a run, since it was started */
 	int64_t ready_by;   /* loop time in ms; 0: it is ready or not started */
 	int64_t idle_until; /* loop time in ms; 0: not idle */
 };
@@ -71,21 +88,22 @@ struct route {
 	struct mer_sched *sched;
 	char *model, *server, *deployment; /* "" any; never change */
 	char *session;                     /* "": none; never changes */
-	bool begun;                        /* the session had a worker */
+	bool begun;                        /* a worker has seen a run of the session */
 
 	/* the database thread's alone */
-	char *seen; /* what current was made of; NULL: nothing */
-	char *seen_uid, *seen_server, *seen_weights;
+	char **seen;                                 /* keys of what it leads to, ended by NULL */
+	char *seen_uid, *seen_server, *seen_weights; /* of the first */
+	char *passed_over;                           /* why another one cannot be used, as was said */
 
 	/* the loop's */
-	struct deployment *current;
-	struct run_list ready; /* recorded, not sent */
-	size_t n_ready;
-	size_t n_open; /* of n_open of the scheduler */
+	struct deployment *places[PLACES_MAX]; /* those that are in force */
+	size_t n_places;
+	struct deployment *current; /* the first of them; NULL: none is known yet */
+	struct run_list ready;      /* recorded, not sent */
+	size_t n_ready, n_calls;    /* n_calls: those that are not of a stream */
+	size_t n_open;              /* of n_open of the scheduler */
 	struct slot_list slots;
 	struct ping *ping;
-	int crashes;         /* of workers in a row that none has answered since */
-	int64_t start_after; /* loop time in ms: no worker is started before; 0: at once */
 };
 TAILQ_HEAD(route_list, route);
 
@@ -112,6 +130,7 @@ struct mer_run {
 	struct mer_sched *sched;
 	struct route *route;
 	struct slot *slot;
+	struct deployment *deployment; /* where it was last; NULL: nowhere yet */
 	enum run_state state;
 	enum run_ending ending;
 	const struct mer_run_events *events;
@@ -125,6 +144,12 @@ struct mer_run {
 	int64_t timeout_ms, deadline; /* loop time in ms; 0: none */
 	bool own_timeout;             /* not the deployment's */
 	bool no_record, stream, paused;
+	bool accepted;   /* it may wait */
+	bool answered;   /* something of an answer has come */
+	uint64_t tried;  /* a bit for each of the route's places where it was and is not to go again */
+	int attempts;    /* how often a worker took it */
+	int64_t retried; /* how often it was given again to one after a worker had seen it */
+	char row_uid[sizeof(struct mer_uid)]; /* the database thread's: the deployment of its row */
 	bool refused;    /* written by the database thread: its route has no deployment */
 	bool recorded;   /* its row is in the database */
 	bool unwritable; /* by the database thread: its row was refused, or could not be written */
@@ -145,11 +170,11 @@ struct mer_run {
 	char *error;
 };
 
-/* Why a route has no deployment, or the new one that it has. */
+/* Why a route has no deployment, or those that it has now. */
 struct resolved {
 	SLIST_ENTRY(resolved) link;
 	struct route *route;
-	struct deployment *fresh; /* NULL: as before, or error */
+	struct places *fresh; /* NULL: as before, or error */
 	struct mer_error error;
 };
 SLIST_HEAD(resolved_list, resolved);
@@ -210,8 +235,9 @@ struct mer_sched {
 };
 
 /* --- deployment.c --- */
-enum mer_status deployment_make(const struct mer_deployment_row *row, const struct mer_sched *sched,
-                                struct deployment **out, struct mer_error *err);
+enum mer_status deployment_make(const struct mer_deployment_row *row, const char *key,
+                                const struct mer_sched *sched, struct deployment **out,
+                                struct mer_error *err);
 void deployment_free(struct deployment *deployment);
 static inline struct deployment *deployment_ref(struct deployment *deployment)
 {
@@ -240,12 +266,22 @@ void pool_cancel_ping(struct route *route);
 void pool_end_run(struct mer_run *run, bool kill);
 /* Holds the worker of a run, or lets it go on, as its runs say. */
 void pool_hold(struct slot *slot);
-/* A new deployment is in force: workers of the old one leave when they are idle. */
-void pool_changed(struct route *route, struct deployment *fresh);
+/* Other deployments are in force, which it takes: workers of the old ones leave when they are idle. */
+void pool_changed(struct route *route, struct places *fresh);
 void pool_drain(struct route *route);
 /* Earliest time at which something of the route's workers is due; 0: nothing. */
 int64_t pool_due(const struct route *route);
 void pool_tick(struct route *route, int64_t now);
+
+/* --- again.c --- */
+/* A run that no model has seen, since this deployment could not be started, waits for another one.
+ * Not so: it is to fail. */
+bool again_elsewhere(struct mer_run *run, const struct deployment *deployment);
+/* A run whose worker died over it waits to be sent once more. Not so: it is to fail. */
+bool again_anew(struct mer_run *run, const struct deployment *deployment);
+/* A deployment failed; took and slowest as of choose_failed(). */
+void again_learn(const struct route *route, struct deployment *deployment, int64_t took,
+                 int64_t slowest, const char *why);
 
 /* --- run.c --- */
 void run_sent(struct mer_run *run, uint64_t now_ns);
@@ -258,7 +294,8 @@ void run_keep_log(struct mer_run *run, const char *bytes, size_t n);
 void run_end(struct mer_run *run, const struct mer_outcome *outcome);
 /* Ends a run that no worker has, as its ending says: cancelled, or its deadline has passed. */
 void run_cancelled(struct mer_run *run);
-/* Takes it out of its route's ready list. */
+/* Puts it into its route's ready list, and takes it out. */
+void run_make_ready(struct mer_run *run, bool first);
 void run_leave_ready(struct mer_run *run);
 void run_fail(struct mer_run *run, enum mer_status status, const char *row_status,
               const struct mer_error *error);

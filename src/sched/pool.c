@@ -7,12 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CRASHES_FREE 3              /* so many in a row are not slowed down */
-#define CRASH_FIRST_MS INT64_C(100) /* what the next start then waits; doubled each time */
-#define CRASH_DOUBLINGS 6           /* at most */
-#define CRASH_DOUBLINGS_READY \
-	2 /* where it was ready: perhaps its inputs are to blame, and the next is fine */
-
 static bool stays(const struct deployment *deployment)
 {
 	return deployment->spec.protocol != MER_PROTOCOL_ONCE;
@@ -61,6 +55,8 @@ void pool_cancel_ping(struct route *route)
 static void enter(struct slot *slot, struct mer_run *run)
 {
 	run->slot = slot;
+	deployment_unref(run->deployment);
+	run->deployment = deployment_ref(slot->deployment);
 	TAILQ_INSERT_TAIL(&slot->runs, run, link);
 	slot->n_runs++;
 	slot->route->n_open++;
@@ -89,16 +85,13 @@ void pool_hold(struct slot *slot)
 /* The worker takes no run any more: the run waits for another one, in its old place. */
 static void put_back(struct slot *slot, struct mer_run *run)
 {
-	struct route *route = slot->route;
 	slot->state = SLOT_ENDING;
 	slot->ready_by = slot->idle_until = 0;
 	if (run->stream)
 		sched_run_untimed(run); /* its time begins when it is taken */
-	run->state = RUN_READY;
 	run->taken_ns = 0;
-	TAILQ_INSERT_HEAD(&route->ready, run, link);
-	route->n_ready++;
-	route->sched->n_ready++;
+	run->attempts--;
+	run_make_ready(run, true);
 }
 
 static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
@@ -119,14 +112,26 @@ static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 	slot->state = SLOT_BUSY;
 	slot->idle_until = 0;
 	pool_hold(slot);
+	slot->route->begun = true;
 	run_sent(run, now_ns);
+}
+
+/* Whether new runs may go there. */
+static bool in_force(const struct slot *slot)
+{
+	const struct route *route = slot->route;
+	for (size_t i = 0; i < route->n_places; i++) {
+		if (route->places[i] == slot->deployment)
+			return true;
+	}
+	return false;
 }
 
 static void rest(struct slot *slot)
 {
 	if (slot->state == SLOT_ENDING || slot->n_runs > 0)
 		return;
-	if (slot->deployment != slot->route->current || slot->route->sched->on_closed != NULL) {
+	if (!in_force(slot) || slot->route->sched->on_closed != NULL) {
 		end_slot(slot, MER_END_DRAIN);
 		return;
 	}
@@ -192,6 +197,25 @@ static void place_done(const struct slot *slot, const struct mer_run *run, enum 
 		place_leave(place);
 }
 
+/* Takes note of what a run says of its deployment. Whether the run is given to a worker once more. */
+static bool learn(struct slot *slot, struct mer_run *run, const struct mer_outcome *outcome)
+{
+	struct deployment *deployment = slot->deployment;
+	bool died = outcome->exit_code >= 0 || outcome->signal != 0;
+	if (outcome->status == MER_EUNREACHABLE && !stays(deployment)) {
+		again_learn(slot->route, deployment, 0, 0, outcome->message);
+		return again_elsewhere(run, deployment);
+	}
+	if (outcome->status == MER_EMODEL && died && again_anew(run, deployment))
+		return true;
+	bool answered = outcome->status == MER_OK || outcome->status == MER_EINPUT;
+	if (answered || (outcome->status == MER_EMODEL && (!died || !stays(deployment)))) {
+		choose_answered(&deployment->health);
+		slot->answered = true;
+	}
+	return false;
+}
+
 static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 {
 	struct slot *slot = ctx;
@@ -200,8 +224,6 @@ static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 	MER_ASSERT(run->slot == slot && run->state == RUN_OPEN);
 	leave(run);
 	run->done_ns = uv_hrtime();
-	if (outcome->status == MER_OK || outcome->status == MER_EINPUT)
-		route->crashes = 0;
 	place_done(slot, run, outcome->status);
 	if (run->paused)
 		pool_hold(slot);
@@ -209,9 +231,20 @@ static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 		rest(slot);
 	else
 		slot->state = SLOT_ENDING;
-	run_end(run, outcome);
+	if (!learn(slot, run, outcome))
+		run_end(run, outcome);
 	pool_dispatch(route);
 	record_flush(route->sched, false);
+}
+
+/* How long a start has been under way; 0: none is. */
+static int64_t start_took(const struct slot *slot)
+{
+	if (slot->ready_by == 0)
+		return 0;
+	int64_t left = slot->ready_by - (int64_t)uv_now(slot->route->sched->loop);
+	int64_t took = slot->deployment->start_timeout_ms - left;
+	return took > 0 ? took : 0;
 }
 
 /* It left before it took the run, or before it was ready. */
@@ -221,7 +254,8 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 	struct mer_run *run = TAILQ_FIRST(&slot->runs);
 	if (run != NULL) {
 		leave(run);
-		run_end(run, outcome);
+		if (outcome->status != MER_EUNREACHABLE || !again_elsewhere(run, slot->deployment))
+			run_end(run, outcome);
 	}
 	if (route->ping != NULL && slot->state != SLOT_ENDING) {
 		struct mer_error err;
@@ -231,28 +265,15 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 	}
 }
 
-/* A worker left by itself. Where one after another does so and none answers, starts are slowed down. */
-static void count_crash(struct route *route, bool was_ready)
-{
-	int beyond = ++route->crashes - CRASHES_FREE;
-	int most = was_ready ? CRASH_DOUBLINGS_READY : CRASH_DOUBLINGS;
-	if (beyond < 0)
-		return;
-	route->start_after =
-		(int64_t)uv_now(route->sched->loop) + (CRASH_FIRST_MS << (beyond < most ? beyond : most));
-	if (beyond == 0)
-		MER_LOG(MER_LOG_WARN,
-		        "model '%s': its worker died %d times without an answer; starts are slowed down",
-		        route->model, route->crashes);
-}
-
 static void on_gone(void *ctx, const struct mer_outcome *outcome)
 {
 	struct slot *slot = ctx;
 	struct route *route = slot->route;
 	struct mer_sched *sched = route->sched;
-	if (slot->state != SLOT_ENDING && stays(slot->deployment) && outcome->status != MER_ELIMIT)
-		count_crash(route, slot->state != SLOT_STARTING);
+	bool by_itself = slot->state != SLOT_ENDING && stays(slot->deployment);
+	int64_t slowest = slot->state == SLOT_STARTING ? CHOOSE_SLOW_MS : CHOOSE_SLOW_READY_MS;
+	if (by_itself && !slot->answered && outcome->status != MER_ELIMIT)
+		again_learn(route, slot->deployment, start_took(slot), slowest, outcome->message);
 	failed_to_start(slot, outcome);
 	TAILQ_REMOVE(&route->slots, slot, link);
 	deployment_unref(slot->deployment);
@@ -274,7 +295,8 @@ static const struct mer_worker_events worker_events = {
 
 /* --- starting ----------------------------------------------------------------------------- */
 
-static enum mer_status start(struct route *route, struct slot **out, struct mer_error *err)
+static enum mer_status start(struct route *route, struct deployment *deployment, struct slot **out,
+                             struct mer_error *err)
 {
 	struct mer_sched *sched = route->sched;
 	struct slot *slot = calloc(1, sizeof *slot);
@@ -283,11 +305,11 @@ static enum mer_status start(struct route *route, struct slot **out, struct mer_
 	if (sched->place != NULL)
 		place_leave(sched->place); /* a child would inherit our processor */
 	slot->route = route;
-	slot->deployment = deployment_ref(route->current);
+	slot->deployment = deployment_ref(deployment);
 	slot->state = SLOT_PREPARED;
 	TAILQ_INIT(&slot->runs);
-	enum mer_status st = mer_worker_start(sched->loop, &route->current->spec, &worker_events, slot,
-	                                      &slot->worker, err);
+	enum mer_status st =
+		mer_worker_start(sched->loop, &deployment->spec, &worker_events, slot, &slot->worker, err);
 	if (st != MER_OK) {
 		deployment_unref(slot->deployment);
 		free(slot);
@@ -298,7 +320,7 @@ static enum mer_status start(struct route *route, struct slot **out, struct mer_
 	if (route->session[0] != '\0' && route->begun)
 		MER_LOG(MER_LOG_WARN, "session '%s' of model '%s' begins anew: its worker has left",
 		        route->session, route->model);
-	route->begun = true;
+	route->begun = false;
 	*out = slot;
 	return MER_OK;
 }
@@ -318,14 +340,17 @@ void pool_prepare(struct route *route)
 	if (route->current == NULL || !TAILQ_EMPTY(&route->slots) || route->sched->on_closed != NULL)
 		return;
 	struct mer_error err;
-	if (start(route, &slot, &err) != MER_OK)
+	if (start(route, route->current, &slot, &err) != MER_OK)
 		MER_DEBUG("cannot prepare a worker: %s", err.message); /* the run's own start tells */
 }
 
 void pool_ping(struct route *route)
 {
 	struct mer_error err;
-	struct slot *slot = TAILQ_FIRST(&route->slots);
+	struct slot *slot;
+	TAILQ_FOREACH(slot, &route->slots, link)
+	if (slot->deployment == route->current)
+		break;
 	if (!stays(route->current)) {
 		enum mer_status st = mer_worker_probe(&route->current->spec, &err);
 		ping_end(route, st != MER_OK ? &err : NULL);
@@ -336,7 +361,7 @@ void pool_ping(struct route *route)
 		return;
 	}
 	if (slot == NULL || slot->state == SLOT_ENDING) {
-		if (start(route, &slot, &err) != MER_OK) {
+		if (start(route, route->current, &slot, &err) != MER_OK) {
 			ping_end(route, &err);
 			return;
 		}
@@ -355,21 +380,23 @@ void pool_ping(struct route *route)
 static bool has_room(const struct slot *slot)
 {
 	bool ready = slot->state == SLOT_IDLE || slot->state == SLOT_BUSY;
-	return ready && slot->deployment == slot->route->current && mer_worker_room(slot->worker) > 0;
+	return ready && mer_worker_room(slot->worker) > 0;
 }
 
 /* Or wait for it to be ready. */
 static bool is_coming(const struct slot *slot)
 {
 	bool coming = slot->state == SLOT_PREPARED || slot->state == SLOT_STARTING;
-	return coming && slot->deployment == slot->route->current && slot->n_runs == 0;
+	return coming && slot->n_runs == 0;
 }
 
-static struct slot *slot_with_room(const struct route *route)
+static struct slot *slot_with_room(const struct route *route, const struct deployment *deployment)
 {
 	struct slot *slot, *found = NULL, *coming = NULL;
 	TAILQ_FOREACH(slot, &route->slots, link)
 	{
+		if (slot->deployment != deployment)
+			continue;
 		if (has_room(slot) && (found == NULL || slot->n_runs < found->n_runs))
 			found = slot;
 		else if (is_coming(slot))
@@ -378,69 +405,115 @@ static struct slot *slot_with_room(const struct route *route)
 	return found != NULL ? found : coming;
 }
 
-static size_t workers_of(const struct route *route)
+static bool is_of(const struct slot *slot, const struct deployment *deployment)
 {
+	return slot->state != SLOT_ENDING &&
+	       (slot->deployment == deployment || strcmp(slot->deployment->uid, deployment->uid) == 0);
+}
+
+/* Whether there are as many workers as there may be: the limit is the deployment's, whatever way led
+ * to it. */
+static bool is_full(const struct route *route, const struct deployment *deployment)
+{
+	const struct route *other;
 	const struct slot *slot;
 	size_t n = 0;
-	TAILQ_FOREACH(slot, &route->slots, link)
-	n += slot->state != SLOT_ENDING;
-	return n;
+	TAILQ_FOREACH(other, &route->sched->routes, link)
+	TAILQ_FOREACH(slot, &other->slots, link)
+	n += is_of(slot, deployment);
+	return n >= worker_limit(deployment);
 }
 
 /* Makes an idle worker of the same deployment leave that another way to the model has; one that holds
  * a session's state stays. */
-static void make_room(const struct route *route)
+static void make_room(const struct route *route, const struct deployment *deployment)
 {
 	struct route *other;
 	struct slot *slot;
 	TAILQ_FOREACH(other, &route->sched->routes, link)
 	{
-		if (other == route || other->session[0] != '\0' || other->current == NULL ||
-		    other->n_ready > 0 || strcmp(other->current->uid, route->current->uid) != 0)
+		if (other == route || other->session[0] != '\0' || other->n_ready > 0)
 			continue;
 		TAILQ_FOREACH(slot, &other->slots, link)
-		if (slot->state == SLOT_IDLE) {
+		if (slot->state == SLOT_IDLE && is_of(slot, deployment)) {
 			end_slot(slot, MER_END_DRAIN);
 			return;
 		}
 	}
 }
 
-/* Whether one more worker may be started: the limit is the deployment's, whatever way led to it. */
-static bool may_start(const struct route *route)
+static bool has_worker(const struct route *route)
 {
-	const struct route *other;
-	size_t n = 0, limit = worker_limit(route->current);
-	if (route->session[0] != '\0' && workers_of(route) > 0)
-		return false;
-	if (route->start_after > (int64_t)uv_now(route->sched->loop)) {
-		sched_due(route->sched, route->start_after);
-		return false;
-	}
-	TAILQ_FOREACH(other, &route->sched->routes, link)
-	if (other->current != NULL && strcmp(other->current->uid, route->current->uid) == 0)
-		n += workers_of(other);
-	if (n >= limit)
-		make_room(route);
-	return n < limit;
+	const struct slot *slot;
+	TAILQ_FOREACH(slot, &route->slots, link)
+	if (slot->state != SLOT_ENDING)
+		return true;
+	return false;
+}
+
+/* A deployment as a run sees it. */
+static struct choose_place look(const struct mer_run *run, size_t i)
+{
+	const struct route *route = run->route;
+	struct deployment *deployment = route->places[i];
+	const struct slot *slot, *found = slot_with_room(route, deployment);
+	struct choose_place place = {
+		.health = deployment->health,
+		.priority = deployment->priority,
+		.tried = (run->tried >> i & 1) != 0,
+		.ready = found != NULL && has_room(found),
+		.coming = found != NULL,
+	};
+	if (found == NULL && (route->session[0] == '\0' || !has_worker(route)))
+		place.coming = !is_full(route, deployment);
+	if (place.ready)
+		place.load = found->n_runs;
+	else
+		TAILQ_FOREACH(slot, &route->slots, link)
+	place.load += slot->deployment == deployment ? slot->n_runs : 0;
+	return place;
+}
+
+/* The deployment for a run; NULL: it has to wait. */
+static struct deployment *place_for(struct mer_run *run)
+{
+	const struct route *route = run->route;
+	int64_t now = (int64_t)uv_now(run->sched->loop);
+	struct choose_place places[PLACES_MAX];
+	size_t which = 0;
+	for (size_t i = 0; i < route->n_places; i++)
+		places[i] = look(run, i);
+	enum choice choice = choose(places, route->n_places, now, &which);
+	MER_ASSERT(choice != CHOICE_NONE);
+	struct deployment *deployment = route->places[which];
+	if (choice == CHOICE_PLACE)
+		return deployment;
+	if (deployment->health.start_after > now)
+		sched_due(run->sched, deployment->health.start_after);
+	else if (is_full(route, deployment))
+		make_room(route, deployment);
+	return NULL;
 }
 
 static void take(struct slot *slot, struct mer_run *run)
 {
 	run_leave_ready(run);
 	run->state = RUN_TAKEN;
-	run->taken_ns = uv_hrtime();
+	uint64_t now_ns = uv_hrtime();
+	if (run->taken_ns == 0)
+		run->taken_ns = now_ns;
+	run->attempts++;
 	enter(slot, run);
-	if (run->stream)
+	if (run->stream && run->deadline == 0)
 		sched_run_timed(run);
 	if (!stays(slot->deployment)) {
-		send_run(slot, run, run->taken_ns);
+		send_run(slot, run, now_ns);
 		if (slot->n_runs > 0)
 			mer_worker_go(slot->worker);
 		else
 			end_slot(slot, MER_END_KILL);
 	} else if (slot->state == SLOT_IDLE || slot->state == SLOT_BUSY) {
-		send_run(slot, run, run->taken_ns);
+		send_run(slot, run, now_ns);
 		rest(slot);
 	} else if (slot->state == SLOT_PREPARED) {
 		let_go(slot);
@@ -465,39 +538,37 @@ static bool may_open(const struct route *route, const struct mer_run *run)
 	return !run->stream || route->n_open < run->jobs;
 }
 
-/* A slot for a run. MER_EBUSY: it has to wait. Nothing is started for an input that the protocol does
- * not carry. */
-static enum mer_status slot_for(struct mer_run *run, struct slot **slot, const char **row_status,
-                                struct mer_error *err)
+/* A slot for a run. Nothing is started for an input that the protocol does not carry. */
+static enum mer_status slot_for(struct mer_run *run, struct deployment *deployment,
+                                struct slot **slot, const char **row_status, struct mer_error *err)
 {
 	struct route *route = run->route;
 	const struct mer_input input = { run->input, run->input_len, run->input_meta, 0 };
-	if (route->session[0] != '\0' && !route->current->stateful) {
+	if (route->session[0] != '\0' && !deployment->stateful) {
 		*row_status = "rejected";
 		(void)mer_fail(err, MER_EINPUT, "model '%s' has no sessions", route->model);
 		mer_hint(err, "a model that is --stateful has");
 		return MER_EINPUT;
 	}
-	*slot = slot_with_room(route);
+	*slot = slot_with_room(route, deployment);
 	if (*slot != NULL && has_room(*slot))
 		return MER_OK; /* mer_worker_run() says so itself */
-	if (*slot == NULL && !may_start(route))
-		return MER_EBUSY;
-	enum mer_status st = mer_worker_check(&route->current->spec, &input, err);
+	enum mer_status st = mer_worker_check(&deployment->spec, &input, err);
 	*row_status = st != MER_OK ? "rejected" : NULL;
-	return st == MER_OK && *slot == NULL ? start(route, slot, err) : st;
+	return st == MER_OK && *slot == NULL ? start(route, deployment, slot, err) : st;
 }
 
 /* A run that waits for its worker to be ready need not, where another one is. */
 static void relieve(struct route *route)
 {
-	struct slot *slot, *free_slot = slot_with_room(route);
-	if (free_slot == NULL || !has_room(free_slot))
-		return;
+	struct slot *slot;
 	TAILQ_FOREACH(slot, &route->slots, link)
 	{
 		struct mer_run *run = TAILQ_FIRST(&slot->runs);
 		if (run == NULL || run->state != RUN_TAKEN)
+			continue;
+		struct slot *free_slot = slot_with_room(route, slot->deployment);
+		if (free_slot == NULL || !has_room(free_slot) || !in_force(free_slot))
 			continue;
 		leave(run);
 		enter(free_slot, run);
@@ -507,28 +578,61 @@ static void relieve(struct route *route)
 	}
 }
 
+/* Gives a run to a worker, or ends it. Not so: it has to wait. */
+static bool dispatch(struct route *route, struct mer_run *run)
+{
+	struct mer_error err;
+	const char *row_status = NULL;
+	struct slot *slot = NULL;
+	if (ended_early(run))
+		return true;
+	struct deployment *deployment = may_open(route, run) ? place_for(run) : NULL;
+	if (deployment == NULL)
+		return false;
+	enum mer_status st = slot_for(run, deployment, &slot, &row_status, &err);
+	if (st == MER_OK) {
+		MER_ASSERT(slot != NULL);
+		take(slot, run);
+		return true;
+	}
+	run_leave_ready(run);
+	if (st == MER_EUNREACHABLE) {
+		again_learn(route, deployment, 0, 0, err.message);
+		if (again_elsewhere(run, deployment))
+			return true;
+	}
+	run_fail(run, st, row_status, &err);
+	return true;
+}
+
+/* The queue is full: what came last is refused, but for streams, which wait to be read. */
+static void refuse_excess(struct route *route)
+{
+	size_t most = (size_t)route->current->max_queue;
+	struct mer_run *run = TAILQ_LAST(&route->ready, run_list), *before;
+	for (; run != NULL && !run->accepted; run = before) {
+		before = TAILQ_PREV(run, run_list, link);
+		if (run->stream || run->ending != ENDING_NO || route->n_calls <= most) {
+			run->accepted = true;
+			continue;
+		}
+		struct mer_error err;
+		mer_fail(&err, MER_EBUSY, "model '%s' is busy: %zu runs wait already", route->model, most);
+		mer_hint(&err, "a deployment's max-queue says how many may");
+		run_leave_ready(run);
+		run_fail(run, MER_EBUSY, "rejected", &err);
+	}
+}
+
 void pool_dispatch(struct route *route)
 {
 	struct mer_sched *sched = route->sched;
 	struct mer_run *run;
 	while ((run = TAILQ_FIRST(&route->ready)) != NULL) {
-		struct mer_error err;
-		const char *row_status = NULL;
-		struct slot *slot = NULL;
-		if (ended_early(run))
+		if (dispatch(route, run))
 			continue;
-		if (!may_open(route, run))
-			return;
-		enum mer_status st = slot_for(run, &slot, &row_status, &err);
-		if (st == MER_EBUSY)
-			return;
-		if (st == MER_OK) {
-			MER_ASSERT(slot != NULL);
-			take(slot, run);
-		} else {
-			run_leave_ready(run);
-			run_fail(run, st, row_status, &err);
-		}
+		refuse_excess(route);
+		return;
 	}
 	if (route->n_open > 1)
 		relieve(route);
@@ -552,14 +656,45 @@ void pool_end_run(struct mer_run *run, bool kill)
 
 /* --- changes and time --------------------------------------------------------------------- */
 
-void pool_changed(struct route *route, struct deployment *fresh)
+/* The deployment that a route has under a key. */
+static struct deployment *known(const struct route *route, const char *key)
 {
+	for (size_t i = 0; i < route->n_places; i++) {
+		if (strcmp(route->places[i]->key, key) == 0)
+			return route->places[i];
+	}
+	return NULL;
+}
+
+/* The places are numbered anew. */
+static void forget_tried(struct run_list *runs)
+{
+	struct mer_run *run;
+	TAILQ_FOREACH(run, runs, link)
+	run->tried = 0;
+}
+
+void pool_changed(struct route *route, struct places *fresh)
+{
+	struct deployment *now[PLACES_MAX];
 	struct slot *slot;
-	deployment_unref(route->current);
-	route->current = fresh;
+	for (size_t i = 0; i < fresh->n; i++) {
+		now[i] = fresh->of[i].made;
+		if (now[i] == NULL)
+			now[i] = deployment_ref(known(route, fresh->of[i].key));
+		free(fresh->of[i].key);
+	}
+	for (size_t i = 0; i < route->n_places; i++)
+		deployment_unref(route->places[i]);
+	route->n_places = fresh->n;
+	memcpy(route->places, now, fresh->n * sizeof *now);
+	route->current = route->places[0];
+	free(fresh);
+	forget_tried(&route->ready);
 	TAILQ_FOREACH(slot, &route->slots, link)
 	{
-		if (slot->n_runs == 0 && slot->state != SLOT_ENDING)
+		forget_tried(&slot->runs);
+		if (slot->n_runs == 0 && slot->state != SLOT_ENDING && !in_force(slot))
 			end_slot(slot, slot->state == SLOT_IDLE ? MER_END_DRAIN : MER_END_KILL);
 	}
 }
@@ -581,7 +716,12 @@ void pool_drain(struct route *route)
 int64_t pool_due(const struct route *route)
 {
 	const struct slot *slot;
-	int64_t due = TAILQ_EMPTY(&route->ready) ? 0 : route->start_after;
+	int64_t due = 0;
+	for (size_t i = 0; i < route->n_places && !TAILQ_EMPTY(&route->ready); i++) {
+		int64_t at = route->places[i]->health.start_after;
+		if (at != 0 && (due == 0 || at < due))
+			due = at;
+	}
 	TAILQ_FOREACH(slot, &route->slots, link)
 	{
 		int64_t at = slot->ready_by != 0 ? slot->ready_by : slot->idle_until;
@@ -598,10 +738,13 @@ static void not_ready_in_time(struct slot *slot)
 	struct mer_error err;
 	mer_fail(&err, MER_ETIMEOUT, "model '%s' was not ready within its start timeout", route->model);
 	mer_hint(&err, "a deployment's start-timeout says how long a start may take");
+	again_learn(route, slot->deployment, start_took(slot), CHOOSE_SLOW_MS,
+	            "it was not ready within its start timeout");
 	end_slot(slot, MER_END_TERM);
 	if (run != NULL) {
 		leave(run);
-		run_fail(run, MER_ETIMEOUT, "timeout", &err);
+		if (!again_elsewhere(run, slot->deployment))
+			run_fail(run, MER_ETIMEOUT, "timeout", &err);
 	}
 	if (route->ping != NULL)
 		ping_end(route, &err);
@@ -610,8 +753,10 @@ static void not_ready_in_time(struct slot *slot)
 void pool_tick(struct route *route, int64_t now)
 {
 	struct slot *slot;
-	if (route->start_after <= now)
-		route->start_after = 0;
+	for (size_t i = 0; i < route->n_places; i++) {
+		if (route->places[i]->health.start_after <= now)
+			route->places[i]->health.start_after = 0;
+	}
 	TAILQ_FOREACH(slot, &route->slots, link)
 	{
 		if (slot->ready_by != 0 && slot->ready_by <= now)

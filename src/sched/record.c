@@ -21,13 +21,13 @@ static enum mer_status dal_ready(struct mer_sched *sched, struct mer_error *err)
 	return mer_dal_open_hasty(sched->database, 0, &sched->haste, &sched->dal, err);
 }
 
-/* The rows of a model that a route may use; the first is taken. */
-struct choice {
+/* The rows of a model that a route may use. */
+struct resolving {
 	struct route *route;
-	char *key; /* identifies what the deployment was made of */
-	struct deployment *made;
-	bool same;
-	char *uid, *server, *weights;
+	struct places places;
+	bool any_fresh;
+	struct mer_error error;       /* why the first of those that cannot be used cannot */
+	char *uid, *server, *weights; /* of the first that can */
 };
 
 static bool route_allows(const struct route *route, const struct mer_deployment_row *row)
@@ -38,29 +38,56 @@ static bool route_allows(const struct route *route, const struct mer_deployment_
 	       strcmp(route->deployment, row->name) == 0;
 }
 
-static enum mer_status on_deployment(void *ctx, const void *data, struct mer_error *err)
+static bool saw(const struct route *route, const char *key)
 {
-	struct choice *choice = ctx;
-	const struct mer_deployment_row *row = data;
-	if (choice->key != NULL || !route_allows(choice->route, row))
-		return MER_OK;
-	choice->key =
-		mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid, row->server_uid);
-	if (choice->key == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	if (choice->route->seen != NULL && strcmp(choice->route->seen, choice->key) == 0) {
-		choice->same = true;
-		return MER_OK;
+	for (char **seen = route->seen; seen != NULL && *seen != NULL; seen++) {
+		if (strcmp(*seen, key) == 0)
+			return true;
 	}
-	enum mer_status st = deployment_make(row, choice->route->sched, &choice->made, err);
-	if (st != MER_OK)
-		return st;
-	choice->uid = strdup(row->uid);
-	choice->server = strdup(row->server);
-	choice->weights = strdup(row->weights_version);
-	if (choice->uid == NULL || choice->server == NULL || choice->weights == NULL)
+	return false;
+}
+
+static enum mer_status keep_first(struct resolving *resolving, const struct mer_deployment_row *row,
+                                  struct mer_error *err)
+{
+	resolving->uid = strdup(row->uid);
+	resolving->server = strdup(row->server);
+	resolving->weights = strdup(row->weights_version);
+	if (resolving->uid == NULL || resolving->server == NULL || resolving->weights == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	return MER_OK;
+}
+
+/* One that cannot be used is passed over, and is the error where there is no other. */
+static enum mer_status on_deployment(void *ctx, const void *data, struct mer_error *err)
+{
+	struct resolving *resolving = ctx;
+	struct places *places = &resolving->places;
+	const struct mer_deployment_row *row = data;
+	if (places->n == PLACES_MAX || !route_allows(resolving->route, row))
+		return MER_OK;
+	MER_AUTO(mer_text_done)
+	char *key =
+		mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid, row->server_uid);
+	if (key == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	struct deployment *made = NULL;
+	if (!saw(resolving->route, key)) {
+		struct mer_error why;
+		enum mer_status st = deployment_make(row, key, resolving->route->sched, &made, &why);
+		if (st == MER_ENOMEM)
+			return mer_fail(err, st, "out of memory");
+		if (st != MER_OK) {
+			if (resolving->error.status == MER_OK)
+				resolving->error = why;
+			return MER_OK;
+		}
+		resolving->any_fresh = true;
+	}
+	places->of[places->n].key = key;
+	places->of[places->n++].made = made;
+	key = NULL;
+	return places->n == 1 ? keep_first(resolving, row, err) : MER_OK;
 }
 
 static enum mer_status on_model(void *ctx, const void *row, struct mer_error *err)
@@ -121,39 +148,85 @@ static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *rou
 	return MER_ENOTFOUND;
 }
 
-static void route_saw(struct route *route, struct choice *choice)
+/* Whether the route leads to what it led to. */
+static bool is_same(const struct resolving *resolving)
 {
-	free(route->seen);
+	char *const *seen = resolving->route->seen;
+	size_t n = 0;
+	while (seen != NULL && seen[n] != NULL && n < resolving->places.n &&
+	       strcmp(seen[n], resolving->places.of[n].key) == 0)
+		n++;
+	return seen != NULL && n == resolving->places.n && seen[n] == NULL && !resolving->any_fresh;
+}
+
+static void resolving_done(struct resolving *resolving)
+{
+	for (size_t i = 0; i < resolving->places.n; i++) {
+		free(resolving->places.of[i].key);
+		deployment_free(resolving->places.of[i].made);
+	}
+	free(resolving->uid);
+	free(resolving->server);
+	free(resolving->weights);
+}
+
+/* Notes what the route leads to, for the next time, and hands it on. */
+static enum mer_status route_saw(struct resolving *resolving, struct places **fresh,
+                                 struct mer_error *err)
+{
+	struct route *route = resolving->route;
+	struct places *places = malloc(sizeof *places);
+	MER_AUTO(mer_words_done) char **seen = calloc(resolving->places.n + 1, sizeof *seen);
+	bool all = places != NULL && seen != NULL;
+	for (size_t i = 0; all && i < resolving->places.n; i++)
+		all = (seen[i] = strdup(resolving->places.of[i].key)) != NULL;
+	if (!all) {
+		free(places);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	mer_words_done(&route->seen);
 	free(route->seen_uid);
 	free(route->seen_server);
 	free(route->seen_weights);
-	route->seen = choice->key;
-	route->seen_uid = choice->uid;
-	route->seen_server = choice->server;
-	route->seen_weights = choice->weights;
-	choice->key = choice->uid = choice->server = choice->weights = NULL;
+	route->seen = seen;
+	route->seen_uid = resolving->uid;
+	route->seen_server = resolving->server;
+	route->seen_weights = resolving->weights;
+	*places = resolving->places;
+	*fresh = places;
+	seen = NULL;
+	*resolving = (struct resolving){ .route = route };
+	return MER_OK;
+}
+
+/* Says once that a deployment cannot be used where others can. */
+static void tell_passed_over(struct route *route, const struct mer_error *why)
+{
+	if (route->passed_over != NULL && strcmp(route->passed_over, why->message) == 0)
+		return;
+	free(route->passed_over);
+	route->passed_over = strdup(why->message);
+	MER_LOG(MER_LOG_WARN, "a deployment is passed over: %s", why->message);
 }
 
 /* Reads what the route leads to. *fresh stays NULL where nothing has changed. */
-static enum mer_status resolve(struct mer_sched *sched, struct route *route,
-                               struct deployment **fresh, struct mer_error *err)
+static enum mer_status resolve(struct mer_sched *sched, struct route *route, struct places **fresh,
+                               struct mer_error *err)
 {
-	struct choice choice = { .route = route };
+	MER_AUTO(resolving_done) struct resolving resolving = { .route = route };
 	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE, MER_ARGS(mer_text(route->model)),
-	                                   on_deployment, &choice, err);
-	if (st == MER_OK && choice.key == NULL)
-		st = nothing_fits(sched->dal, route, err);
-	if (st == MER_OK && !choice.same) {
-		route_saw(route, &choice);
-		*fresh = choice.made;
-		choice.made = NULL;
+	                                   on_deployment, &resolving, err);
+	if (st != MER_OK)
+		return st;
+	if (resolving.places.n == 0 && resolving.error.status != MER_OK) {
+		*err = resolving.error;
+		return err->status;
 	}
-	deployment_free(choice.made);
-	free(choice.key);
-	free(choice.uid);
-	free(choice.server);
-	free(choice.weights);
-	return st;
+	if (resolving.places.n == 0)
+		return nothing_fits(sched->dal, route, err);
+	if (resolving.error.status != MER_OK)
+		tell_passed_over(route, &resolving.error);
+	return is_same(&resolving) ? MER_OK : route_saw(&resolving, fresh, err);
 }
 
 /* Whose runs these are. A user's name is asked of the environment, since a name service may be slow
@@ -220,7 +293,21 @@ static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
 	enum mer_status st =
 		mer_dal_exec(sched->dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, err);
 	run->place = mer_dal_last_place(sched->dal);
+	(void)snprintf(run->row_uid, sizeof run->row_uid, "%s", row.deployment);
 	return st;
+}
+
+/* A row tells where its run was at the end. */
+static enum mer_status move_run(struct mer_sched *sched, const struct mer_run *run,
+                                struct mer_error *err)
+{
+	const struct deployment *deployment = run->deployment;
+	if (deployment == NULL || strcmp(deployment->uid, run->row_uid) == 0)
+		return MER_OK;
+	return mer_dal_exec(
+		sched->dal, MER_Q_RUN_MOVE,
+		MER_ARGS(mer_text(run->uid.text), mer_text(deployment->uid), mer_text(deployment->server)),
+		NULL, err);
 }
 
 static enum mer_status close_run(struct mer_sched *sched, struct mer_run *run,
@@ -234,8 +321,8 @@ static enum mer_status close_run(struct mer_sched *sched, struct mer_run *run,
 	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	mer_run_close_args(&row, args);
 	int64_t changed = 0;
-	enum mer_status st = MER_OK;
-	if (run->place != 0)
+	enum mer_status st = move_run(sched, run, err);
+	if (st == MER_OK && run->place != 0)
 		st = mer_dal_exec(sched->dal, MER_Q_RUN_CLOSE_AT, args, MER_RUN_CLOSE_AT_ARGS, &changed,
 		                  err);
 	if (st != MER_OK || changed > 0)
@@ -619,12 +706,9 @@ static void take_inserted(struct record_job *job)
 			continue;
 		}
 		run->recorded = !run->no_record;
-		run->state = RUN_READY;
 		if (job->sched->on_closed != NULL && run->ending == ENDING_NO)
 			run->ending = ENDING_CANCEL;
-		TAILQ_INSERT_TAIL(&run->route->ready, run, link);
-		run->route->n_ready++;
-		job->sched->n_ready++;
+		run_make_ready(run, false);
 		if (run->timeout_ms == 0)
 			run->timeout_ms = run->route->current->timeout_ms;
 		if (!run->stream)
@@ -810,7 +894,7 @@ void record_flush(struct mer_sched *sched, bool now)
 struct resolve_job {
 	struct mer_job job;
 	struct route *route;
-	struct deployment *fresh;
+	struct places *fresh;
 	struct mer_error error;
 };
 

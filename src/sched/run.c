@@ -10,19 +10,22 @@ void run_sent(struct mer_run *run, uint64_t now_ns)
 {
 	run->state = RUN_OPEN;
 	run->sent_ns = now_ns;
-	run->started_at = mer_time_now_ms();
+	if (run->started_at == 0)
+		run->started_at = mer_time_now_ms();
 	mer_sha256_init(&run->hash);
 	run->events->on_started(run->ctx, run);
 }
 
 void run_meta(struct mer_run *run, const char *meta)
 {
+	run->answered = true;
 	if (run->events->on_meta != NULL)
 		run->events->on_meta(run->ctx, meta);
 }
 
 void run_output(struct mer_run *run, const char *bytes, size_t n)
 {
+	run->answered |= n > 0;
 	mer_sha256_add(&run->hash, bytes, n);
 	run->bytes_out += (int64_t)n;
 	run->events->on_output(run->ctx, bytes, n);
@@ -120,7 +123,7 @@ static void finish(struct mer_run *run, const char *row_status, const struct mer
 		.exit_code = run->exit_code,
 		.signal = signal_text(run->signal),
 		.stderr_tail = tail_text(run),
-		.attempts = run->taken_ns != 0,
+		.attempts = run->attempts,
 		.bytes_in = (int64_t)run->input_len,
 		.bytes_out = run->bytes_out,
 	};
@@ -128,7 +131,8 @@ static void finish(struct mer_run *run, const char *row_status, const struct mer
 	memcpy(result.error.message, error->message, strlen(error->message) + 1);
 	memcpy(result.error.hint, error->hint, strlen(error->hint) + 1);
 	fill_times(run, &result.queue_ms, &result.start_ms, &result.infer_ms);
-	const struct deployment *deployment = run->route->current;
+	const struct deployment *deployment =
+		run->deployment != NULL ? run->deployment : run->route->current;
 	if (deployment != NULL) {
 		result.deployment = deployment->uid;
 		result.server = deployment->server;
@@ -208,10 +212,24 @@ void run_cancelled(struct mer_run *run)
 	run_end(run, &cancelled);
 }
 
+void run_make_ready(struct mer_run *run, bool first)
+{
+	struct route *route = run->route;
+	run->state = RUN_READY;
+	if (first)
+		TAILQ_INSERT_HEAD(&route->ready, run, link);
+	else
+		TAILQ_INSERT_TAIL(&route->ready, run, link);
+	route->n_ready++;
+	route->n_calls += !run->stream;
+	run->sched->n_ready++;
+}
+
 void run_leave_ready(struct mer_run *run)
 {
 	TAILQ_REMOVE(&run->route->ready, run, link);
 	run->route->n_ready--;
+	run->route->n_calls -= !run->stream;
 	run->sched->n_ready--;
 }
 
@@ -224,7 +242,7 @@ void run_close_row(struct mer_run *run, struct mer_run_close *row)
 		.signal = signal_text(run->signal),
 		.error = run->error != NULL ? run->error : "",
 		.stderr_tail = tail_text(run),
-		.attempts = run->taken_ns != 0,
+		.attempts = run->attempts,
 		.bytes_out = run->bytes_out,
 		.sha256_out = run->sha256_out,
 	};
@@ -233,6 +251,7 @@ void run_close_row(struct mer_run *run, struct mer_run_close *row)
 
 void run_free(struct mer_run *run)
 {
+	deployment_unref(run->deployment);
 	mer_buf_release(&run->tail);
 	free(run->error);
 	free(run);

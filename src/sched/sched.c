@@ -2,6 +2,7 @@
 #define LOG_AREA "sched"
 #include "internal.h"
 
+#include <mer/clean.h>
 #include <mer/log.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,15 +84,17 @@ void sched_run_untimed(struct mer_run *run)
 
 static void route_free(struct route *route)
 {
-	deployment_unref(route->current);
+	for (size_t i = 0; i < route->n_places; i++)
+		deployment_unref(route->places[i]);
 	free(route->model);
 	free(route->server);
 	free(route->deployment);
 	free(route->session);
-	free(route->seen);
+	mer_words_done(&route->seen);
 	free(route->seen_uid);
 	free(route->seen_server);
 	free(route->seen_weights);
+	free(route->passed_over);
 	free(route);
 }
 
