@@ -17,9 +17,10 @@ static enum mer_status insert(struct spec *spec, struct mer_dal *dal, const stru
 	memcpy(values, argv, SPEC_MODEL_ARGS * sizeof *values);
 	mer_uid_new(&spec->model_uid);
 	mer_uid_new(&spec->uid);
+	int64_t changed; /* asked for, so that a conflict is told here and not at the commit */
 	enum mer_status st = mer_dal_exec(
 		dal, MER_Q_MODEL_INSERT,
-		MER_ARGS(mer_text(spec->model_uid.text), mer_text(name), mer_text(summary)), NULL, err);
+		MER_ARGS(mer_text(spec->model_uid.text), mer_text(name), mer_text(summary)), &changed, err);
 	if (st == MER_ECONFLICT) {
 		(void)mer_fail(err, st, "there is a model '%s' already", name);
 		mer_hint(err, "'model set' changes it, 'model remove' makes room");

@@ -37,6 +37,7 @@ static enum mer_status write_documents(const struct spec *spec, struct documents
 enum mer_status spec_insert(const struct spec *spec, struct mer_dal *dal, struct mer_error *err)
 {
 	MER_AUTO(documents_done) struct documents json = { 0 };
+	int64_t changed; /* asked for, so that a conflict is told here and not at the commit */
 	enum mer_status st = write_documents(spec, &json, err);
 	if (st != MER_OK)
 		return st;
@@ -48,12 +49,13 @@ enum mer_status spec_insert(const struct spec *spec, struct mer_dal *dal, struct
 	             mer_text(json.params), mer_text(json.limits), mer_i64(spec->max_workers),
 	             mer_i64(spec->idle_ms), mer_i64(spec->timeout_ms), mer_i64(spec->start_timeout_ms),
 	             mer_i64(spec->priority)),
-		NULL, err);
+		&changed, err);
 }
 
 enum mer_status spec_update(const struct spec *spec, struct mer_dal *dal, struct mer_error *err)
 {
 	MER_AUTO(documents_done) struct documents json = { 0 };
+	int64_t changed; /* asked for, so that a conflict is told here and not at the commit */
 	enum mer_status st = write_documents(spec, &json, err);
 	if (st != MER_OK)
 		return st;
@@ -65,7 +67,7 @@ enum mer_status spec_update(const struct spec *spec, struct mer_dal *dal, struct
 	             mer_text(json.limits), mer_i64(spec->max_workers), mer_i64(spec->idle_ms),
 	             mer_i64(spec->timeout_ms), mer_i64(spec->start_timeout_ms),
 	             mer_i64(spec->priority), mer_text(spec->name), mer_i64(spec->enabled)),
-		NULL, err);
+		&changed, err);
 }
 
 /* --- showing ------------------------------------------------------------------------------ */

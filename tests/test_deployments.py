@@ -4,10 +4,13 @@ deployments a run goes to. MER_PREFIX names the installation. Prints TAP when ru
 import json
 import os
 import shlex
+import subprocess
 import sys
 import unittest
 
-from test_cli import SOURCE, UID, Case, setUpModule, tearDownModule  # noqa: F401
+import postgres
+from test_cli import (DEADLINE_S, MIGRATE, PREFIX, SOURCE, UID, Case, setUpModule,  # noqa: F401
+                      tearDownModule)
 
 # Of a deployment, as JSON: in this order, and with these values where nothing else is said.
 DEFAULTS = {
@@ -560,6 +563,49 @@ done
         run, = self.log()
         self.assertEqual((run["stderr_tail"], run["exit_code"], run["error"]),
                          ("sorry\nsorry\n", 0, None))
+
+
+class OnPostgres(Several):
+    """What differs there: writes are sent together, so that a conflict may come late."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not (PREFIX / "lib" / "mer" / "postgres.so").exists():
+            raise unittest.SkipTest("this build has no Postgres module")
+        cls.server = postgres.Postgres()
+        cls.addClassCleanup(cls.server.close)
+
+    def setUp(self):
+        super().setUp()
+        self.env["MER_DATABASE_URL"] = self.server.new_database()
+        subprocess.run([MIGRATE, "--quiet", "up"], env=self.env, check=True, timeout=DEADLINE_S)
+
+    def test_conflicts(self):
+        self.model(self.ECHO, self.ECHO)
+        for line, message in (
+                ("model add m -- cat", "there is a model 'm' already"),
+                ("deployment add m --name second -- cat",
+                 "model 'm' has a deployment 'second' already"),
+                ("deployment set m second name=first", "model 'm' has a deployment 'first' already"),
+                ("server add local --kind local", "there is a server 'local' already")):
+            self.fails(4, message, "--allow-changes", *shlex.split(line))
+
+    def test_changes(self):
+        self.model(self.ECHO, self.ECHO)
+        self.change("deployment", "set", "m", "second", "name=other", "enabled=off", "retries=3")
+        shown = self.json("deployment", "show", "m", "other")
+        self.assertEqual((shown["enabled"], shown["retries"], shown["priority"]), (False, 3, 1))
+        self.fails(3, "deployment 'other' of model 'm' is not enabled", "run", "m", "--deployment",
+                   "other", "x")
+        self.change("deployment", "remove", "m", "other")
+        self.fails(4, "deployment 'first' is the only one of model 'm'", "--allow-changes",
+                   "deployment", "remove", "m", "first")
+
+    def test_row_of_a_run_that_moved(self):
+        self.model(BROKEN["dies"], self.ECHO)
+        code, out, err = self.call("run", "--lines", "m", "-", data="a\nb\nc\n")
+        self.assertEqual((code, out), (0, b"second a\nsecond b\nsecond c\n"), err)
+        self.assertEqual(self.rows(), [("ok", "second", 2), ("ok", "second", 1), ("ok", "second", 1)])
 
 
 if __name__ == "__main__":
