@@ -62,6 +62,8 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 		.fallback = "0"),
 	[SPEC_CLEAN_ENV] = CMD_FLAG("clean-env", "it inherits only what a login has"),
 	[SPEC_SHELL] = CMD_FLAG("shell", "ARGV is a line for /bin/sh -c"),
+	[SPEC_STATEFUL] = CMD_FLAG("stateful",
+		"it stays and remembers: the runs of a --session go to one worker"),
 	[SPEC_TRAIN] = CMD_OPTION("train", ARG_TEXT, "'WORDS'", "the command that trains it"),
 	[SPEC_ARGV] = CMD_WORD("ARGV", ARG_ARGV, "the program and its arguments", .required = true),
 	[SPEC_PRIORITY] = CMD_OPTION("priority", ARG_I64, NULL,
@@ -421,6 +423,9 @@ static enum mer_status check(const struct spec *spec, struct mer_error *err)
 	const char *program = json_string_value(json_array_get(spec->argv, 0));
 	if (program == NULL || program[0] == '\0')
 		return mer_fail(err, MER_EINPUT, "ARGV names no program");
+	if (strcmp(spec->protocol, "once") == 0 && mer_json_get_bool(spec->params, "stateful", false))
+		return mer_fail(err, MER_EINPUT,
+		                "--stateful is for a worker that stays: --protocol token or frame");
 	if (strcmp(spec->protocol, "token") != 0)
 		return check_no_tokens(spec, err);
 	return check_tokens(spec, err);
@@ -444,6 +449,8 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 		st = apply_flag(spec, "clean_env", &values[SPEC_CLEAN_ENV], err);
 	if (st == MER_OK)
 		st = apply_flag(spec, "shell", &values[SPEC_SHELL], err);
+	if (st == MER_OK)
+		st = apply_flag(spec, "stateful", &values[SPEC_STATEFUL], err);
 	if (st == MER_OK)
 		st = apply_env(spec, &values[SPEC_ENV], err);
 	if (st == MER_OK)

@@ -38,6 +38,7 @@ enum spec_arg {
 	SPEC_RETRIES,
 	SPEC_CLEAN_ENV,
 	SPEC_SHELL,
+	SPEC_STATEFUL,
 	SPEC_TRAIN,
 	SPEC_ARGV,
 	SPEC_MODEL_ARGS,
@@ -82,7 +83,7 @@ MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *da
                                      struct mer_error *err);
 
 /* The members by which a deployment is shown: columns, and the cells of one row. */
-enum { SPEC_COLUMNS = 28 };
+enum { SPEC_COLUMNS = 29 };
 extern const struct out_column spec_columns[SPEC_COLUMNS];
 
 /* Cells and the texts that they borrow. */

@@ -312,7 +312,7 @@ CHANGE_ROWS = [
 for option in ("weights-dir", "remote-model"):
     CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",
                         f"no such option of 'model add': '--{option}'"))
-for option in ("stateful", "keep-io"):
+for option in ("keep-io",):
     CHANGE_ROWS.append((f"model add x --{option} -- cat", 2, b"",
                         f"no such option of 'model add': '--{option}'"))
 

@@ -18,7 +18,8 @@ DEFAULTS = {
     "name": "local", "answer": None, "ready_token": None, "start_token": None, "stop_token": None,
     "exit_token": None, "error_line": [], "workdir": None, "env": {}, "timeout": "1h",
     "start_timeout": "2m", "idle": "5m", "max_workers": len(os.sched_getaffinity(0)),
-    "max_queue": 64, "max_output": "256MiB", "retries": 0, "clean_env": False, "shell": False,
+    "max_queue": 64, "max_output": "256MiB", "limit": {}, "retries": 0,
+    "clean_env": False, "shell": False, "stateful": False,
     "train": None, "weights": None, "priority": 0, "enabled": True,
 }
 # What fails: code, message, words. Model 'two' has deployments 'local' and 'other', 'echo' one.
@@ -108,7 +109,8 @@ class Deployments(Case):
                     "--stop-token", "O", "--exit-token", "X", "--error-line", "bad*", "--error-line",
                     "worse*", "--workdir", "/", "--env", "A=1", "--timeout", "3s", "--start-timeout",
                     "4s", "--idle", "250ms", "--max-workers", "3", "--max-queue", "0",
-                    "--max-output", "1KiB", "--retries", "2", "--clean-env", "--shell", "--train",
+                    "--max-output", "1KiB", "--retries", "2", "--clean-env", "--shell",
+                    "--stateful", "--limit", "nice=3", "--limit", "memory=1GiB", "--train",
                     "fit it", "--priority", "-7", "--", "sh", "-c", "x")
         self.assertEqual(self.of("echo", "full"), {
             "uid": self.of("echo", "full")["uid"], "model": "echo", "server": "second",
@@ -116,7 +118,8 @@ class Deployments(Case):
             "ready_token": "R", "start_token": "A", "stop_token": "O", "exit_token": "X",
             "error_line": ["bad*", "worse*"], "workdir": "/", "env": {"A": "1"}, "timeout": "3s",
             "start_timeout": "4s", "idle": "250ms", "max_workers": 3, "max_queue": 0,
-            "max_output": "1KiB", "retries": 2, "clean_env": True, "shell": True,
+            "max_output": "1KiB", "limit": {"memory": "1GiB", "nice": "3"}, "retries": 2, "clean_env": True, "shell": True,
+            "stateful": True,
             "train": ["fit", "it"], "weights": None, "priority": -7, "enabled": True})
         self.assertEqual(self.names("echo"), ["full", "local"])
 

@@ -205,8 +205,8 @@ class Jobs(test_faults.Case):
     COUNT = 'n=$((n + 1)); [ "$input" != die ] || kill -9 $$; echo "$n"'
 
     def stateful(self, **columns):
-        self.model("token", self.COUNT, before="n=0")
-        self.change(params='{"stateful":true}', **columns)
+        self.model("token", self.COUNT, "--stateful", before="n=0")
+        self.change(**columns)
 
     def session_runs(self, *runs, **more):
         words = [word for run in runs for word in ("-c", f"run {run}")]
@@ -237,6 +237,9 @@ class Jobs(test_faults.Case):
         out, err = process.communicate(timeout=DEADLINE_S)
         self.assertEqual((process.returncode, out), (1, b"1\n1\n"))
         self.assertRegex(err, rb"session 'a' of model 'm' begins anew")
+
+    def test_a_process_a_run_has_none(self):
+        self.mer("--allow-changes", "model", "add", "m", "--stateful", "--", "cat", code=2, says="--stateful")
 
     def test_a_model_without_sessions(self):
         self.model("token", "echo x")
