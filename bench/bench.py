@@ -11,6 +11,10 @@ drifts for both:
   warm      `mer run --lines` over a token worker against a C program that drives the same worker
             over raw pipes and records nothing; that one unplaced and on one core
   frame     the same over a frame worker that echoes, with lines of 64 bytes and of 1 MiB
+  records   10,000 lines with records against the same without, on one core, and of a model that takes
+            a millisecond
+  jobs      lines a second with 1, 2, 4, 8 workers of a model that takes a millisecond, and jobs
+  history   one run and `mer log` with a million runs in the log, against the same with none
   memory    peak memory of mer over 100,000 lines
   postgres  `mer model list` on a Postgres server of its own against `psql -c 'select 1'`, and what
             recording costs there: one run and a stream, against the same on SQLite
@@ -21,6 +25,7 @@ import argparse
 import os
 import resource
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -147,6 +152,63 @@ def bench_frame(env, args, work):
               f"{spread(ratio(mer, pinned))} (wanted: at most {wanted}, placed alike)  n={args.runs}")
 
 
+def add_echo(env, name, *argv, workers=1):
+    subprocess.run([MER, "--allow-changes", "model", "add", name, "--protocol", "frame",
+                    "--max-workers", str(workers), "--", ECHO, *argv], env=env, check=True)
+
+
+def numbered(work, count):
+    text = os.path.join(work, f"numbers{count}")
+    with open(text, "w", encoding="ascii") as f:
+        f.writelines(f"{i:063}\n" for i in range(count))
+    return "@" + text
+
+
+def bench_records(env, args, work):
+    add_echo(env, "quick")
+    add_echo(env, "slow", "1000")
+    lines = numbered(work, 10000)
+    for what, before, name, wanted in (("on one core", ["/usr/bin/taskset", "-c", "0"], "quick", 1.8),
+                                       ("of 1 ms", [], "slow", 1.1)):
+        argv = [*before, MER, "run", "--lines", name, lines]
+        mer, plain = pairs(lambda: once(argv, env)[0], lambda: once([*argv, "--no-record"], env)[0],
+                           args.runs)
+        print(f"records  10,000 runs {what}: {spread(ms(mer), 0)} ms, without records "
+              f"{spread(ms(plain), 0)} ms, ratio {spread(ratio(mer, plain))} (wanted: at most {wanted})")
+
+
+def bench_jobs(env, args, work):
+    lines = numbered(work, 4000)
+    base = None
+    for n in (1, 2, 4, 8):
+        add_echo(env, f"workers{n}", "1000", workers=n)
+        argv = [MER, "run", "--lines", "--jobs", str(n), f"workers{n}", lines]
+        rates = [4000 / once(argv, env)[0] for _ in range(args.runs)]
+        base = base or statistics.median(rates)
+        print(f"jobs     {n} workers of 1 ms: {spread(rates, 0)} lines a second, "
+              f"{statistics.median(rates) / base:.2f} times one")
+
+
+def bench_history(env, args, work):
+    """Rows as mer writes them, copied: all of one run, but for their uids and times."""
+    there = {**env, "XDG_STATE_HOME": os.path.join(work, "old")}
+    subprocess.run([MER + "-migrate", "up", "--quiet"], env=there, check=True)
+    add_upper(there)
+    once([MER, "run", "upper", "x"], there)
+    with sqlite3.connect(os.path.join(there["XDG_STATE_HOME"], "mer", "mer.db")) as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(model_access)")]
+        uid = "printf('%s%012x', substr(request_uid, 1, 24), n)"
+        values = ", ".join(uid if name == "request_uid" else name for name in columns)
+        db.execute("WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers "
+                   f"WHERE n < 1000000) INSERT INTO model_access ({', '.join(columns)}) "
+                   f"SELECT {values} FROM model_access, numbers")
+    for words in (["run", "upper", "x"], ["log"], ["log", "--model", "upper", "--status", "failed"]):
+        old, new = pairs(lambda: once([MER, *words], there)[0], lambda: once([MER, *words], env)[0],
+                         args.runs * 5)
+        print(f"history  mer {' '.join(words)} with a million runs {spread(ms(old))} ms, with few "
+              f"{spread(ms(new))} ms, ratio {spread(ratio(old, new))}")
+
+
 def bench_memory(env, _args, work):
     peaks = []
     for count in (1000, 100000):
@@ -196,7 +258,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--lines", type=int, default=20000)
-    parser.add_argument("--only", default="oneshot,start,warm,frame,memory,postgres")
+    parser.add_argument("--only", default="oneshot,start,warm,frame,records,"
+                        "jobs,history,memory,postgres")
     args = parser.parse_args()
     build()
     work = tempfile.mkdtemp(prefix="mer-bench-")

@@ -1,8 +1,10 @@
-/* A frame worker that answers with what it is given, as fast as it can: for bench.py. It trusts who
- * speaks to it; models/moments/moments_frame.c is how a worker is written. */
+/* A frame worker that answers with what it is given, as fast as it can or after so many microseconds as
+ * it is told: for bench.py. It trusts who speaks to it; models/moments/moments_frame.c is how a worker
+ * is written. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HEADER 32
@@ -54,8 +56,10 @@ static void give(int fd, size_t len)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	long nap_us = argc > 1 ? atol(argv[1]) : 0;
+	const struct timespec nap = { .tv_sec = nap_us / 1000000, .tv_nsec = nap_us % 1000000 * 1000 };
 	static const char ready[] = "{\"version\":1}";
 	const char *number = getenv("MER_FRAME_FD");
 	int fd = number != NULL ? atoi(number) : 3;
@@ -63,6 +67,8 @@ int main(void)
 		size_t len = take_frame(fd);
 		if (bytes[5] == INFER) {
 			bytes[5] = RESULT; /* with the same meta */
+			if (nap_us > 0)
+				(void)nanosleep(&nap, NULL);
 		} else if (bytes[5] == HELLO) {
 			bytes[5] = READY;
 			bytes[16] = sizeof ready - 1;
