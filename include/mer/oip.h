@@ -1,0 +1,77 @@
+/*
+ * Tensors as the Open Inference Protocol v2 writes them in JSON, and as frames have them (docs/wire.md,
+ * "Inputs and outputs"). Pure.
+ *
+ * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md. Beyond it: FP16
+ * and BF16 have numbers in JSON too, 64-bit numbers may be strings, and BYTES that are not all UTF-8
+ * are base64, which MLServer's content_type "base64" says.
+ */
+#ifndef MER_OIP_H
+#define MER_OIP_H
+
+#include <mer/wire.h>
+
+enum { MER_OIP_DIMS = 32 }; /* NumPy's .npy files have no more */
+
+/* --- what a worker takes -------------------------------------------------------------------- */
+
+/** Whether a contract (an array of ready, NULL: none) is of tensors: plain bytes are none of its
+ * inputs. Of exactly one input of BYTES they are that one's element. */
+MER_API bool mer_oip_wants_tensors(const json_t *contract);
+
+/** A contract for people: "flowers FP32 [-1,4], name BYTES [1]". */
+MER_API void mer_oip_describe(const json_t *contract, struct mer_buf *out);
+
+/* --- requests ------------------------------------------------------------------------------- */
+
+/* A request as an infer frame has it. */
+struct mer_oip_request {
+	json_t *meta;        /* inputs and, where there are some, parameters; owned */
+	struct mer_buf room; /* what of the body had to be made */
+	struct mer_str body; /* in room, or the binary data that was given */
+};
+
+/**
+ * Makes a frame's request of a request in JSON. An input has its values as `data`, flat or nested, or
+ * parameters.binary_data_size bytes of the binary data. With data its datatype may be left out where
+ * the contract has it, and its shape, which then is that of the nesting.
+ *
+ * @param contract  the worker's inputs; NULL: anything goes
+ * @param request   the object
+ * @param binary    of the inputs in their order; borrowed by out
+ * @param limit     bytes of the body
+ * @param out       release it
+ * @return MER_EINPUT names the input and what is wrong with it; MER_ENOMEM
+ */
+MER_API MER_MUST enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
+                                                 struct mer_str binary, size_t limit,
+                                                 struct mer_oip_request *out,
+                                                 struct mer_error *err);
+MER_API void mer_oip_request_release(struct mer_oip_request *request);
+
+/* --- responses ------------------------------------------------------------------------------ */
+
+/* A tensor that is written as an object of a response while its bytes come. */
+struct mer_oip_output {
+	enum mer_datatype datatype;
+	struct mer_buf *out;     /* borrowed; whoever owns it may empty it between the calls */
+	bool any;                /* a value is written */
+	bool odd;                /* one of them is none that JSON has, and is null */
+	unsigned have;           /* bytes of carry */
+	char carry[8];           /* of a number whose other bytes have not come */
+	struct mer_buf elements; /* of BYTES, until all are there */
+};
+
+/** Begins a tensor. @param description  of the meta that mer_content_read() has taken */
+MER_API void mer_oip_output_begin(struct mer_oip_output *output, const json_t *description,
+                                  struct mer_buf *out);
+MER_API void mer_oip_output_add(struct mer_oip_output *output, const char *bytes, size_t n);
+
+/** Ends it, also after a failure. @return MER_ECORRUPT, MER_ENOMEM its elements could not be kept */
+MER_API MER_MUST enum mer_status mer_oip_output_end(struct mer_oip_output *output,
+                                                    struct mer_error *err);
+
+/** Reads the shape of a description. @return how many dimensions; -1: over MER_OIP_DIMS, or none */
+MER_API int mer_oip_shape(const json_t *description, uint64_t shape[MER_OIP_DIMS]);
+
+#endif

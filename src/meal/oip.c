@@ -1,0 +1,476 @@
+/* Requests of the Open Inference Protocol in JSON, against the contract of who takes them. */
+#include "number.h"
+
+#include <inttypes.h>
+#include <mer/oip.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_SIZE = 160, SHAPE_SIZE = 512 };
+
+/* --- contracts ------------------------------------------------------------------------------ */
+
+bool mer_oip_wants_tensors(const json_t *contract)
+{
+	const json_t *first = json_array_get(contract, 0);
+	const char *bytes = mer_datatype_name(MER_BYTES);
+	return json_array_size(contract) > 1 ||
+	       (first != NULL && strcmp(mer_json_get_text(first, "datatype", ""), bytes) != 0);
+}
+
+static void add_shape(const json_t *shape, struct mer_buf *out)
+{
+	mer_buf_byte(out, '[');
+	for (size_t i = 0; i < json_array_size(shape); i++)
+		mer_buf_printf(out, "%s%" JSON_INTEGER_FORMAT, i > 0 ? "," : "",
+		               json_integer_value(json_array_get(shape, i)));
+	mer_buf_byte(out, ']');
+}
+
+void mer_oip_describe(const json_t *contract, struct mer_buf *out)
+{
+	for (size_t i = 0; i < json_array_size(contract); i++) {
+		const json_t *one = json_array_get(contract, i);
+		mer_buf_printf(out, "%s%s %s ", i > 0 ? ", " : "", mer_json_get_text(one, "name", ""),
+		               mer_json_get_text(one, "datatype", ""));
+		add_shape(json_object_get(one, "shape"), out);
+	}
+}
+
+static const json_t *find_named(const json_t *list, const char *name)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *one = json_array_get(list, i);
+		if (strcmp(mer_json_get_text(one, "name", ""), name) == 0)
+			return one;
+	}
+	return NULL;
+}
+
+/* A shape as text; cut where it is very long. */
+static const char *shape_text(const json_t *shape, char out[SHAPE_SIZE])
+{
+	struct mer_buf buf;
+	mer_buf_init(&buf, SHAPE_SIZE - 1);
+	add_shape(shape, &buf);
+	(void)snprintf(out, SHAPE_SIZE, "%s", buf.status == MER_OK ? buf.ptr : "[...]");
+	mer_buf_release(&buf);
+	return out;
+}
+
+static bool shape_fits(const json_t *shape, const json_t *contract)
+{
+	if (json_array_size(shape) != json_array_size(contract))
+		return false;
+	for (size_t i = 0; i < json_array_size(shape); i++) {
+		const json_t *want = json_array_get(contract, i);
+		bool any = !json_is_integer(want) || json_integer_value(want) < 0;
+		if (!any && !json_equal(json_array_get(shape, i), want))
+			return false;
+	}
+	return true;
+}
+
+/* The input as it stands in the contract. */
+static enum mer_status check_contract(const json_t *contract, const json_t *input,
+                                      struct mer_error *err)
+{
+	const char *name = mer_json_get_text(input, "name", "");
+	const char *datatype = mer_json_get_text(input, "datatype", "");
+	const json_t *want = find_named(contract, name), *shape = json_object_get(input, "shape");
+	const char *wanted = mer_json_get_text(want, "datatype", "");
+	char got_shape[SHAPE_SIZE], want_shape[SHAPE_SIZE];
+	if (want == NULL ||
+	    (strcmp(datatype, wanted) == 0 && shape_fits(shape, json_object_get(want, "shape"))))
+		return MER_OK;
+	return mer_fail(err, MER_EINPUT, "input '%s' is %s %s, the model takes %s %s", name, datatype,
+	                shape_text(shape, got_shape), wanted,
+	                shape_text(json_object_get(want, "shape"), want_shape));
+}
+
+static enum mer_status fail_names(const json_t *contract, const char *what, const char *name,
+                                  struct mer_error *err)
+{
+	struct mer_buf takes;
+	mer_buf_init(&takes, 4096);
+	mer_oip_describe(contract, &takes);
+	(void)mer_fail(err, MER_EINPUT, "%s '%s'; the model takes %s", what, name,
+	               takes.len > 0 && takes.status == MER_OK ? takes.ptr : "other inputs");
+	mer_buf_release(&takes);
+	return MER_EINPUT;
+}
+
+/* Each input once, and none that the other side has not. */
+static enum mer_status check_names(const json_t *contract, const json_t *inputs,
+                                   struct mer_error *err)
+{
+	for (size_t i = 0; i < json_array_size(inputs); i++) {
+		const json_t *input = json_array_get(inputs, i);
+		const char *name = mer_json_get_text(input, "name", "");
+		if (name[0] == '\0')
+			return mer_fail(err, MER_EINPUT, "input %zu has no name", i + 1);
+		if (find_named(inputs, name) != input)
+			return mer_fail(err, MER_EINPUT, "input '%s' is there twice", name);
+		if (contract != NULL && find_named(contract, name) == NULL)
+			return fail_names(contract, "no such input:", name, err);
+	}
+	for (size_t i = 0; i < json_array_size(contract); i++) {
+		const char *name = mer_json_get_text(json_array_get(contract, i), "name", "");
+		if (find_named(inputs, name) == NULL)
+			return fail_names(contract, "there is no input", name, err);
+	}
+	return MER_OK;
+}
+
+/* --- values --------------------------------------------------------------------------------- */
+
+/* Where a value is in `data`: [1][0]. */
+struct path {
+	const char *name;
+	size_t at[MER_OIP_DIMS];
+	size_t depth;
+};
+
+static void path_text(const struct path *path, char out[PATH_SIZE])
+{
+	size_t used = 0;
+	out[0] = '\0';
+	for (size_t i = 0; i < path->depth && used < PATH_SIZE - 24; i++) {
+		(void)snprintf(out + used, PATH_SIZE - used, "[%zu]", path->at[i]);
+		used += strlen(out + used);
+	}
+}
+
+static enum mer_status fail_at(const struct path *path, struct mer_error *err)
+{
+	char at[PATH_SIZE];
+	path_text(path, at);
+	return mer_wrap(err, MER_EINPUT, "input '%s': data%s", path->name, at);
+}
+
+static enum mer_status fail_length(const struct path *path, const json_t *data, uint64_t want,
+                                   struct mer_error *err)
+{
+	if (json_is_array(data))
+		(void)mer_fail(err, MER_EINPUT, "%zu elements, not %" PRIu64, json_array_size(data), want);
+	else
+		(void)mer_fail(err, MER_EINPUT, "no array of %" PRIu64 " elements", want);
+	return fail_at(path, err);
+}
+
+static int base64_digit(char digit)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *found = digit != '\0' ? strchr(digits, digit) : NULL;
+	return found != NULL ? (int)(found - digits) : -1;
+}
+
+/* RFC 4648, section 4, with its padding. */
+static bool add_base64(const char *text, size_t len, struct mer_buf *out)
+{
+	if (len % 4 != 0)
+		return false;
+	size_t pad = len == 0 || text[len - 1] != '=' ? 0 : text[len - 2] == '=' ? 2 : 1;
+	for (size_t i = 0; i < len; i += 4) {
+		size_t bytes = i + 4 == len ? 3 - pad : 3;
+		uint32_t bits = 0;
+		for (size_t j = 0; j < 4; j++) {
+			int digit = j <= bytes ? base64_digit(text[i + j]) : 0;
+			if (digit < 0)
+				return false;
+			bits = bits << 6 | (uint32_t)digit;
+		}
+		if ((bits & ((UINT32_C(1) << (24 - 8 * bytes)) - 1)) != 0)
+			return false;
+		mer_buf_add(out, (char[]){ (char)(bits >> 16), (char)(bits >> 8), (char)bits }, bytes);
+	}
+	return true;
+}
+
+struct values {
+	enum mer_datatype datatype;
+	bool base64; /* elements of BYTES are */
+	const uint64_t *shape;
+	size_t dims;
+	struct path path;
+	struct mer_buf *out;
+};
+
+static enum mer_status add_bytes(const struct values *values, const json_t *json,
+                                 struct mer_error *err)
+{
+	const char *text = json_string_value(json);
+	size_t len = json_string_length(json), begin = values->out->len;
+	if (text == NULL)
+		return mer_fail(err, MER_EINPUT, "no string, as the elements of BYTES are");
+	mer_buf_add(values->out, "\0\0\0\0", MEAL_LENGTH_BYTES);
+	if (!values->base64)
+		mer_buf_add(values->out, text, len);
+	else if (!add_base64(text, len, values->out))
+		return mer_fail(err, MER_EINPUT, "no base64");
+	if (values->out->status != MER_OK)
+		return MER_OK; /* the buffer remembers it */
+	len = values->out->len - begin - MEAL_LENGTH_BYTES;
+	if (len > UINT32_MAX)
+		return mer_fail(err, MER_EINPUT, "longer than 4 GiB");
+	for (unsigned i = 0; i < MEAL_LENGTH_BYTES; i++)
+		values->out->ptr[begin + i] = (char)(len >> 8 * i);
+	return MER_OK;
+}
+
+static enum mer_status add_value(struct values *values, const json_t *json, struct mer_error *err)
+{
+	enum mer_status st = values->datatype == MER_BYTES
+	                         ? add_bytes(values, json, err)
+	                         : meal_number_read(values->datatype, json, values->out, err);
+	return st == MER_OK ? mer_buf_check(values->out, err) : fail_at(&values->path, err);
+}
+
+/* Nested as the shape says; as deep as that, so no deeper than MER_OIP_DIMS. */
+static enum mer_status add_nested(struct values *values, const json_t *data, size_t dim,
+                                  struct mer_error *err)
+{
+	enum mer_status st = MER_OK;
+	if (dim == values->dims)
+		return add_value(values, data, err);
+	if (!json_is_array(data) || json_array_size(data) != values->shape[dim])
+		return fail_length(&values->path, data, values->shape[dim], err);
+	values->path.depth++;
+	for (size_t i = 0; i < json_array_size(data) && st == MER_OK; i++) {
+		values->path.at[dim] = i;
+		st = add_nested(values, json_array_get(data, i), dim + 1, err);
+	}
+	values->path.depth--;
+	return st;
+}
+
+static enum mer_status add_data(struct values *values, const json_t *data, struct mer_error *err)
+{
+	uint64_t elements = 1;
+	bool nested = json_is_array(json_array_get(data, 0)) || !json_is_array(data);
+	for (size_t i = 0; i < values->dims; i++)
+		if (__builtin_mul_overflow(elements, values->shape[i], &elements))
+			return mer_fail(err, MER_EINPUT, "input '%s': its shape is too large",
+			                values->path.name);
+	if (nested)
+		return add_nested(values, data, 0, err);
+	values->shape = &elements;
+	values->dims = 1;
+	return add_nested(values, data, 0, err);
+}
+
+/* --- an input ------------------------------------------------------------------------------- */
+
+int mer_oip_shape(const json_t *description, uint64_t shape[MER_OIP_DIMS])
+{
+	const json_t *list = json_object_get(description, "shape");
+	size_t dims = json_array_size(list);
+	if (!json_is_array(list) || dims > MER_OIP_DIMS)
+		return -1;
+	for (size_t i = 0; i < dims; i++) {
+		const json_t *extent = json_array_get(list, i);
+		if (!json_is_integer(extent) || json_integer_value(extent) < 0)
+			return -1;
+		shape[i] = (uint64_t)json_integer_value(extent);
+	}
+	return (int)dims;
+}
+
+/* What the nesting of data says. */
+static json_t *nesting(const json_t *data)
+{
+	json_t *shape = json_array();
+	for (; shape != NULL && json_is_array(data); data = json_array_get(data, 0))
+		(void)json_array_append_new(shape, json_integer((json_int_t)json_array_size(data)));
+	return shape;
+}
+
+/* The tensor's own parameters but for those that say where its bytes are. */
+static json_t *parameters_of(const json_t *input, uint64_t bytes)
+{
+	json_t *parameters = json_object(), *value;
+	const char *key;
+	json_t *given = json_object_get(input, "parameters");
+	json_object_foreach(given, key, value)
+		if (strcmp(key, "content_type") != 0)
+			(void)json_object_set(parameters, key, value);
+	if (json_object_set_new(parameters, "binary_data_size", json_integer((json_int_t)bytes)) != 0) {
+		json_decref(parameters);
+		return NULL;
+	}
+	return parameters;
+}
+
+/* A description with all that a frame wants but the size of the values. */
+static enum mer_status describe(const json_t *contract, const json_t *input, json_t **out,
+                                struct mer_error *err)
+{
+	const char *name = mer_json_get_text(input, "name", "");
+	const json_t *datatype = json_object_get(input, "datatype"),
+				 *data = json_object_get(input, "data");
+	json_t *shape = json_incref(json_object_get(input, "shape"));
+	if (datatype == NULL)
+		datatype = json_object_get(find_named(contract, name), "datatype");
+	if (shape == NULL && data != NULL)
+		shape = nesting(data);
+	const char *text = json_is_string(datatype) ? json_string_value(datatype) : "";
+	if (mer_datatype_by_name(text) == MER_DATATYPE_NONE) {
+		json_decref(shape);
+		if (datatype != NULL)
+			return mer_fail(err, MER_EINPUT, "input '%s': no such datatype: '%s'", name, text);
+		(void)mer_fail(err, MER_EINPUT, "input '%s' has no datatype, and the model does not say",
+		               name);
+		mer_hint(err, "--tensor %.100s:FP32=... says it", name);
+		return MER_EINPUT;
+	}
+	*out = json_object();
+	(void)json_object_set_new(*out, "name", json_string(name));
+	(void)json_object_set_new(*out, "datatype", json_string(text));
+	bool failed = json_object_set_new(*out, "shape", shape != NULL ? shape : json_null()) != 0;
+	if (!failed && json_object_size(*out) == 3)
+		return MER_OK;
+	json_decref(*out);
+	*out = NULL;
+	return mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+static enum mer_status take_binary(const json_t *size, const char *name, struct mer_str *binary,
+                                   uint64_t *bytes, struct mer_error *err)
+{
+	if (!json_is_integer(size) || json_integer_value(size) < 0)
+		return mer_fail(err, MER_EINPUT, "input '%s' has neither data nor a binary_data_size",
+		                name);
+	*bytes = (uint64_t)json_integer_value(size);
+	if (*bytes > binary->len)
+		return mer_fail(err, MER_EINPUT, "input '%s' ends behind the binary data", name);
+	binary->ptr += *bytes;
+	binary->len -= (size_t)*bytes;
+	return MER_OK;
+}
+
+static bool is_base64(const json_t *input)
+{
+	const json_t *parameters = json_object_get(input, "parameters");
+	return strcmp(mer_json_get_text(parameters, "content_type", ""), "base64") == 0;
+}
+
+static enum mer_status add_json(const json_t *input, const json_t *made, struct mer_buf *room,
+                                uint64_t *bytes, struct mer_error *err)
+{
+	uint64_t shape[MER_OIP_DIMS];
+	const char *name = mer_json_get_text(made, "name", "");
+	int dims = mer_oip_shape(made, shape);
+	size_t begin = room->len;
+	if (dims < 0)
+		return mer_fail(err, MER_EINPUT, "input '%s': its shape is no array of up to %d lengths",
+		                name, MER_OIP_DIMS);
+	struct values values = {
+		.datatype = mer_datatype_by_name(mer_json_get_text(made, "datatype", "")),
+		.base64 = is_base64(input),
+		.shape = shape,
+		.dims = (size_t)dims,
+		.path = { .name = name },
+		.out = room,
+	};
+	enum mer_status st = add_data(&values, json_object_get(input, "data"), err);
+	*bytes = room->len - begin;
+	return st;
+}
+
+/* Adds one input to the request that is made; binary data is only gone through. */
+static enum mer_status add_input(const json_t *contract, const json_t *input,
+                                 struct mer_oip_request *out, struct mer_str *binary, bool copies,
+                                 struct mer_error *err)
+{
+	const json_t *parameters = json_object_get(input, "parameters");
+	const json_t *size = json_object_get(parameters, "binary_data_size");
+	const char *from = binary->ptr;
+	json_t *made = NULL;
+	uint64_t bytes = 0;
+	enum mer_status st = describe(contract, input, &made, err);
+	if (st != MER_OK)
+		return st;
+	(void)json_array_append_new(json_object_get(out->meta, "inputs"), made);
+	const char *name = mer_json_get_text(made, "name", "");
+	if (json_object_get(input, "data") == NULL) {
+		st = take_binary(size, name, binary, &bytes, err);
+		mer_buf_add(&out->room, from, st == MER_OK && copies ? (size_t)bytes : 0);
+	} else if (size != NULL) {
+		st = mer_fail(err, MER_EINPUT, "input '%s' has both data and a binary_data_size", name);
+	} else {
+		st = add_json(input, made, &out->room, &bytes, err);
+	}
+	if (st == MER_OK && json_object_set_new(made, "parameters", parameters_of(input, bytes)) != 0)
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
+	return st == MER_OK ? mer_buf_check(&out->room, err) : st;
+}
+
+/* --- a request ------------------------------------------------------------------------------ */
+
+/* What came as binary data has to be what its description says, as a frame's body has. */
+static enum mer_status check_body(const struct mer_oip_request *request, struct mer_error *err)
+{
+	struct mer_content content;
+	struct mer_content_walk walk = { .at = 0 };
+	struct mer_str rest = request->body, piece;
+	enum mer_status st = mer_content_read(request->meta, "inputs", rest.len, &content, err);
+	for (size_t taken; st == MER_OK && rest.len > 0; rest.ptr += taken, rest.len -= taken)
+		st = mer_content_step(&content, &walk, rest.ptr, rest.len, &taken, &piece, err);
+	mer_content_release(&content);
+	return st == MER_ECORRUPT ? MER_EINPUT : st;
+}
+
+static enum mer_status make(const json_t *contract, const json_t *request, struct mer_str binary,
+                            struct mer_oip_request *out, struct mer_error *err)
+{
+	const json_t *inputs = json_object_get(request, "inputs");
+	json_t *parameters = json_object_get(request, "parameters");
+	bool copies = false;
+	enum mer_status st = check_names(contract, inputs, err);
+	for (size_t i = 0; i < json_array_size(inputs); i++)
+		copies |= json_object_get(json_array_get(inputs, i), "data") != NULL;
+	struct mer_str rest = binary;
+	for (size_t i = 0; i < json_array_size(inputs) && st == MER_OK; i++)
+		st = add_input(contract, json_array_get(inputs, i), out, &rest, copies, err);
+	if (st == MER_OK && rest.len > 0)
+		st = mer_fail(err, MER_EINPUT, "%zu bytes of binary data belong to no input", rest.len);
+	if (st != MER_OK)
+		return st;
+	out->body = copies ? (struct mer_str){ out->room.ptr, out->room.len } : binary;
+	st = check_body(out, err);
+	const json_t *made = json_object_get(out->meta, "inputs");
+	for (size_t i = 0; i < json_array_size(made) && st == MER_OK; i++)
+		st = check_contract(contract, json_array_get(made, i), err);
+	if (st == MER_OK && parameters != NULL &&
+	    json_object_set(out->meta, "parameters", parameters) != 0)
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
+	return st;
+}
+
+enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
+                                struct mer_str binary, size_t limit, struct mer_oip_request *out,
+                                struct mer_error *err)
+{
+	const json_t *parameters = json_object_get(request, "parameters");
+	if (!json_is_array(json_object_get(request, "inputs")))
+		return mer_fail(err, MER_EINPUT, "the request has no array of inputs");
+	if (parameters != NULL && !json_is_object(parameters))
+		return mer_fail(err, MER_EINPUT, "the request's parameters are no object");
+	struct mer_oip_request made = { .meta = json_object() };
+	mer_buf_init(&made.room, limit);
+	enum mer_status st = json_object_set_new(made.meta, "inputs", json_array()) != 0
+	                         ? mer_fail(err, MER_ENOMEM, "out of memory")
+	                         : make(contract, request, binary, &made, err);
+	if (st == MER_OK)
+		*out = made;
+	else
+		mer_oip_request_release(&made);
+	return st == MER_ELIMIT ? mer_wrap(err, MER_EINPUT, "the inputs are") : st;
+}
+
+void mer_oip_request_release(struct mer_oip_request *request)
+{
+	json_decref(request->meta);
+	request->meta = NULL;
+	mer_buf_release(&request->room);
+}

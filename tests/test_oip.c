@@ -1,0 +1,421 @@
+/* Tensors between the JSON of the Open Inference Protocol and the bytes of frames. */
+#include "check_main.h"
+
+#include <mer/clean.h>
+#include <mer/oip.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char digits[] = "0123456789abcdef";
+
+/* Bytes of their hexadecimal digits; returns how many. */
+static size_t from_hex(const char *hex, char *out)
+{
+	size_t n = 0;
+	for (; hex[2 * n] != '\0'; n++)
+		out[n] = (char)(strtol((char[]){ hex[2 * n], hex[2 * n + 1], '\0' }, NULL, 16));
+	return n;
+}
+
+static void add_hex(struct mer_buf *out, struct mer_str bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++) {
+		mer_buf_byte(out, digits[(unsigned char)bytes.ptr[i] >> 4]);
+		mer_buf_byte(out, digits[(unsigned char)bytes.ptr[i] & 15]);
+	}
+}
+
+/* --- requests ------------------------------------------------------------------------------- */
+
+#define ONE(datatype, shape, data) \
+	"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"" datatype "\",\"shape\":" shape \
+	",\"data\":" data "}]}"
+#define LOOSE(data) "{\"inputs\":[{\"name\":\"x\",\"data\":" data "}]}"
+#define INPUT(name, datatype, shape) \
+	"{\"name\":\"" name "\",\"datatype\":\"" datatype "\",\"shape\":" shape "}"
+#define TAKES(datatype, shape) "[" INPUT("x", datatype, shape) "]"
+#define BINARY(datatype, shape, size) \
+	"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"" datatype "\",\"shape\":" shape \
+	",\"parameters\":{\"binary_data_size\":" size "}}]}"
+#define TWO "[" INPUT("a", "INT8", "[1]") "," INPUT("b", "FP32", "[-1,2]") "]"
+
+/* want: datatype and shape of each input, then the body in hexadecimal; or what is wrong behind '!'. */
+static const struct {
+	const char *contract, *request, *binary, *want;
+} requests[] = {
+	{ NULL, ONE("BOOL", "[4]", "[true,false,1,0]"), "", "x BOOL [4] 01000100" },
+	{ NULL, ONE("UINT8", "[3]", "[0,255,7]"), "", "x UINT8 [3] 00ff07" },
+	{ NULL, ONE("UINT16", "[1]", "[65535]"), "", "x UINT16 [1] ffff" },
+	{ NULL, ONE("UINT32", "[1]", "[4294967295]"), "", "x UINT32 [1] ffffffff" },
+	{ NULL, ONE("UINT64", "[2]", "[1,\"18446744073709551615\"]"), "",
+	  "x UINT64 [2] 0100000000000000ffffffffffffffff" },
+	{ NULL, ONE("INT8", "[2]", "[-128,127]"), "", "x INT8 [2] 807f" },
+	{ NULL, ONE("INT16", "[1]", "[-2]"), "", "x INT16 [1] feff" },
+	{ NULL, ONE("INT32", "[1]", "[-2147483648]"), "", "x INT32 [1] 00000080" },
+	{ NULL, ONE("INT64", "[2]", "[-9223372036854775808,\"9223372036854775807\"]"), "",
+	  "x INT64 [2] 0000000000000080ffffffffffffff7f" },
+	{ NULL, ONE("INT64", "[1]", "[\"-9223372036854775808\"]"), "", "x INT64 [1] 0000000000000080" },
+	{ NULL, ONE("FP16", "[4]", "[1,-2,65504,0.000000059604644775390625]"), "",
+	  "x FP16 [4] 003c00c0ff7b0100" },
+	{ NULL, ONE("BF16", "[2]", "[1,-3.140625]"), "", "x BF16 [2] 803f49c0" },
+	{ NULL, ONE("FP32", "[3]", "[1,-2.5,1e-45]"), "", "x FP32 [3] 0000803f000020c001000000" },
+	{ NULL, ONE("FP64", "[1]", "[0.1]"), "", "x FP64 [1] 9a9999999999b93f" },
+	{ NULL, ONE("BYTES", "[3]", "[\"ab\",\"\",\"\\u00e4\"]"), "",
+	  "x BYTES [3] 020000006162"
+	  "00000000"
+	  "02000000c3a4" },
+	{ NULL, ONE("BYTES", "[1]", "[\"a\\u0000b\"]"), "", "x BYTES [1] 03000000610062" },
+	/* ties go to the even number */
+	{ NULL, ONE("FP16", "[2]", "[1.00048828125,1.00146484375]"), "", "x FP16 [2] 003c023c" },
+	{ NULL, ONE("FP16", "[2]", "[65519,1e-9]"), "", "x FP16 [2] ff7b0000" },
+	{ NULL, ONE("FP16", "[1]", "[0.00006103515625]"), "", "x FP16 [1] 0004" },
+	{ NULL, ONE("INT32", "[2]", "[2.0,-1e3]"), "", "x INT32 [2] 0200000018fcffff" },
+
+	/* nested, flat, a scalar */
+	{ NULL, ONE("UINT8", "[2,3]", "[[1,2,3],[4,5,6]]"), "", "x UINT8 [2,3] 010203040506" },
+	{ NULL, ONE("UINT8", "[2,3]", "[1,2,3,4,5,6]"), "", "x UINT8 [2,3] 010203040506" },
+	{ NULL, ONE("UINT8", "[2,1,2]", "[[[1,2]],[[3,4]]]"), "", "x UINT8 [2,1,2] 01020304" },
+	{ NULL, ONE("UINT8", "[]", "5"), "", "x UINT8 [] 05" },
+	{ NULL, ONE("UINT8", "[]", "[5]"), "", "x UINT8 [] 05" },
+	{ NULL, ONE("UINT8", "[0]", "[]"), "", "x UINT8 [0] " },
+	{ NULL, ONE("UINT8", "[2,0]", "[[],[]]"), "", "x UINT8 [2,0] " },
+	{ NULL, ONE("UINT8", "[2,0]", "[]"), "", "x UINT8 [2,0] " },
+	{ TAKES("UINT8", "[-1,2]"), LOOSE("[[1,2],[3,4]]"), "", "x UINT8 [2,2] 01020304" },
+	{ TAKES("UINT8", "[]"), LOOSE("3"), "", "x UINT8 [] 03" },
+	{ "[{\"name\":\"x\",\"datatype\":\"UINT8\",\"shape\":[\"n\"]}]", LOOSE("[3]"), "",
+	  "x UINT8 [1] 03" },
+	{ NULL, "{\"inputs\":[]}", "", "" },
+
+	/* base64, and parameters that go on */
+	{ NULL,
+	  "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[4],\"parameters\":"
+	  "{\"content_type\":\"base64\"},\"data\":[\"\",\"/w==\",\"/wA=\",\"AAEC\"]}]}",
+	  "",
+	  "x BYTES [4] 00000000"
+	  "01000000ff"
+	  "02000000ff00"
+	  "03000000000102" },
+	{ NULL,
+	  "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[1],\"parameters\":"
+	  "{\"content_type\":\"base64\"},\"data\":[\"/w=\"]}]}",
+	  "", "!input 'x': data[0]: no base64" },
+	{ NULL,
+	  "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BYTES\",\"shape\":[1],\"parameters\":"
+	  "{\"content_type\":\"base64\"},\"data\":[\"/x==\"]}]}",
+	  "", "!input 'x': data[0]: no base64" },
+	{ NULL, "{\"parameters\":{\"k\":1},\"inputs\":[]}", "", "{\"k\":1}" },
+	{ NULL, "{\"parameters\":1,\"inputs\":[]}", "", "!the request's parameters are no object" },
+
+	/* binary data */
+	{ NULL, BINARY("INT16", "[2]", "4"), "01000200", "x INT16 [2] 01000200" },
+	{ TWO,
+	  "{\"inputs\":[{\"name\":\"b\",\"datatype\":\"FP32\",\"shape\":[1,2],\"parameters\":"
+	  "{\"binary_data_size\":8}},{\"name\":\"a\",\"data\":[-1]}]}",
+	  "0000803f00000040", "b FP32 [1,2] a INT8 [1] 0000803f00000040ff" },
+	{ NULL, BINARY("INT16", "[2]", "4"), "010002", "!input 'x' ends behind the binary data" },
+	{ NULL, BINARY("INT16", "[2]", "4"), "0100020003",
+	  "!1 bytes of binary data belong to no input" },
+	{ NULL, BINARY("INT16", "[2]", "3"), "010002",
+	  "!tensor 'x': binary_data_size 3 does not fit 2 elements of INT16" },
+	{ NULL, BINARY("BYTES", "[1]", "5"), "0200000061",
+	  "!tensor 'x': its 1 elements do not end where its 5 bytes do" },
+	{ NULL, BINARY("INT16", "[-2]", "4"), "01000200",
+	  "!tensor 'x': extent 0 of its shape is no length" },
+	{ NULL, BINARY("INT16", "[2]", "-4"), "",
+	  "!input 'x' has neither data nor a binary_data_size" },
+	{ NULL,
+	  "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"INT8\",\"shape\":[1],\"data\":[1],"
+	  "\"parameters\":{\"binary_data_size\":1}}]}",
+	  "00", "!input 'x' has both data and a binary_data_size" },
+
+	/* values that do not fit */
+	{ NULL, ONE("UINT8", "[2]", "[1,256]"), "",
+	  "!input 'x': data[1]: 256 is out of the range of UINT8" },
+	{ NULL, ONE("UINT8", "[1,1]", "[[-1]]"), "",
+	  "!input 'x': data[0][0]: -1 is out of the range of UINT8" },
+	{ NULL, ONE("INT8", "[1]", "[128]"), "",
+	  "!input 'x': data[0]: 128 is out of the range of INT8" },
+	{ NULL, ONE("INT8", "[1]", "[-129]"), "",
+	  "!input 'x': data[0]: -129 is out of the range of INT8" },
+	{ NULL, ONE("UINT64", "[1]", "[\"18446744073709551616\"]"), "",
+	  "!input 'x': data[0]: \"18446744073709551616\" is no UINT64" },
+	{ NULL, ONE("UINT64", "[1]", "[-1]"), "",
+	  "!input 'x': data[0]: -1 is out of the range of UINT64" },
+	{ NULL, ONE("INT64", "[1]", "[1e19]"), "",
+	  "!input 'x': data[0]: 1e+19 is out of the range of INT64" },
+	{ NULL, ONE("INT32", "[1]", "[1.5]"), "", "!input 'x': data[0]: 1.5 is no INT32" },
+	{ NULL, ONE("INT32", "[1]", "[\"1\"]"), "", "!input 'x': data[0]: \"1\" is no INT32" },
+	{ NULL, ONE("INT32", "[1]", "[true]"), "", "!input 'x': data[0]: true is no INT32" },
+	{ NULL, ONE("BOOL", "[1]", "[2]"), "", "!input 'x': data[0]: 2 is no BOOL" },
+	{ NULL, ONE("BOOL", "[1]", "[\"true\"]"), "", "!input 'x': data[0]: \"true\" is no BOOL" },
+	{ NULL, ONE("FP16", "[1]", "[65520]"), "",
+	  "!input 'x': data[0]: 65520 is out of the range of FP16" },
+	{ NULL, ONE("BF16", "[1]", "[3.4e38]"), "",
+	  "!input 'x': data[0]: 3.4e+38 is out of the range of BF16" },
+	{ NULL, ONE("FP32", "[1]", "[1e39]"), "",
+	  "!input 'x': data[0]: 9.9999999999999994e+38 is out of the range of FP32" },
+	{ NULL, ONE("FP32", "[1]", "[null]"), "", "!input 'x': data[0]: null is no FP32" },
+	{ NULL, ONE("FP32", "[1]", "[\"1\"]"), "", "!input 'x': data[0]: \"1\" is no FP32" },
+	{ NULL, ONE("FP32", "[1]", "[{}]"), "", "!input 'x': data[0]: an object is no FP32" },
+	{ NULL, ONE("BYTES", "[1]", "[1]"), "",
+	  "!input 'x': data[0]: no string, as the elements of BYTES are" },
+
+	/* values that are not where the shape says */
+	{ NULL, ONE("FP32", "[2,2]", "[[1,2],[3]]"), "", "!input 'x': data[1]: 1 elements, not 2" },
+	{ NULL, ONE("FP32", "[2,2]", "[[1,2],3]"), "", "!input 'x': data[1]: no array of 2 elements" },
+	{ NULL, ONE("FP32", "[2,2]", "[[1,2]]"), "", "!input 'x': data: 1 elements, not 2" },
+	{ NULL, ONE("FP32", "[2,2]", "[1,2,3]"), "", "!input 'x': data: 3 elements, not 4" },
+	{ NULL, ONE("FP32", "[2]", "[1,[2]]"), "", "!input 'x': data[1]: an array is no FP32" },
+	{ NULL, ONE("FP32", "[1]", "1"), "", "!input 'x': data: no array of 1 elements" },
+	{ NULL, ONE("FP32", "[1]", "null"), "", "!input 'x': data: no array of 1 elements" },
+	{ TAKES("FP32", "[-1,2]"), LOOSE("[[1,2],[3]]"), "", "!input 'x': data[1]: 1 elements, not 2" },
+	{ NULL, ONE("FP32", "[4294967296,4294967296]", "[]"), "",
+	  "!input 'x': its shape is too large" },
+	{ NULL, ONE("FP32", "[-1]", "[1]"), "",
+	  "!input 'x': its shape is no array of up to 32 lengths" },
+	{ NULL, ONE("FP32", "2", "[1]"), "", "!input 'x': its shape is no array of up to 32 lengths" },
+	{ NULL, ONE("FP31", "[1]", "[1]"), "", "!input 'x': no such datatype: 'FP31'" },
+	{ NULL, ONE("fp32", "[1]", "[1]"), "", "!input 'x': no such datatype: 'fp32'" },
+	{ NULL, LOOSE("[1]"), "", "!input 'x' has no datatype, and the model does not say" },
+
+	/* what is no request */
+	{ NULL, "{}", "", "!the request has no array of inputs" },
+	{ NULL, "[]", "", "!the request has no array of inputs" },
+	{ NULL, "{\"inputs\":{}}", "", "!the request has no array of inputs" },
+	{ NULL, "{\"inputs\":[1]}", "", "!input 1 has no name" },
+	{ NULL, "{\"inputs\":[{\"name\":\"x\"}]}", "",
+	  "!input 'x' has no datatype, and the model does not say" },
+
+	/* against the contract */
+	{ TAKES("FP32", "[-1,2]"), ONE("FP64", "[1,2]", "[1,2]"), "",
+	  "!input 'x' is FP64 [1,2], the model takes FP32 [-1,2]" },
+	{ TAKES("FP32", "[-1,2]"), ONE("FP32", "[1,3]", "[1,2,3]"), "",
+	  "!input 'x' is FP32 [1,3], the model takes FP32 [-1,2]" },
+	{ TAKES("FP32", "[-1,2]"), ONE("FP32", "[2]", "[1,2]"), "",
+	  "!input 'x' is FP32 [2], the model takes FP32 [-1,2]" },
+	{ TAKES("FP32", "[]"), LOOSE("[1]"), "", "!input 'x' is FP32 [1], the model takes FP32 []" },
+	{ TAKES("FP32", "[-1]"), "{\"inputs\":[{\"name\":\"y\",\"data\":[1]}]}", "",
+	  "!no such input: 'y'; the model takes x FP32 [-1]" },
+	{ TWO, "{\"inputs\":[{\"name\":\"a\",\"data\":[1]}]}", "",
+	  "!there is no input 'b'; the model takes a INT8 [1], b FP32 [-1,2]" },
+	{ NULL,
+	  "{\"inputs\":[{\"name\":\"a\",\"datatype\":\"INT8\",\"data\":[1]},"
+	  "{\"name\":\"a\",\"datatype\":\"INT8\",\"data\":[1]}]}",
+	  "", "!input 'a' is there twice" },
+	{ "[]", LOOSE("[1]"), "", "!no such input: 'x'; the model takes other inputs" },
+};
+
+static void show(const struct mer_oip_request *request, struct mer_buf *seen)
+{
+	const json_t *inputs = json_object_get(request->meta, "inputs");
+	for (size_t i = 0; i < json_array_size(inputs); i++) {
+		const json_t *input = json_array_get(inputs, i);
+		MER_AUTO(mer_text_done)
+		char *shape = json_dumps(json_object_get(input, "shape"), JSON_COMPACT);
+		mer_buf_printf(seen, "%s %s %s ", mer_json_get_text(input, "name", "?"),
+		               mer_json_get_text(input, "datatype", "?"), shape);
+	}
+	add_hex(seen, request->body);
+	const json_t *parameters = json_object_get(request->meta, "parameters");
+	if (parameters != NULL) {
+		MER_AUTO(mer_text_done) char *text = json_dumps(parameters, JSON_COMPACT);
+		mer_buf_text(seen, text);
+	}
+	struct mer_content content;
+	ck_assert_int_eq(mer_content_read(request->meta, "inputs", request->body.len, &content, NULL),
+	                 MER_OK);
+	mer_content_release(&content);
+}
+
+START_TEST(reads_requests)
+{
+	MER_AUTO(mer_json_done)
+	json_t *contract =
+		requests[_i].contract != NULL ? json_loads(requests[_i].contract, 0, NULL) : NULL;
+	MER_AUTO(mer_json_done) json_t *json = json_loads(requests[_i].request, JSON_ALLOW_NUL, NULL);
+	ck_assert(json != NULL && (contract == NULL) == (requests[_i].contract == NULL));
+	char binary[64];
+	size_t n = from_hex(requests[_i].binary, binary);
+	struct mer_oip_request made = { 0 };
+	struct mer_error err = { 0 };
+	struct mer_buf seen;
+	mer_buf_init(&seen, 1024);
+	mer_buf_text(&seen, "");
+	enum mer_status st =
+		mer_oip_request(contract, json, (struct mer_str){ binary, n }, 1 << 20, &made, &err);
+	if (st == MER_OK)
+		show(&made, &seen);
+	else
+		mer_buf_printf(&seen, "!%s", err.message);
+	ck_assert(st == MER_OK || st == MER_EINPUT);
+	ck_assert_str_eq(seen.len > 0 ? seen.ptr : "", requests[_i].want);
+	mer_oip_request_release(&made);
+	mer_buf_release(&seen);
+}
+END_TEST
+
+START_TEST(holds_to_the_limit)
+{
+	MER_AUTO(mer_json_done) json_t *json = json_loads(ONE("FP64", "[3]", "[1,2,3]"), 0, NULL);
+	struct mer_oip_request made = { 0 };
+	struct mer_error err = { 0 };
+	ck_assert_int_eq(mer_oip_request(NULL, json, (struct mer_str){ "", 0 }, 24, &made, &err),
+	                 MER_OK);
+	mer_oip_request_release(&made);
+	ck_assert_int_eq(mer_oip_request(NULL, json, (struct mer_str){ "", 0 }, 23, &made, &err),
+	                 MER_EINPUT);
+	ck_assert_str_eq(err.message, "the inputs are: longer than 23 bytes");
+}
+END_TEST
+
+START_TEST(knows_what_wants_tensors)
+{
+	static const struct {
+		const char *contract;
+		bool want;
+	} rows[] = {
+		{ "[]", false },
+		{ TAKES("BYTES", "[1]"), false },
+		{ TAKES("BYTES", "[-1]"), false },
+		{ TAKES("UINT8", "[-1]"), true },
+		{ "[" INPUT("a", "BYTES", "[1]") "," INPUT("b", "BYTES", "[1]") "]", true },
+	};
+	ck_assert(!mer_oip_wants_tensors(NULL));
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		MER_AUTO(mer_json_done) json_t *contract = json_loads(rows[i].contract, 0, NULL);
+		ck_assert_msg(mer_oip_wants_tensors(contract) == rows[i].want, "%s", rows[i].contract);
+	}
+}
+END_TEST
+
+/* --- responses ------------------------------------------------------------------------------ */
+
+static const struct {
+	const char *datatype, *shape, *body, *want; /* the members behind the shape */
+} outputs[] = {
+	{ "BOOL", "[2]", "0100", "\"data\":[true,false]" },
+	{ "UINT8", "[]", "ff", "\"data\":[255]" },
+	{ "UINT64", "[1]", "ffffffffffffffff", "\"data\":[18446744073709551615]" },
+	{ "INT8", "[2]", "80ff", "\"data\":[-128,-1]" },
+	{ "INT32", "[1]", "18fcffff", "\"data\":[-1000]" },
+	{ "INT64", "[1]", "0000000000000080", "\"data\":[-9223372036854775808]" },
+	{ "FP16", "[5]", "003c00c0ff7b01000080", "\"data\":[1.0,-2.0,65504.0,6e-08,-0.0]" },
+	{ "BF16", "[2]", "803f49c0", "\"data\":[1.0,-3.14]" },
+	{ "FP32", "[3]", "cdcccc3d01000000ffff7f7f", "\"data\":[0.1,1.4013e-45,3.4028235e+38]" },
+	{ "FP64", "[2]", "9a9999999999b93f182d4454fb210940", "\"data\":[0.1,3.141592653589793]" },
+	{ "FP32", "[4]", "0000c07f0000807f000080ff0000803f", "\"data\":[null,null,null,1.0]" },
+	{ "FP16", "[2]", "007c007e", "\"data\":[null,null]" },
+	{ "FP32", "[0,4]", "", "\"data\":[]" },
+	{ "BYTES", "[3]",
+	  "020000006122"
+	  "00000000"
+	  "02000000c3a4",
+	  "\"data\":[\"a\\\"\",\"\",\"ä\"]" },
+	{ "BYTES", "[2]",
+	  "01000000ff"
+	  "0100000061",
+	  "\"data\":[\"/w==\",\"YQ==\"],\"parameters\":{\"content_type\":\"base64\"}" },
+	{ "BYTES", "[1]", "02000000ff", "!its elements do not end with its bytes" },
+};
+
+/* Writes it from pieces of a size. */
+static enum mer_status write_output(const json_t *description, struct mer_str body, size_t step,
+                                    struct mer_buf *out, struct mer_error *err)
+{
+	struct mer_oip_output output;
+	mer_oip_output_begin(&output, description, out);
+	for (size_t at = 0; at < body.len; at += step)
+		mer_oip_output_add(&output, body.ptr + at, step < body.len - at ? step : body.len - at);
+	return mer_oip_output_end(&output, err);
+}
+
+START_TEST(writes_outputs)
+{
+	char body[64], want[512];
+	size_t n = from_hex(outputs[_i].body, body);
+	MER_AUTO(mer_json_done) json_t *shape = json_loads(outputs[_i].shape, 0, NULL);
+	MER_AUTO(mer_json_done)
+	json_t *description =
+		json_pack("{s:s,s:s,s:O}", "name", "y\"", "datatype", outputs[_i].datatype, "shape", shape);
+	(void)snprintf(want, sizeof want, "{\"name\":\"y\\\"\",\"datatype\":\"%s\",\"shape\":%s,%s}",
+	               outputs[_i].datatype, outputs[_i].shape, outputs[_i].want);
+	for (size_t step = 1; step <= n + 1; step++) {
+		struct mer_buf out;
+		struct mer_error err;
+		mer_buf_init(&out, 4096);
+		if (write_output(description, (struct mer_str){ body, n }, step, &out, &err) == MER_OK)
+			ck_assert_str_eq(out.ptr, want);
+		else
+			ck_assert_str_eq(err.message, outputs[_i].want + 1);
+		mer_buf_release(&out);
+	}
+}
+END_TEST
+
+/* Each number of a datatype's patterns that JSON has is read as the same again. */
+static void check_round_trip(const char *datatype, struct mer_str body, size_t elements)
+{
+	struct mer_buf out;
+	struct mer_oip_request made;
+	struct mer_error err = { 0 };
+	mer_buf_init(&out, 1 << 24);
+	MER_AUTO(mer_json_done)
+	json_t *description = json_pack("{s:s,s:s,s:[I]}", "name", "x", "datatype", datatype, "shape",
+	                                (json_int_t)elements);
+	ck_assert_int_eq(write_output(description, body, 4096, &out, &err), MER_OK);
+	MER_AUTO(mer_json_done) json_t *tensor = json_loadb(out.ptr, out.len, 0, NULL);
+	ck_assert_ptr_nonnull(tensor);
+	MER_AUTO(mer_json_done) json_t *request = json_pack("{s:[O]}", "inputs", tensor);
+	ck_assert_msg(mer_oip_request(NULL, request, (struct mer_str){ "", 0 }, 1 << 24, &made, &err) ==
+	                  MER_OK,
+	              "%s: %s", datatype, err.message);
+	ck_assert_uint_eq(made.body.len, body.len);
+	ck_assert_msg(memcmp(made.body.ptr, body.ptr, body.len) == 0, "%s", datatype);
+	mer_oip_request_release(&made);
+	mer_buf_release(&out);
+}
+
+START_TEST(reads_what_it_writes)
+{
+	static const struct {
+		const char *datatype;
+		unsigned size, exponent_at, exponent_bits;
+	} rows[] = {
+		{ "FP16", 2, 10, 5 }, { "BF16", 2, 7, 8 }, { "FP32", 4, 23, 8 }, { "FP64", 8, 52, 11 }
+	};
+	uint64_t state = 1;
+	for (size_t row = 0; row < sizeof rows / sizeof *rows; row++) {
+		struct mer_buf body;
+		size_t elements = 0;
+		mer_buf_init(&body, 1 << 24);
+		for (uint64_t i = 0; i < 65536; i++) { /* of two bytes all that there are */
+			uint64_t bits = rows[row].size == 2 ? i
+			                                    : (uint64_t)random_below(&state, UINT32_MAX) << 32 |
+			                                          random_below(&state, UINT32_MAX);
+			uint64_t most = (UINT64_C(1) << rows[row].exponent_bits) - 1;
+			if ((bits >> rows[row].exponent_at & most) == most)
+				continue;
+			mer_buf_add(&body, &bits, rows[row].size); /* little-endian, as all hosts are here */
+			elements++;
+		}
+		check_round_trip(rows[row].datatype, (struct mer_str){ body.ptr, body.len }, elements);
+		mer_buf_release(&body);
+	}
+}
+END_TEST
+
+Suite *suite(void)
+{
+	Suite *suite = suite_create("oip");
+	TCase *tc = tcase_create("requests");
+	tcase_add_loop_test(tc, reads_requests, 0, N_ROWS(requests));
+	tcase_add_test(tc, holds_to_the_limit);
+	tcase_add_test(tc, knows_what_wants_tensors);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("responses");
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, writes_outputs, 0, N_ROWS(outputs));
+	tcase_add_test(tc, reads_what_it_writes);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
