@@ -1,6 +1,7 @@
 /* run: gives a model one input, or each line of one, and prints what it answers. */
 #include "commands.h"
 #include "run.h"
+#include "tensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,9 @@ enum {
 	SESSION,
 	RAW,
 	NO_RECORD,
-	KEEP_GOING
+	KEEP_GOING,
+	TENSOR,
+	TENSOR_OUT
 };
 /* clang-format off */
 static const struct cmd_arg run_args[] = {
@@ -38,6 +41,11 @@ static const struct cmd_arg run_args[] = {
 	[NO_RECORD] = CMD_FLAG("no-record", "leave no row in the log"),
 	[KEEP_GOING] = CMD_FLAG("keep-going",
 		"with --lines: a line that fails is answered by an empty one"),
+	[TENSOR] = CMD_OPTION("tensor", ARG_TEXT, "NAME=VALUE",
+		"instead of INPUT: @FILE.npy or JSON; NAME:FP32 says the datatype", .repeat = true),
+	[TENSOR_OUT] = CMD_OPTION("tensor-out", ARG_TEXT, "NAME=@FILE",
+		"write that tensor of the answer as .npy; a folder: each, as NAME.npy", .letter = 'o',
+		.repeat = true),
 };
 /* clang-format on */
 
@@ -174,6 +182,32 @@ static enum mer_status lines(struct session *s, const struct run_choice *choice,
 	return st;
 }
 
+/* What cannot be asked for together. */
+static enum mer_status check_options(const struct cmd_value *argv, struct mer_error *err)
+{
+	bool is_lines = argv[LINES].given;
+	if (argv[JOBS].given && !is_lines)
+		return mer_fail(err, MER_EINPUT, "--jobs: it is for --lines");
+	if (is_lines && (argv[TENSOR].given || argv[TENSOR_OUT].given)) {
+		(void)mer_fail(err, MER_EINPUT, "--tensor and --tensor-out are for a single run");
+		mer_hint(err, "with --lines a line may be a request in JSON");
+		return MER_EINPUT;
+	}
+	if (argv[TENSOR].given && argv[INPUT].given)
+		return mer_fail(err, MER_EINPUT, "both INPUT and --tensor: one of them is the input");
+	return argv[TENSOR_OUT].given ? answer_check(&argv[TENSOR_OUT], err) : MER_OK;
+}
+
+static enum mer_status run_tensors(struct session *s, const struct run_choice *choice,
+                                   const struct cmd_value *words, struct mer_error *err)
+{
+	MER_AUTO(tensors_release) struct tensors tensors;
+	enum mer_status st = tensors_read(words, RUN_INPUT_BYTES, &tensors, err);
+	const struct mer_str bytes = { tensors.bytes.len > 0 ? tensors.bytes.ptr : "",
+		                           tensors.bytes.len };
+	return st == MER_OK ? run_one(s, choice, bytes, tensors.request, err) : st;
+}
+
 static enum mer_status run(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
 	const struct run_choice choice = {
@@ -186,15 +220,19 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.no_record = argv[NO_RECORD].given,
 		.raw = argv[RAW].given,
 		.keep_going = argv[KEEP_GOING].given || setting_on(&s->settings, SET_KEEP_GOING),
+		.tensor_out = argv[TENSOR_OUT].given ? &argv[TENSOR_OUT] : NULL,
 	};
-	if (argv[JOBS].given && !argv[LINES].given)
-		return mer_fail(err, MER_EINPUT, "--jobs: it is for --lines");
+	enum mer_status st = check_options(argv, err);
+	if (st != MER_OK)
+		return st;
 	if (argv[LINES].given)
 		return lines(s, &choice, &argv[INPUT], err);
+	if (argv[TENSOR].given)
+		return run_tensors(s, &choice, &argv[TENSOR], err);
 	MER_AUTO(mer_text_done) char *input = NULL;
 	size_t len = 0;
-	enum mer_status st = read_input(s, &argv[INPUT], &input, &len, err);
-	return st == MER_OK ? run_one(s, &choice, input, len, err) : st;
+	st = read_input(s, &argv[INPUT], &input, &len, err);
+	return st == MER_OK ? run_one(s, &choice, (struct mer_str){ input, len }, NULL, err) : st;
 }
 
 const struct cmd cmd_run = {

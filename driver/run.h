@@ -2,6 +2,7 @@
 #ifndef RUN_H
 #define RUN_H
 
+#include "answer.h"
 #include "caret.h"
 #include "session.h"
 #include "spool.h"
@@ -15,6 +16,7 @@ struct run_choice {
 	int64_t timeout_ms;                      /* 0: the deployment's */
 	int64_t jobs;                            /* lines at a time */
 	bool no_record, raw, keep_going;
+	const struct cmd_value *tensor_out; /* NULL: none are files */
 };
 
 enum { RUN_INPUT_BYTES = 1 << 30 }; /* the most that one input may be */
@@ -60,8 +62,9 @@ void run_log_end(struct run_log *log, const char *model);
 
 /* --- the two ways; input NULL: stdin ------------------------------------------------------ */
 
+/** @param meta  of the input, as of struct mer_input; NULL: it is bytes */
 MER_MUST enum mer_status run_one(struct session *s, const struct run_choice *choice,
-                                 const char *input, size_t len, struct mer_error *err);
+                                 struct mer_str input, const char *meta, struct mer_error *err);
 
 /** @param fd  of the input; name for messages */
 MER_MUST enum mer_status run_lines(struct session *s, const struct run_choice *choice, int fd,

@@ -29,6 +29,7 @@ struct line {
 	bool any;            /* something was printed, its last byte being: */
 	char last;
 	struct caret caret;
+	struct answer answer;
 	struct run_log log;
 	struct run_kept *result; /* of one that failed, or is to be an object */
 	enum mer_status status;
@@ -94,9 +95,8 @@ static void print(struct line *line, const char *bytes, size_t n)
 	}
 }
 
-static void on_output(void *ctx, const char *bytes, size_t n)
+static void take(struct line *line, const char *bytes, size_t n)
 {
-	struct line *line = ctx;
 	struct lines *lines = line->lines;
 	if (line != head(lines) || lines->whole || line->output.bytes > 0) {
 		spool_add(&line->output, bytes, n);
@@ -109,6 +109,31 @@ static void on_output(void *ctx, const char *bytes, size_t n)
 		line->paused = true;
 		mer_run_pause(line->run, true);
 	}
+}
+
+static void take_tensors(struct line *line)
+{
+	if (line->answer.text.len > 0)
+		take(line, line->answer.text.ptr, line->answer.text.len);
+	mer_buf_clear(&line->answer.text);
+}
+
+static void on_meta(void *ctx, const char *meta)
+{
+	struct line *line = ctx;
+	answer_meta(&line->answer, meta);
+	take_tensors(line);
+}
+
+static void on_output(void *ctx, const char *bytes, size_t n)
+{
+	struct line *line = ctx;
+	if (!line->answer.described) {
+		take(line, bytes, n);
+		return;
+	}
+	answer_add(&line->answer, bytes, n);
+	take_tensors(line);
 }
 
 static void on_drain(void *ctx)
@@ -162,6 +187,7 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 
 static const struct mer_run_events events = {
 	.on_started = on_started,
+	.on_meta = on_meta,
 	.on_output = on_output,
 	.on_log = on_log,
 	.on_done = on_done,
@@ -258,6 +284,7 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 	line->started = line->done = line->paused = line->any = false;
 	line->status = MER_OK;
 	line->caret = (struct caret){ 0 };
+	answer_init(&line->answer, lines->choice->model, NULL);
 	mer_buf_clear(&line->input);
 	mer_buf_add(&line->input, text.ptr, text.len);
 	enum mer_status st = mer_buf_check(&line->input, err);
@@ -382,6 +409,7 @@ static enum mer_status print_done(struct lines *lines, struct line *line, struct
 
 static void release_line(struct line *line)
 {
+	answer_release(&line->answer);
 	free(line->result);
 	line->result = NULL;
 	spool_clear(&line->output);

@@ -12,6 +12,7 @@ struct one {
 	bool dropped;        /* cancelled: what still comes is not printed */
 	bool done;
 	struct caret caret;
+	struct answer answer;
 	struct spool output;
 	struct run_log log;
 	struct run_kept *result; /* NULL: no memory for it */
@@ -26,11 +27,10 @@ static void on_drain(void *ctx)
 		mer_run_pause(one->run, false);
 }
 
-static void on_output(void *ctx, const char *bytes, size_t n)
+static void print(struct one *one, const char *bytes, size_t n)
 {
-	struct one *one = ctx;
 	struct sink *sink = &one->s->out.sink;
-	if (one->dropped)
+	if (one->dropped || n == 0)
 		return;
 	if (one->kept_output) {
 		spool_add(&one->output, bytes, n);
@@ -44,6 +44,30 @@ static void on_output(void *ctx, const char *bytes, size_t n)
 	}
 	if (sink_full(sink))
 		mer_run_pause(one->run, true);
+}
+
+static void print_tensors(struct one *one)
+{
+	print(one, one->answer.text.ptr, one->answer.text.len);
+	mer_buf_clear(&one->answer.text);
+}
+
+static void on_meta(void *ctx, const char *meta)
+{
+	struct one *one = ctx;
+	answer_meta(&one->answer, meta);
+	print_tensors(one);
+}
+
+static void on_output(void *ctx, const char *bytes, size_t n)
+{
+	struct one *one = ctx;
+	if (!one->answer.described) {
+		print(one, bytes, n);
+		return;
+	}
+	answer_add(&one->answer, bytes, n);
+	print_tensors(one);
 }
 
 /* --- the run ------------------------------------------------------------------------------ */
@@ -71,6 +95,7 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 
 static const struct mer_run_events events = {
 	.on_started = on_started,
+	.on_meta = on_meta,
 	.on_output = on_output,
 	.on_log = on_log,
 	.on_done = on_done,
@@ -86,7 +111,8 @@ static void on_cancel(void *ctx, bool kill)
 	mer_run_cancel(one->run, kill);
 }
 
-static enum mer_status submit(struct one *one, const char *input, size_t len, struct mer_error *err)
+static enum mer_status submit(struct one *one, struct mer_str input, const char *meta,
+                              struct mer_error *err)
 {
 	const struct run_choice *choice = one->choice;
 	const struct mer_run_request request = {
@@ -94,8 +120,10 @@ static enum mer_status submit(struct one *one, const char *input, size_t len, st
 		.deployment = choice->deployment,
 		.server = choice->server,
 		.session = choice->session,
-		.input = input,
-		.input_len = len,
+		.input = input.ptr,
+		.input_len = input.len,
+		.input_meta = meta,
+		.tensors = choice->tensor_out != NULL,
 		.timeout_ms = choice->timeout_ms,
 		.no_record = choice->no_record,
 	};
@@ -112,6 +140,8 @@ static enum mer_status tell(struct one *one, struct mer_error *err)
 	if (one->result == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	enum mer_status st = run_status(&one->result->result, err);
+	if (st == MER_OK)
+		st = answer_end(&one->answer, err);
 	if (one->kept_output && run_came_to_be(one->result)) {
 		struct mer_error other;
 		s->out.told = true;
@@ -128,8 +158,8 @@ static enum mer_status tell(struct one *one, struct mer_error *err)
 	return st;
 }
 
-enum mer_status run_one(struct session *s, const struct run_choice *choice, const char *input,
-                        size_t len, struct mer_error *err)
+enum mer_status run_one(struct session *s, const struct run_choice *choice, struct mer_str input,
+                        const char *meta, struct mer_error *err)
 {
 	struct one one = {
 		.s = s,
@@ -139,7 +169,8 @@ enum mer_status run_one(struct session *s, const struct run_choice *choice, cons
 	};
 	struct sink *sink = &s->out.sink;
 	spool_init(&one.output, KEPT_IN_MEMORY);
-	enum mer_status st = submit(&one, input, len, err);
+	answer_init(&one.answer, choice->model, choice->tensor_out);
+	enum mer_status st = submit(&one, input, meta, err);
 	if (st == MER_OK) {
 		sink->on_drain = on_drain;
 		sink->ctx = &one;
@@ -149,6 +180,7 @@ enum mer_status run_one(struct session *s, const struct run_choice *choice, cons
 		sink->on_drain = NULL;
 		st = tell(&one, err);
 	}
+	answer_release(&one.answer);
 	spool_release(&one.output);
 	free(one.result);
 	return st;

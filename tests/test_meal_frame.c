@@ -423,7 +423,8 @@ static void begin(struct meal_protocol *p, const char *text, const char *meta,
 {
 	struct mer_error err;
 	struct meal_call *call;
-	if (meal_begin(p, &(struct mer_input){ text, strlen(text), meta, 0 }, &call, &err) != MER_OK)
+	if (meal_begin(p, &(struct mer_input){ text, strlen(text), meta, 0, false }, &call, &err) !=
+	    MER_OK)
 		add(record, 'i', err.message, strlen(err.message));
 }
 
@@ -505,7 +506,7 @@ END_TEST
 
 /* --- what is sent --------------------------------------------------------------------------- */
 
-static const struct mer_input in = { "in", 2, NULL, 0 };
+static const struct mer_input in = { "in", 2, NULL, 0, false };
 
 START_TEST(sends_frames)
 {

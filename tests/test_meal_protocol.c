@@ -435,7 +435,8 @@ static void begin(struct meal_protocol *p, const char *text, struct record *reco
 {
 	struct mer_error err;
 	struct meal_call *call;
-	if (meal_begin(p, &(struct mer_input){ text, strlen(text), NULL, 0 }, &call, &err) != MER_OK)
+	if (meal_begin(p, &(struct mer_input){ text, strlen(text), NULL, 0, false }, &call, &err) !=
+	    MER_OK)
 		add(record, 'i', err.message, strlen(err.message));
 }
 
@@ -624,7 +625,7 @@ START_TEST(frames_input)
 	struct meal_protocol *p = make(&meal_token, inputs[_i].line, false);
 	struct meal_event event;
 	(void)p->ops->feed(p, MEAL_STDOUT, READY, strlen(READY), &event);
-	const struct mer_input input = { inputs[_i].input, inputs[_i].len, NULL, 0 };
+	const struct mer_input input = { inputs[_i].input, inputs[_i].len, NULL, 0, false };
 	struct meal_call *call = NULL;
 	struct mer_error err = { 0 }, check_err = { 0 };
 	char got[256] = "!";

@@ -64,13 +64,16 @@ struct mer_worker_spec {
 	bool frame_stdio; /* frames go over stdin and stdout, as where no descriptor is inherited */
 };
 
-/* What a run gives to a model. Borrowed until its on_done. */
+/* What a run gives to a model. Borrowed until its on_done. Frame: to a worker whose contract is of
+ * tensors, bytes without a meta are the text of a request of the Open Inference Protocol. */
 struct mer_input {
 	const char *bytes;
 	size_t len;
-	const char *meta;    /* frame only: what the bytes are, a JSON object with "inputs" or "content"
-	                      * (docs/wire.md); NULL: bytes. With it the answer's metas are told too */
+	const char *meta; /* frame only: what the bytes are, a JSON object with "content", or a request
+	                      * as mer_oip_request() takes it, of which they are the binary data; NULL:
+	                      * bytes. With it the answer's metas are told too */
 	int64_t deadline_ms; /* how long the answer may take, for a model that asks; 0: not told */
+	bool tensors;        /* frame only: the answer's metas are told, whatever the input is */
 };
 
 /* How a run or a worker ended. */
@@ -94,7 +97,7 @@ struct mer_outcome {
 struct mer_worker_events {
 	void (*on_ready)(void *ctx);
 	/* What the bytes that follow are: the JSON object of a result frame (docs/wire.md). Only of a
-	 * run whose input had a meta; NULL where none has. */
+	 * run whose input had a meta or was a request; NULL where none is. */
 	void (*on_meta)(void *ctx, void *run, const char *meta);
 	/* A piece of a run's output; borrowed. */
 	void (*on_output)(void *ctx, void *run, const char *bytes, size_t n);

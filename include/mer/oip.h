@@ -47,6 +47,10 @@ MER_API MER_MUST enum mer_status mer_oip_request(const json_t *contract, const j
                                                  struct mer_str binary, size_t limit,
                                                  struct mer_oip_request *out,
                                                  struct mer_error *err);
+/** The same of an input that is the text of a request, for a worker that wants tensors. */
+MER_API MER_MUST enum mer_status mer_oip_parse(const json_t *contract, struct mer_str text,
+                                               size_t limit, struct mer_oip_request *out,
+                                               struct mer_error *err);
 MER_API void mer_oip_request_release(struct mer_oip_request *request);
 
 /* --- responses ------------------------------------------------------------------------------ */

@@ -65,6 +65,7 @@ struct mer_run_request {
 	size_t input_len;
 	const char *input_meta; /* as of struct mer_input (mer/meal.h); NULL: just bytes; borrowed */
 	int64_t timeout_ms;     /* queue, start and answer; 0: the deployment's */
+	bool tensors;           /* on_meta comes whatever the input is; no plain protocol has that */
 	bool no_record;         /* no row is written */
 	bool stream; /* one of many that follow one another: rows are written ahead in groups */
 	size_t jobs; /* of a stream: how many of its runs may be open at a time; 0: one */
@@ -90,7 +91,7 @@ struct mer_run_result {
 struct mer_run_events {
 	/* The model gets its input from now on; its row is written. */
 	void (*on_started)(void *ctx, const struct mer_run *run);
-	/* As of struct mer_worker_events (mer/meal.h); NULL where no input has a meta. */
+	/* As of struct mer_worker_events (mer/meal.h); NULL: such an answer's bytes come alone. */
 	void (*on_meta)(void *ctx, const char *meta);
 	void (*on_output)(void *ctx, const char *bytes, size_t n);
 	/* What the model says beside its answer. */

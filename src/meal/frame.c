@@ -4,7 +4,7 @@
 
 #include <inttypes.h>
 #include <mer/clean.h>
-#include <mer/wire.h>
+#include <mer/oip.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +22,8 @@ struct call {
 	bool begun;                                         /* something of its answer has */
 	enum mer_status status;                             /* as far as it is known */
 	struct mer_error problem;                           /* why it failed */
+	bool described;                                     /* its answers are told with their metas */
+	struct mer_oip_request request;                     /* of tensors: what is sent */
 	char *meta;                                         /* of infer, where it is not BYTES_META */
 	char head[MER_WIRE_HEADER + sizeof BYTES_META - 1]; /* of infer */
 	char cancel[MER_WIRE_HEADER];
@@ -32,6 +34,8 @@ struct frame {
 	enum state state;
 	uint64_t last_id;
 	uint64_t takes; /* the longest input */
+	json_t *inputs; /* the contract that it has announced; NULL: anything goes */
+	bool wants_tensors;
 
 	/* the frame that is read */
 	struct mer_wire_reader reader;
@@ -127,6 +131,7 @@ static void release(struct meal_protocol *protocol)
 	mer_wire_reader_release(&frame->reader);
 	mer_buf_release(&frame->text);
 	mer_buf_release(&frame->complaint);
+	json_decref(frame->inputs);
 	free(frame->hello);
 	free(frame->announced);
 }
@@ -140,13 +145,43 @@ static enum mer_status check(const struct mer_worker_spec *spec, const struct me
 	return MER_OK;
 }
 
+/* Tensors are sent as the worker's contract has them, whether they come with a description or, to
+ * a worker that cannot take bytes, as the text of a request. Of anything else the input stays. */
+static enum mer_status take_tensors(const struct frame *frame, struct call *call,
+                                    struct mer_error *err)
+{
+	const struct mer_input *input = &call->base.input;
+	const struct mer_str bytes = { input->bytes, input->len };
+	size_t limit = frame->takes < SIZE_MAX ? (size_t)frame->takes : SIZE_MAX;
+	MER_AUTO(mer_json_done) json_t *meta = NULL;
+	enum mer_status st = MER_OK;
+	call->described = input->meta != NULL || input->tensors;
+	if (input->meta != NULL)
+		st = mer_json_parse("what describes the input", input->meta, strlen(input->meta), &meta,
+		                    err);
+	if (st == MER_OK && json_object_get(meta, "inputs") != NULL)
+		return mer_oip_request(frame->inputs, meta, bytes, limit, &call->request, err);
+	if (st != MER_OK || meta != NULL || !frame->wants_tensors)
+		return st;
+	call->described = true;
+	return mer_oip_parse(frame->inputs, bytes, limit, &call->request, err);
+}
+
 /* The meta of infer: what the bytes are, and how long the answer may take. */
-static enum mer_status make_meta(const struct mer_input *input, char **out, size_t *len,
+static enum mer_status make_meta(const struct call *call, char **out, size_t *len,
                                  struct mer_error *err)
 {
-	struct mer_buf meta;
+	const struct mer_input *input = &call->base.input;
 	const char *what = input->meta != NULL ? input->meta : BYTES_META;
+	MER_AUTO(mer_text_done) char *described = NULL;
+	if (call->request.meta != NULL) {
+		enum mer_status st = mer_json_text(call->request.meta, &described, err);
+		if (st != MER_OK)
+			return st;
+		what = described;
+	}
 	MER_ASSERT(what[0] == '{' && what[1] != '}');
+	struct mer_buf meta;
 	mer_buf_init(&meta, MER_WIRE_META_MAX);
 	mer_buf_byte(&meta, '{');
 	if (input->deadline_ms > 0)
@@ -165,27 +200,32 @@ static enum mer_status begin(struct meal_protocol *protocol, struct meal_call *b
 	const struct mer_input *input = &base->input;
 	size_t meta_len = sizeof BYTES_META - 1;
 	MER_ASSERT(frame->state != STARTING);
-	if (input->len > frame->takes)
+	enum mer_status st = take_tensors(frame, call, err);
+	if (st != MER_OK)
+		return st;
+	bool tensors = call->request.meta != NULL;
+	const struct mer_str body =
+		tensors ? call->request.body : (struct mer_str){ input->bytes, input->len };
+	if (body.len > frame->takes)
 		return mer_fail(err, MER_EINPUT,
-		                "the input has %zu bytes, the model takes at most %" PRIu64, input->len,
+		                "the input has %zu bytes, the model takes at most %" PRIu64, body.len,
 		                frame->takes);
-	if (input->meta != NULL || input->deadline_ms > 0) {
-		enum mer_status st = make_meta(input, &call->meta, &meta_len, err);
-		if (st != MER_OK)
-			return st;
-	}
+	if (tensors || input->meta != NULL || input->deadline_ms > 0)
+		st = make_meta(call, &call->meta, &meta_len, err);
+	if (st != MER_OK)
+		return st;
 	call->due = true;
 	call->id = ++frame->last_id;
 	mer_wire_put(call->head, &(struct mer_wire_header){ .kind = MER_WIRE_INFER,
 	                                                    .id = call->id,
 	                                                    .meta = (uint32_t)meta_len,
-	                                                    .body = input->len });
+	                                                    .body = body.len });
 	memcpy(call->head + MER_WIRE_HEADER, BYTES_META, sizeof BYTES_META - 1);
 	bool plain = call->meta == NULL;
 	base->pieces = (struct meal_pieces){
 		.piece = { { call->head, plain ? sizeof call->head : MER_WIRE_HEADER },
 		           { call->meta, plain ? 0 : meta_len },
-		           { input->bytes, input->len } },
+		           body },
 		.count = 3,
 	};
 	return MER_OK;
@@ -203,6 +243,7 @@ static struct mer_str cancel(struct meal_protocol *protocol, struct meal_call *b
 static void end(struct meal_call *base)
 {
 	free(call_of(base)->meta);
+	mer_oip_request_release(&call_of(base)->request);
 }
 
 /* The run whose last frame has not come and that has this id; NULL: none. */
@@ -325,6 +366,8 @@ static enum mer_status read_ready(struct frame *frame, const json_t *ready, stru
 	if (st != MER_OK)
 		return st;
 	frame->takes = (uint64_t)mer_json_get_i64(ready, "max_body", MER_WIRE_BODY_MAX);
+	frame->inputs = json_incref(json_object_get(ready, "inputs"));
+	frame->wants_tensors = mer_oip_wants_tensors(frame->inputs);
 	int64_t concurrency = mer_json_get_i64(ready, "concurrency", 1);
 	frame->base.capacity = concurrency < MEAL_OPEN_MAX ? (size_t)concurrency : MEAL_OPEN_MAX;
 	frame->base.announced = frame->announced;
@@ -421,7 +464,7 @@ static void on_result(struct frame *frame, json_t *meta, struct mer_str text,
 	if (st != MER_OK) {
 		(void)mer_wrap(&frame->problem, st, "result");
 		complain(frame, event);
-	} else if (call->base.input.meta != NULL) {
+	} else if (call->described) {
 		on_described(frame, text, event);
 	} else if (frame->content.count > 1) {
 		(void)mer_fail(&call->problem, MER_EMODEL,
@@ -549,7 +592,7 @@ static size_t on_body(struct frame *frame, struct mer_str body, struct meal_even
 		mer_buf_add(&frame->text, body.ptr, body.len);
 		return body.len;
 	}
-	if (frame->call->base.input.meta != NULL) {
+	if (frame->call->described) {
 		*event =
 			(struct meal_event){ .kind = MEAL_OUTPUT, .call = &frame->call->base, .bytes = body };
 		return body.len;

@@ -417,7 +417,9 @@ static enum mer_status check_body(const struct mer_oip_request *request, struct 
 	for (size_t taken; st == MER_OK && rest.len > 0; rest.ptr += taken, rest.len -= taken)
 		st = mer_content_step(&content, &walk, rest.ptr, rest.len, &taken, &piece, err);
 	mer_content_release(&content);
-	return st == MER_ECORRUPT ? MER_EINPUT : st;
+	if (st == MER_ECORRUPT) /* it is the user's here */
+		return mer_wrap(err, MER_EINPUT, "the binary data");
+	return st;
 }
 
 static enum mer_status make(const json_t *contract, const json_t *request, struct mer_str binary,
@@ -466,6 +468,28 @@ enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
 	else
 		mer_oip_request_release(&made);
 	return st == MER_ELIMIT ? mer_wrap(err, MER_EINPUT, "the inputs are") : st;
+}
+
+enum mer_status mer_oip_parse(const json_t *contract, struct mer_str text, size_t limit,
+                              struct mer_oip_request *out, struct mer_error *err)
+{
+	json_t *request = NULL;
+	enum mer_status st = mer_json_parse("the input", text.ptr, text.len, &request, err);
+	if (st == MER_OK) {
+		st = mer_oip_request(contract, request, (struct mer_str){ "", 0 }, limit, out, err);
+		json_decref(request);
+		return st;
+	}
+	struct mer_buf takes;
+	mer_buf_init(&takes, 200);
+	mer_oip_describe(contract, &takes);
+	if (st == MER_EINPUT && err != NULL)
+		(void)mer_fail(err, MER_EINPUT, "%s; the model takes tensors: %s", err->message,
+		               takes.status == MER_OK && takes.len > 0 ? takes.ptr : "several");
+	mer_hint(err, "--tensor NAME=@FILE.npy gives one; as JSON the input is a request of the Open "
+	              "Inference Protocol v2");
+	mer_buf_release(&takes);
+	return st;
 }
 
 void mer_oip_request_release(struct mer_oip_request *request)

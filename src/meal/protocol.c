@@ -84,7 +84,7 @@ void meal_end(struct meal_protocol *protocol, struct meal_call *call)
 
 enum mer_status meal_check_plain(const struct mer_input *input, struct mer_error *err)
 {
-	if (input->meta == NULL)
+	if (input->meta == NULL && !input->tensors)
 		return MER_OK;
-	return mer_fail(err, MER_EINPUT, "only a model of the frame protocol takes tensors");
+	return mer_fail(err, MER_EINPUT, "only a model of the frame protocol takes or gives tensors");
 }

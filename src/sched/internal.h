@@ -140,6 +140,8 @@ struct mer_run {
 	const char *input; /* borrowed until done */
 	size_t input_len;
 	const char *input_meta; /* borrowed until done; NULL: none */
+	int64_t bytes_in;       /* of both */
+	bool tensors;           /* its answer is to be told with its metas */
 	size_t jobs;
 	int64_t timeout_ms, deadline; /* loop time in ms; 0: none */
 	bool own_timeout;             /* not the deployment's */

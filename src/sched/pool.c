@@ -97,7 +97,7 @@ static void put_back(struct slot *slot, struct mer_run *run)
 static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 {
 	struct mer_error err;
-	struct mer_input input = { run->input, run->input_len, run->input_meta, 0 };
+	struct mer_input input = { run->input, run->input_len, run->input_meta, 0, run->tensors };
 	if (run->own_timeout)
 		input.deadline_ms = run->deadline - (int64_t)uv_now(run->sched->loop);
 	enum mer_status st = mer_worker_run(slot->worker, &input, run, &err);
@@ -543,7 +543,7 @@ static enum mer_status slot_for(struct mer_run *run, struct deployment *deployme
                                 struct slot **slot, const char **row_status, struct mer_error *err)
 {
 	struct route *route = run->route;
-	const struct mer_input input = { run->input, run->input_len, run->input_meta, 0 };
+	const struct mer_input input = { run->input, run->input_len, run->input_meta, 0, run->tensors };
 	if (route->session[0] != '\0' && !deployment->stateful) {
 		*row_status = "rejected";
 		(void)mer_fail(err, MER_EINPUT, "model '%s' has no sessions", route->model);

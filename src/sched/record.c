@@ -271,7 +271,12 @@ static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
                                   struct mer_error *err)
 {
 	char sha256[MER_SHA256_SIZE];
-	mer_sha256(run->input, run->input_len, sha256);
+	struct mer_sha256 hash;
+	mer_sha256_init(&hash);
+	if (run->input_meta != NULL)
+		mer_sha256_add(&hash, run->input_meta, strlen(run->input_meta));
+	mer_sha256_add(&hash, run->input, run->input_len);
+	mer_sha256_end(&hash, sha256);
 	struct mer_run_open row = {
 		.request_uid = run->uid.text,
 		.model = run->route->model,
@@ -284,7 +289,7 @@ static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
 		.pid = sched->pid,
 		.status = run->stream ? "queued" : "running",
 		.queued_at = stamp_text(&sched->queued, mer_time_now_ms()),
-		.bytes_in = (int64_t)run->input_len,
+		.bytes_in = run->bytes_in,
 		.sha256_in = sha256,
 		.owner = sched->owner.text,
 	};

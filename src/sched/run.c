@@ -124,7 +124,7 @@ static void finish(struct mer_run *run, const char *row_status, const struct mer
 		.signal = signal_text(run->signal),
 		.stderr_tail = tail_text(run),
 		.attempts = run->attempts,
-		.bytes_in = (int64_t)run->input_len,
+		.bytes_in = run->bytes_in,
 		.bytes_out = run->bytes_out,
 	};
 	result.error.status = error->status;

@@ -165,6 +165,10 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->input = request->input;
 	run->input_len = request->input_len;
 	run->input_meta = request->input_meta;
+	run->tensors = request->tensors;
+	run->bytes_in = (int64_t)request->input_len;
+	if (request->input_meta != NULL)
+		run->bytes_in += (int64_t)strlen(request->input_meta);
 	run->jobs = request->jobs > 0 ? request->jobs : 1;
 	run->timeout_ms = request->timeout_ms;
 	run->own_timeout = request->timeout_ms > 0;

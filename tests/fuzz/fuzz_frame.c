@@ -11,6 +11,10 @@
 enum { FRAME, RAW, BEGIN, TOLD, TO_STDERR, ACTS };
 
 #define META "{\"content\":\"text\"}"
+#define REQUEST "{\"inputs\":[{\"name\":\"x\",\"data\":[1,2]}]}"
+#define TENSOR \
+	"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"UINT8\",\"shape\":[4],\"parameters\":" \
+	"{\"binary_data_size\":4}}]}"
 
 struct talk {
 	struct meal_protocol *protocol;
@@ -18,15 +22,21 @@ struct talk {
 	bool ready, broken;
 	size_t begun;
 	struct mer_buf seen;
-	char last; /* kind of the piece that seen ends with */
+	char last; /* kind of the piece that seen ends with, and whose it is */
+	const struct meal_call *last_call;
 };
 
-static void note(struct talk *talk, char kind, struct mer_str bytes)
+/* Pieces of one output or of a log may be cut anywhere. */
+static void note(struct talk *talk, const struct meal_call *call, char kind, struct mer_str bytes)
 {
-	if (kind != talk->last || (kind != 'o' && kind != 'l'))
+	bool goes_on = (kind == 'o' || kind == 'l') && kind == talk->last && call == talk->last_call;
+	if (!goes_on && call != NULL && talk->protocol->n_open > 1)
+		mer_buf_printf(&talk->seen, "%d", (int)call->input.len); /* of which of them */
+	if (!goes_on)
 		mer_buf_byte(&talk->seen, kind);
 	mer_buf_add(&talk->seen, bytes.ptr, bytes.len);
 	talk->last = kind;
+	talk->last_call = call;
 }
 
 static void take(struct talk *talk, const struct meal_event *event)
@@ -41,8 +51,10 @@ static void take(struct talk *talk, const struct meal_event *event)
 		talk->ready = true;
 		break;
 	case MEAL_META:
-		MER_ASSERT(call != NULL && !call->finished && call->input.meta != NULL &&
-		           event->bytes.ptr[event->bytes.len] == '\0');
+		MER_ASSERT(
+			call != NULL && !call->finished &&
+			(call->input.meta != NULL || call->input.tensors || call->input.bytes[0] == '{') &&
+			event->bytes.ptr[event->bytes.len] == '\0');
 		break;
 	case MEAL_OUTPUT: MER_ASSERT(call != NULL && !call->finished && event->bytes.len > 0); break;
 	case MEAL_LOG: MER_ASSERT(event->bytes.len > 0); break;
@@ -62,9 +74,7 @@ static void take(struct talk *talk, const struct meal_event *event)
 		break;
 	}
 	bool says = event->kind != MEAL_READY && (event->kind != MEAL_DONE || event->status != MER_OK);
-	if (call != NULL && talk->protocol->n_open > 1)
-		mer_buf_printf(&talk->seen, "%d", (int)call->input.len); /* of which of them */
-	note(talk, kinds[event->kind], says ? event->bytes : (struct mer_str){ NULL, 0 });
+	note(talk, call, kinds[event->kind], says ? event->bytes : (struct mer_str){ NULL, 0 });
 }
 
 static void feed(struct talk *talk, enum meal_stream stream, const char *bytes, size_t n)
@@ -99,16 +109,21 @@ static size_t feed_frame(struct talk *talk, const char *bytes, size_t n)
 	return 5 + meta + body;
 }
 
-/* Inputs differ in their length, every third asks for metas. */
+/* Inputs differ: bytes, with and without a meta, tensors, and a request for who wants tensors. */
+static const struct mer_input inputs[] = {
+	{ "", 0, NULL, 0, true },        { "x", 1, NULL, 1, false },
+	{ "xx", 2, META, 2, false },     { REQUEST, sizeof REQUEST - 1, NULL, 3, false },
+	{ "xxxx", 4, TENSOR, 4, false }, { "", 0, REQUEST, 0, true },
+};
+
 static void begin(struct talk *talk)
 {
 	struct meal_protocol *protocol = talk->protocol;
 	struct meal_call *call;
 	if (!talk->ready || talk->broken || protocol->n_open == protocol->capacity)
 		return;
-	size_t len = talk->begun++ % 6;
-	const struct mer_input input = { "xxxxxx", len, len % 3 == 2 ? META : NULL, (int64_t)len };
-	if (meal_begin(protocol, &input, &call, NULL) == MER_OK)
+	const struct mer_input *input = &inputs[talk->begun++ % (sizeof inputs / sizeof *inputs)];
+	if (meal_begin(protocol, input, &call, NULL) == MER_OK)
 		MER_ASSERT(protocol->ops->cancel(protocol, call).len == MER_WIRE_HEADER);
 }
 
