@@ -6,6 +6,7 @@
 
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/oip.h>
 #include <string.h>
 
 enum { MODEL };
@@ -52,10 +53,17 @@ const struct cmd cmd_model_list = {
 
 /* --- model show --------------------------------------------------------------------------- */
 
+enum { SHOWN_COLUMNS = 7 };
+static const struct out_column shown_columns[SHOWN_COLUMNS] = {
+	{ "uid", OUT_HIDDEN }, { "name", 0 },    { "summary", 0 },     { "feedback", 0 },
+	{ "inputs", 0 },       { "outputs", 0 }, { "deployments", 0 },
+};
+
 struct shown {
 	struct session *s;
 	struct mer_uid uid;
-	char *summary; /* NULL: there is no such model */
+	char *summary;          /* NULL: there is no such model */
+	char *inputs, *outputs; /* arrays of tensors in JSON, for people as text; "": not known */
 	int64_t feedback, deployments;
 	struct mer_buf array; /* its deployments as JSON */
 	struct mer_emit emit;
@@ -65,7 +73,26 @@ struct shown {
 static void shown_done(struct shown *shown)
 {
 	free(shown->summary);
+	free(shown->inputs);
+	free(shown->outputs);
 	mer_buf_release(&shown->array);
+}
+
+/* The tensors in a contract, as JSON or as text for people. */
+static enum mer_status show_tensors(const char *contract, const char *key, bool as_text, char **out,
+                                    struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	struct mer_buf text;
+	enum mer_status st = mer_json_parse(key, contract, strlen(contract), &json, err);
+	if (st != MER_OK)
+		return st;
+	const json_t *list = json_object_get(json, key);
+	if (list != NULL && !as_text)
+		return mer_json_text(list, out, err);
+	mer_buf_init(&text, SIZE_MAX);
+	mer_oip_describe(list, &text);
+	return mer_buf_take(&text, out, NULL, err);
 }
 
 static enum mer_status on_shown_model(void *ctx, const void *row, struct mer_error *err)
@@ -76,7 +103,12 @@ static enum mer_status on_shown_model(void *ctx, const void *row, struct mer_err
 	shown->feedback = model->feedback;
 	shown->deployments = model->deployments;
 	shown->summary = strdup(model->summary);
-	return shown->summary != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+	if (shown->summary == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	bool as_text = out_by_member(shown->s);
+	enum mer_status st = show_tensors(model->inputs, "inputs", as_text, &shown->inputs, err);
+	return st == MER_OK ? show_tensors(model->outputs, "outputs", as_text, &shown->outputs, err)
+	                    : st;
 }
 
 /* The members of a deployment, each as one of the model: "deployments.0.server". */
@@ -133,18 +165,23 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 		                   &shown, err);
 	if (st != MER_OK)
 		return st;
-	struct mer_cell cells[MODEL_COLUMNS] = {
-		mer_cell_text(shown.uid.text),   mer_cell_text(name),
-		mer_cell_text(shown.summary),    mer_cell_bool(shown.feedback != 0),
+	bool by_member = out_by_member(s);
+	struct mer_cell cells[SHOWN_COLUMNS] = {
+		mer_cell_text(shown.uid.text),
+		mer_cell_text(name),
+		mer_cell_text(shown.summary),
+		mer_cell_bool(shown.feedback != 0),
+		by_member ? mer_cell_text(shown.inputs) : mer_cell_json(shown.inputs),
+		by_member ? mer_cell_text(shown.outputs) : mer_cell_json(shown.outputs),
 		mer_cell_i64(shown.deployments),
 	};
-	if (!out_by_member(s)) {
+	if (!by_member) {
 		st = show_deployments(&shown, name, err);
-		cells[MODEL_COLUMNS - 1] = mer_cell_json(shown.array.ptr);
-		return st == MER_OK ? out_object(s, model_columns, cells, MODEL_COLUMNS, err) : st;
+		cells[SHOWN_COLUMNS - 1] = mer_cell_json(shown.array.ptr);
+		return st == MER_OK ? out_object(s, shown_columns, cells, SHOWN_COLUMNS, err) : st;
 	}
-	for (size_t i = 0; i < MODEL_COLUMNS && st == MER_OK; i++)
-		st = out_member(s, model_columns[i].name, cells[i], err);
+	for (size_t i = 0; i < SHOWN_COLUMNS && st == MER_OK; i++)
+		st = out_member(s, shown_columns[i].name, cells[i], err);
 	if (st == MER_OK)
 		st = show_deployments(&shown, name, err);
 	return st == MER_OK ? out_members_end(s, err) : st;

@@ -487,7 +487,8 @@ class Lists(Case):
 
     def test_show_model(self):
         shown = self.json("model", "show", "lines")
-        self.assertEqual(list(shown), self.MODEL)
+        self.assertEqual(list(shown), [*self.MODEL[:4], "inputs", "outputs", "deployments"])
+        self.assertEqual((shown["inputs"], shown["outputs"]), (None, None))
         deployment, = shown["deployments"]
         self.assertEqual(list(deployment)[:5], ["uid", "model", "server", "protocol", "argv"])
         self.assertEqual(deployment["argv"], MODELS["lines"][MODELS["lines"].index("--") + 1:])

@@ -464,6 +464,47 @@ START_TEST(has_the_example_weights)
 }
 END_TEST
 
+static enum mer_status on_contract(void *ctx, const void *row, struct mer_error *e)
+{
+	(void)e;
+	const struct mer_model_row *model = row;
+	mer_buf_printf(ctx, "%s %s %d", model->inputs, model->outputs,
+	               strcmp(model->created_at, model->updated_at) == 0);
+	return MER_OK;
+}
+
+static enum mer_status on_may(void *ctx, const void *row, struct mer_error *e)
+{
+	(void)e;
+	mer_buf_printf(ctx, "%d ", (int)((const struct mer_count_row *)row)->count);
+	return MER_OK;
+}
+
+START_TEST(keeps_a_contract)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	int64_t changed;
+	struct mer_buf buf;
+	mer_buf_init(&buf, 1000);
+	MUST(add_model(dal, MODEL_UID, "m", &err));
+	MUST(mer_dal_query(dal, MER_Q_MODEL_CONTRACT_MAY, NULL, 0, on_may, &buf, &err));
+	MUST(mer_dal_query(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("m")), on_contract, &buf, &err));
+	ck_assert_str_eq(buf.ptr, "1 {} {} 1");
+	MUST(mer_dal_exec(
+		dal, MER_Q_MODEL_CONTRACT,
+		MER_ARGS(mer_text("m"), mer_text("{\"inputs\":[]}"), mer_text("{\"outputs\":[]}")),
+		&changed, &err));
+	ck_assert_int_eq(changed, 1);
+	mer_buf_clear(&buf);
+	MUST(mer_dal_query(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("m")), on_contract, &buf, &err));
+	ck_assert_str_eq(buf.ptr, "{\"inputs\":[]} {\"outputs\":[]} 1");
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
 START_TEST(updates_a_deployment)
 {
 	struct mer_dal *dal = begin_migrated(_i);
@@ -1324,6 +1365,7 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, keeps_references_whole, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, knows_example_models, 0, N_BACKENDS * N_ROWS(example_rows));
 	tcase_add_loop_test(tc, has_the_example_weights, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, keeps_a_contract, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, updates_a_deployment, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_a_run_from_start_to_end, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, closes_a_run_at_its_place, 0, N_BACKENDS);

@@ -46,10 +46,13 @@ enum mer_query {
 
 	/* models: struct mer_model_row, by name */
 	MER_Q_MODELS,
-	MER_Q_MODEL_BY_NAME, /* name */
-	MER_Q_MODEL_INSERT,  /* uid name summary */
-	MER_Q_MODEL_UPDATE,  /* uid summary */
-	MER_Q_MODEL_DELETE,  /* uid; its deployments and weights go too, its runs stay */
+	MER_Q_MODEL_BY_NAME,      /* name */
+	MER_Q_MODEL_INSERT,       /* uid name summary */
+	MER_Q_MODEL_UPDATE,       /* uid summary */
+	MER_Q_MODEL_CONTRACT_MAY, /* struct mer_count_row: 1 where the next may be asked, else 0 */
+	MER_Q_MODEL_CONTRACT,     /* name inputs outputs: what its workers announce; no change of the
+	                         model, so not of its time */
+	MER_Q_MODEL_DELETE,       /* uid; its deployments and weights go too, its runs stay */
 
 	/* deployments: struct mer_deployment_row, by model, priority, name */
 	MER_Q_DEPLOYMENTS,       /* model name, "" for all */
@@ -128,8 +131,10 @@ struct mer_server_row {
 
 struct mer_model_row {
 	const char *uid, *name, *summary;
-	int64_t feedback;    /* 1 on, 0 off */
-	int64_t deployments; /* how many */
+	int64_t feedback;             /* 1 on, 0 off */
+	int64_t deployments;          /* how many */
+	const char *inputs, *outputs; /* JSON objects with what workers announced under that name; {}:
+	                               * nothing is known */
 	const char *created_at, *updated_at;
 };
 

@@ -18,7 +18,7 @@
 #define MODELS \
 	"SELECT uid, name, summary, feedback, " \
 	"(SELECT count(*) FROM deployments AS d WHERE d.model_uid = m.uid) AS deployments, " \
-	"created_at, updated_at FROM models AS m "
+	"input_contract AS inputs, output_contract AS outputs, created_at, updated_at FROM models AS m "
 
 #define DEPLOYMENTS \
 	"SELECT d.uid AS uid, d.name AS name, d.model_uid AS model_uid, m.name AS model, " \
@@ -129,6 +129,10 @@ const char *const pg_text[] = {
 	[MER_Q_MODEL_BY_NAME] = MODELS "WHERE name = $1",
 	[MER_Q_MODEL_INSERT] = "INSERT INTO models (uid, name, summary) VALUES ($1, $2, $3)",
 	[MER_Q_MODEL_UPDATE] = "UPDATE models SET summary = $2, updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_MODEL_CONTRACT_MAY] =
+		"SELECT CASE WHEN has_column_privilege('models', 'input_contract', 'UPDATE') THEN 1 ELSE 0 END::bigint AS count",
+	[MER_Q_MODEL_CONTRACT] = "UPDATE models SET input_contract = $2, output_contract = $3 "
+							 "WHERE name = $1",
 	[MER_Q_MODEL_DELETE] = "DELETE FROM models WHERE uid = $1",
 
 	[MER_Q_DEPLOYMENTS] =

@@ -33,8 +33,8 @@ static const struct dal_field server_fields[] = {
 
 #define MODEL(member) DAL_FIELD(struct mer_model_row, member)
 static const struct dal_field model_fields[] = {
-	MODEL(uid),         MODEL(name),       MODEL(summary),    MODEL(feedback),
-	MODEL(deployments), MODEL(created_at), MODEL(updated_at),
+	MODEL(uid),    MODEL(name),    MODEL(summary),    MODEL(feedback),   MODEL(deployments),
+	MODEL(inputs), MODEL(outputs), MODEL(created_at), MODEL(updated_at),
 };
 
 #define DEPLOYMENT(member) DAL_FIELD(struct mer_deployment_row, member)
@@ -139,6 +139,8 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_MODEL_BY_NAME] = { "model-by-name", 1, ROWS(model) },
 	[MER_Q_MODEL_INSERT] = { "model-insert", 3, NO_ROWS },
 	[MER_Q_MODEL_UPDATE] = { "model-update", 2, NO_ROWS },
+	[MER_Q_MODEL_CONTRACT_MAY] = { "model-contract-may", 0, ROWS(count) },
+	[MER_Q_MODEL_CONTRACT] = { "model-contract", 3, NO_ROWS },
 	[MER_Q_MODEL_DELETE] = { "model-delete", 1, NO_ROWS },
 
 	[MER_Q_DEPLOYMENTS] = { "deployments", 1, ROWS(deployment) },

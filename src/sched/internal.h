@@ -8,6 +8,7 @@
  *   again.c       what becomes of a run whose worker did not answer
  *   pool.c        workers of a route: start, dispatch, idle, gone
  *   run.c         a run from its submission to its closed row
+ *   contract.c    what workers announce of inputs and outputs, kept with their model
  *   place.c       which processor a quick conversation takes place on
  *
  * Objects belong to the loop's thread; what the database thread may touch is said where it is
@@ -314,6 +315,10 @@ void sched_run_untimed(struct mer_run *run);
 void sched_kick(struct mer_sched *sched);
 /* Something has ended; if it was the last, close. */
 void sched_maybe_closed(struct mer_sched *sched);
+
+/* --- contract.c --- */
+/* Keeps what a worker of a model has announced (a JSON object), soon and where it may. */
+void contract_keep(struct mer_sched *sched, const char *model, const char *announced);
 
 /* --- place.c --- */
 struct place *place_new(struct mer_work *work);

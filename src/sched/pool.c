@@ -152,8 +152,11 @@ static void on_ready(void *ctx)
 	if (route->ping != NULL)
 		ping_end(route, NULL);
 	struct mer_run *run = TAILQ_FIRST(&slot->runs);
+	bool traceless = run != NULL && run->no_record;
 	if (run != NULL)
 		send_run(slot, run, uv_hrtime());
+	if (!traceless && mer_worker_announced(slot->worker) != NULL)
+		contract_keep(route->sched, route->model, mer_worker_announced(slot->worker));
 	rest(slot);
 	pool_dispatch(route);
 }
