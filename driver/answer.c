@@ -98,9 +98,10 @@ static enum mer_status find_path(const struct answer *answer, const char *name, 
 
 /* --- life --------------------------------------------------------------------------------- */
 
-void answer_init(struct answer *answer, const char *model, const struct cmd_value *where)
+void answer_init(struct answer *answer, const char *model, const struct cmd_value *where,
+                 struct mer_str request)
 {
-	*answer = (struct answer){ .model = model, .where = where };
+	*answer = (struct answer){ .model = model, .where = where, .request = request };
 	mer_buf_init(&answer->text, SIZE_MAX);
 }
 
@@ -117,7 +118,9 @@ void answer_release(struct answer *answer)
 	mer_buf_release(&answer->json.elements);
 	mer_buf_release(&answer->text);
 	json_decref(answer->outputs);
+	free(answer->id);
 	answer->outputs = NULL;
+	answer->id = NULL;
 }
 
 /* --- tensors ------------------------------------------------------------------------------ */
@@ -170,6 +173,10 @@ static void begin_object(struct answer *answer)
 	answer->begun = true;
 	mer_buf_text(&answer->text, "{\"model_name\":");
 	mer_json_quote(&answer->text, answer->model, strlen(answer->model));
+	if (answer->id != NULL) {
+		mer_buf_text(&answer->text, ",\"id\":");
+		mer_json_quote(&answer->text, answer->id, strlen(answer->id));
+	}
 	mer_buf_text(&answer->text, ",\"outputs\":[");
 }
 
@@ -232,11 +239,26 @@ static void go_on(struct answer *answer)
 		mer_buf_text(&answer->text, "]}\n");
 }
 
+/* The request was understood, or no part of an answer would come. */
+static void find_id(struct answer *answer)
+{
+	static const char key[] = "\"id\"";
+	MER_AUTO(mer_json_done) json_t *request = NULL;
+	const struct mer_str text = answer->request;
+	answer->request.len = 0;
+	if (text.len == 0 || memmem(text.ptr, text.len, key, sizeof key - 1) == NULL ||
+	    mer_json_parse("the request", text.ptr, text.len, &request, NULL) != MER_OK)
+		return;
+	const char *id = mer_json_get_text(request, "id", NULL);
+	answer->id = id != NULL ? strdup(id) : NULL;
+}
+
 void answer_meta(struct answer *answer, const char *meta)
 {
 	json_t *json = NULL;
 	struct mer_error err;
 	answer->described = true;
+	find_id(answer);
 	enum mer_status st = mer_json_parse("the answer's meta", meta, strlen(meta), &json, &err);
 	if (st != MER_OK)
 		fail(answer, st, &err);

@@ -20,9 +20,11 @@ struct answer_file {
 struct answer {
 	const char *model;
 	const struct cmd_value *where; /* words of --tensor-out */
+	struct mer_str request;        /* the input, which may be one in JSON; empty: it is none */
 	struct mer_buf text;           /* for stdout; whoever owns it empties it */
 	struct mer_error err;          /* the first failure */
 
+	char *id;        /* of the request, or NULL */
 	bool described;  /* parts come with their metas; else all are bytes */
 	json_t *outputs; /* of the part that comes; NULL: what comes are bytes */
 	size_t at;       /* which of them */
@@ -38,8 +40,10 @@ struct answer {
  * @return MER_EINPUT */
 MER_MUST enum mer_status answer_check(const struct cmd_value *where, struct mer_error *err);
 
-/** @param where  NULL: all goes to stdout; borrowed as is model */
-void answer_init(struct answer *answer, const char *model, const struct cmd_value *where);
+/** @param where    NULL: all goes to stdout; borrowed as is model
+ *  @param request  its id is the response's; borrowed until the first part has come */
+void answer_init(struct answer *answer, const char *model, const struct cmd_value *where,
+                 struct mer_str request);
 void answer_release(struct answer *answer);
 
 /** A part of the answer begins: the meta of a result frame. */

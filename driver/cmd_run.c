@@ -241,7 +241,11 @@ const struct cmd cmd_run = {
 	.summary = "give a model an input and print its answer",
 	.notes =
 		"stdout gets what the model answers and nothing else. Without INPUT, and where stdin is\n"
-		"no terminal, stdin is the input.\n",
+		"no terminal, stdin is the input.\n"
+		"\n"
+		"A model that takes tensors is given them by --tensor, or INPUT is a request of the Open\n"
+		"Inference Protocol v2 in JSON. What it answers is printed as such a response, but for what\n"
+		"--tensor-out (or -o) writes to files. docs/tensors.md says more.\n",
 	CMD_ARGS(run_args),
 	.formats = CMD_FORMATS_JSON,
 	.run = run,

@@ -284,13 +284,14 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 	line->started = line->done = line->paused = line->any = false;
 	line->status = MER_OK;
 	line->caret = (struct caret){ 0 };
-	answer_init(&line->answer, lines->choice->model, NULL);
 	mer_buf_clear(&line->input);
 	mer_buf_add(&line->input, text.ptr, text.len);
 	enum mer_status st = mer_buf_check(&line->input, err);
 	if (st != MER_OK)
 		return st;
 	const struct run_choice *choice = lines->choice;
+	answer_init(&line->answer, choice->model, NULL,
+	            (struct mer_str){ line->input.ptr, line->input.len });
 	const struct mer_run_request request = {
 		.model = choice->model,
 		.deployment = choice->deployment,

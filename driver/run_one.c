@@ -169,7 +169,8 @@ enum mer_status run_one(struct session *s, const struct run_choice *choice, stru
 	};
 	struct sink *sink = &s->out.sink;
 	spool_init(&one.output, KEPT_IN_MEMORY);
-	answer_init(&one.answer, choice->model, choice->tensor_out);
+	answer_init(&one.answer, choice->model, choice->tensor_out,
+	            meta == NULL ? input : (struct mer_str){ NULL, 0 });
 	enum mer_status st = submit(&one, input, meta, err);
 	if (st == MER_OK) {
 		sink->on_drain = on_drain;

@@ -169,11 +169,12 @@ class Tensors(test_faults.Case):
                 .replace("{answer}", "    " + answer))
         self.add(name, self.script(text, name), options=("--protocol", "frame"))
 
-    def answer(self, *words, **options):
+    def answer(self, *words, id=None, **options):
         """The outputs of a response by their names."""
         response = json.loads(self.mer("run", "m", *words, out=None, **options))
-        self.assertEqual(list(response), ["model_name", "outputs"])
-        self.assertEqual(response["model_name"], "m")
+        self.assertEqual(response.pop("model_name"), "m")
+        self.assertEqual(list(response), [*([] if id is None else ["id"]), "outputs"])
+        self.assertEqual(response.get("id"), id)
         return {output.pop("name"): output for output in response["outputs"]}
 
     def file(self, name, data):
@@ -283,7 +284,7 @@ class Tensors(test_faults.Case):
         path = self.file("request.json", text.encode())
         want = {"x": {"datatype": "FP32", "shape": [2, 2], "data": [1.0, 2.0, 3.0, 4.0]}}
         for words, data in ((f"@{path}",), None), (("-",), text.encode()), ((text,), None):
-            self.assertEqual(self.answer(*words, data=data), want)
+            self.assertEqual(self.answer(*words, data=data, id="42"), want)
         self.assertEqual(json.loads((self.home / "saw").read_text()),
                          {"inputs": [tensor("x", "FP32", [2, 2], 16)], "parameters": {"k": 1}})
         for row in self.rows():
