@@ -18,6 +18,7 @@ PREFIX = Path(os.environ["MER_PREFIX"])
 SQL = PREFIX / "share" / "mer" / "sql"
 GRANTS = SQL / "postgres-runner.sql"
 SOURCE = Path(os.environ.get("MER_SOURCE", Path(__file__).parent.parent))
+FRAMES = Path(__file__).with_name("frames.py").read_text(encoding="utf-8")
 DEADLINE_S = 120
 ADMIN = """CREATE ROLE mer_runner NOLOGIN;
 CREATE ROLE alice LOGIN IN ROLE mer_runner;
@@ -72,7 +73,7 @@ MUST_NOT = [
     *(f"INSERT INTO {table} SELECT * FROM {table}" for table in
       ("migrations", "servers", "models", "deployments", "model_weights")),
     *(f"UPDATE {table} SET {column} = {column}" for table, column in
-      (("migrations", "name"), ("servers", "host"), ("models", "feedback"), ("deployments", "argv"),
+      (("migrations", "name"), ("servers", "host"), ("models", "feedback"), ("models", "input_contract"), ("deployments", "argv"),
        ("model_weights", "state"), ("model_access_io", "output"), ("feedback", "rating"), ("owners", "pid"),
        *(("model_access", column) for column in
          ("request_uid", "model", "weights", "door", "who", "host", "pid",
@@ -261,6 +262,24 @@ class Documented(unittest.TestCase):
         self.denied("alice", "mer", "--allow-changes", "server", "add", "mine", "--kind", "local")
         self.succeed("mer_owner", "mer", "--allow-changes", "model", "add", "ours", "--", "cat")
         self.assertEqual("x", self.succeed("alice", "mer", "run", "ours", "x"))
+
+    def test_contracts(self):
+        """What a worker announces is kept by who may write it, and by nobody else tried."""
+        model = self.top / "model"
+        model.write_text("#!/usr/bin/python3\n" + FRAMES + "\nwire = Wire()\n"
+                         "wire.ready(inputs=[{'name': 'x', 'datatype': 'FP32', 'shape': [-1]}])\nwire.request()\n")
+        model.chmod(0o755)
+        self.succeed("mer_owner", "mer", "--allow-changes", "model", "add", "tensors", "--protocol", "frame",
+                     "--", model)
+
+        def shown():
+            return json.loads(self.succeed("alice", "mer", "--json", "model", "show", "tensors"))["inputs"]
+        done = self.call("alice", "mer", "--log", "debug", "model", "ping", "tensors")
+        self.assertEqual(0, done.returncode, done)
+        self.assertNotIn("is not kept", done.stderr)
+        self.assertIsNone(shown())
+        self.succeed("mer_owner", "mer", "model", "ping", "tensors")
+        self.assertEqual([{"name": "x", "datatype": "FP32", "shape": [-1]}], shown())
 
     def test_copies(self):
         """A member may copy out, and not in; the owner may do both."""
