@@ -5,7 +5,7 @@
 #include <mer/text.h>
 #include <string.h>
 
-enum { LOG_COLUMNS = 26 };
+enum { LOG_COLUMNS = 27 };
 static const struct out_column columns[LOG_COLUMNS] = {
 	{ "request_uid", 0 },
 	{ "model", OUT_SHORTEN },
@@ -34,6 +34,7 @@ static const struct out_column columns[LOG_COLUMNS] = {
 	{ "sha256_in", OUT_HIDDEN },
 	{ "sha256_out", OUT_HIDDEN },
 	{ "owner", OUT_HIDDEN },
+	{ "kind", OUT_HIDDEN },
 };
 
 /* -1 is none. */
@@ -58,6 +59,7 @@ static void fill_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_
 		number(row->bytes_out),          mer_cell_text(row->who),
 		mer_cell_text(row->queued_at),   mer_cell_word(row->sha256_in),
 		mer_cell_word(row->sha256_out),  mer_cell_word(row->owner),
+		mer_cell_text(row->kind),
 	};
 	memcpy(cells, all, sizeof all);
 }

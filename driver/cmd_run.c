@@ -15,6 +15,7 @@ enum {
 	LINES,
 	JOBS,
 	TIMEOUT,
+	WEIGHTS,
 	SERVER,
 	DEPLOYMENT,
 	SESSION,
@@ -33,6 +34,7 @@ static const struct cmd_arg run_args[] = {
 	[JOBS] = CMD_OPTION("jobs", ARG_I64, "N", "with --lines: so many at a time; default: 1", .least = 1),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
 		"how long it may take: queue, start and answer; default: the deployment's", .least = 1),
+	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one"),
 	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there"),
 	[DEPLOYMENT] = CMD_OPTION("deployment", ARG_TEXT, "D", "this one of the model's deployments"),
 	[SESSION] = CMD_OPTION("session", ARG_TEXT, "NAME",
@@ -213,6 +215,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 	const struct run_choice choice = {
 		.model = argv[MODEL].text,
 		.server = argv[SERVER].text,
+		.weights = argv[WEIGHTS].text,
 		.deployment = argv[DEPLOYMENT].text,
 		.session = argv[SESSION].text,
 		.timeout_ms = argv[TIMEOUT].number,

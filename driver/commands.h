@@ -11,6 +11,10 @@ extern const struct cmd cmd_deployment_remove;
 extern const struct cmd cmd_deployment_set;
 extern const struct cmd cmd_deployment_show;
 extern const struct cmd cmd_exit;
+extern const struct cmd cmd_feedback;
+extern const struct cmd cmd_feedback_add;
+extern const struct cmd cmd_feedback_export;
+extern const struct cmd cmd_feedback_set;
 extern const struct cmd cmd_help;
 extern const struct cmd cmd_log;
 extern const struct cmd cmd_log_show;
@@ -27,7 +31,12 @@ extern const struct cmd cmd_server_ping;
 extern const struct cmd cmd_server_remove;
 extern const struct cmd cmd_server_set;
 extern const struct cmd cmd_server_show;
+extern const struct cmd cmd_train;
 extern const struct cmd cmd_version;
+extern const struct cmd cmd_weights_add;
+extern const struct cmd cmd_weights_list;
+extern const struct cmd cmd_weights_remove;
+extern const struct cmd cmd_weights_use;
 extern const struct cmd cmd_worker_check;
 
 #endif

@@ -2,6 +2,7 @@
 #include "repl.h"
 
 #include "batch.h"
+#include "feedback.h"
 #include "history.h"
 #include "prompt.h"
 
@@ -57,20 +58,28 @@ static void on_resize(uv_signal_t *handle, int signo)
 		repl->ops->resume();
 }
 
-/* Reads a line while the loop does its work: workers that leave, signals that come. */
-static enum mer_status fill(struct session *s, struct source *source, bool open,
-                            struct mer_error *err)
+/* Reads a line while the loop does its work: workers that leave, signals that come. Whether it was not
+ * interrupted. */
+static bool read_line(struct repl *repl, const char *prompt)
 {
-	struct repl *repl = source->ctx;
+	struct session *s = repl->s;
 	repl->came = repl->cleared = false;
-	repl->ops->start(open ? "...> " : "mer> ");
+	repl->ops->start(prompt);
 	session_cancels(s, on_interrupt, repl);
 	watch_start(&repl->input);
 	while (!repl->came && !repl->cleared)
 		(void)uv_run(&s->loop, UV_RUN_ONCE);
 	watch_stop(&repl->input);
 	session_cancels(s, NULL, NULL);
-	if (repl->cleared)
+	return !repl->cleared;
+}
+
+static enum mer_status fill(struct session *s, struct source *source, bool open,
+                            struct mer_error *err)
+{
+	struct repl *repl = source->ctx;
+	(void)s;
+	if (!read_line(repl, open ? "...> " : "mer> "))
 		return mer_fail(err, MER_ECANCELED, "interrupted");
 	if (repl->line == NULL) {
 		source->eof = true;
@@ -196,6 +205,44 @@ static void remember(const struct repl *repl, const char *command)
 		history_append(repl->history, command);
 }
 
+/* --- feedback ----------------------------------------------------------------------------- */
+
+static char *ask(void *ctx, const char *question)
+{
+	struct repl *repl = ctx;
+	if (!read_line(repl, question))
+		return NULL;
+	char *line = repl->line;
+	repl->line = NULL;
+	if (line == NULL) {
+		(void)fputs("\n", repl->out);
+		(void)fflush(repl->out);
+	}
+	return line;
+}
+
+static void ask_for_feedback(struct repl *repl)
+{
+	struct session *s = repl->s;
+	struct mer_error err;
+	MER_AUTO(mer_text_done) char *dataset = NULL;
+	enum mer_status st = feedback_ask(s, ask, repl, &dataset, &err);
+	if (st != MER_OK)
+		session_failed(s, (struct place){ 0 }, st, &err);
+	const char *const train[] = { "train", s->answered.model, "--dataset", dataset };
+	if (st == MER_OK && dataset != NULL)
+		(void)session_do(s, train, sizeof train / sizeof *train, (struct place){ 0 });
+}
+
+static void do_words(struct repl *repl, const char *const words[], size_t n)
+{
+	struct session *s = repl->s;
+	s->answered.model[0] = '\0';
+	if (session_do(s, words, n, (struct place){ 0 }) && s->answered.model[0] != '\0' && !s->leave &&
+	    isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+		ask_for_feedback(repl);
+}
+
 /* Does the next command; whether to go on. */
 static bool do_next(struct repl *repl, struct source *source)
 {
@@ -218,7 +265,7 @@ static bool do_next(struct repl *repl, struct source *source)
 	if (st != MER_OK)
 		session_failed(s, (struct place){ 0 }, st, &err);
 	else
-		(void)session_do(s, (const char *const *)words, n, (struct place){ 0 });
+		do_words(repl, (const char *const *)words, n);
 	return !s->leave && (st == MER_OK || st == MER_EINPUT);
 }
 

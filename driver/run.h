@@ -13,6 +13,7 @@
 struct run_choice {
 	const char *model, *server, *deployment; /* NULL: any */
 	const char *session;                     /* NULL: none */
+	const char *weights;                     /* NULL: the active ones */
 	int64_t timeout_ms;                      /* 0: the deployment's */
 	int64_t jobs;                            /* lines at a time */
 	bool no_record, raw, keep_going;

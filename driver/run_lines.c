@@ -297,6 +297,7 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 		.deployment = choice->deployment,
 		.server = choice->server,
 		.session = choice->session,
+		.weights = choice->weights,
 		.input = line->input.len > 0 ? line->input.ptr : "",
 		.input_len = line->input.len,
 		.timeout_ms = choice->timeout_ms,

@@ -120,6 +120,7 @@ static enum mer_status submit(struct one *one, struct mer_str input, const char 
 		.deployment = choice->deployment,
 		.server = choice->server,
 		.session = choice->session,
+		.weights = choice->weights,
 		.input = input.ptr,
 		.input_len = input.len,
 		.input_meta = meta,
@@ -134,6 +135,18 @@ static enum mer_status submit(struct one *one, struct mer_str input, const char 
 
 /* --- what is said of it ------------------------------------------------------------------- */
 
+/* An answer on a terminal, of which there is a row, may be rated. */
+static void answered(const struct one *one)
+{
+	struct session *s = one->s;
+	const struct mer_run_result *result = &one->result->result;
+	if (!s->prompt || one->kept_output || result->status == NULL)
+		return;
+	s->answered.uid = result->request_uid;
+	(void)snprintf(s->answered.model, sizeof s->answered.model, "%s", result->model);
+	(void)snprintf(s->answered.weights, sizeof s->answered.weights, "%s", result->weights);
+}
+
 static enum mer_status tell(struct one *one, struct mer_error *err)
 {
 	struct session *s = one->s;
@@ -142,6 +155,8 @@ static enum mer_status tell(struct one *one, struct mer_error *err)
 	enum mer_status st = run_status(&one->result->result, err);
 	if (st == MER_OK)
 		st = answer_end(&one->answer, err);
+	if (st == MER_OK)
+		answered(one);
 	if (one->kept_output && run_came_to_be(one->result)) {
 		struct mer_error other;
 		s->out.told = true;

@@ -36,6 +36,12 @@ struct session {
 	struct place at;                /* of the command that runs */
 	bool reported;                  /* what it failed with is said already */
 
+	/* Of the run that answered last at the prompt, for people to rate; its model "": none did. */
+	struct {
+		struct mer_uid uid;
+		char model[132], weights[132];
+	} answered;
+
 	struct output out;
 	struct mer_dal *dal;
 	struct mer_sched *sched;

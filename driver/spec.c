@@ -60,6 +60,8 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 	[SPEC_RETRIES] = CMD_OPTION("retries", ARG_I64, NULL,
 		"how often a run is sent again whose worker died without a word of an answer",
 		.fallback = "0"),
+	[SPEC_WEIGHTS_DIR] = CMD_OPTION("weights-dir", ARG_TEXT, "D",
+		"where training leaves new weights; default: $XDG_DATA_HOME/mer/weights/MODEL"),
 	[SPEC_CLEAN_ENV] = CMD_FLAG("clean-env", "it inherits only what a login has"),
 	[SPEC_SHELL] = CMD_FLAG("shell", "ARGV is a line for /bin/sh -c"),
 	[SPEC_STATEFUL] = CMD_FLAG("stateful",
@@ -259,22 +261,42 @@ static enum mer_status apply_env(struct spec *spec, const struct cmd_value *valu
 	return st;
 }
 
-/* Absolute, unless it begins with {models}. */
+/* Absolute; NULL is the current folder. */
+static enum mer_status absolute(const char *path, char **out, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *here = NULL;
+	if (path != NULL && path[0] == '/')
+		return set_copy(out, path, err);
+	here = getcwd(NULL, 0);
+	if (here == NULL)
+		return mer_fail(err, MER_EINPUT, "cannot tell the current folder: %s", strerror(errno));
+	if (path == NULL || path[0] == '\0' || strcmp(path, ".") == 0)
+		return set_copy(out, here, err);
+	MER_AUTO(mer_text_done)
+	char *whole = mer_text_new("%s/%s", strcmp(here, "/") == 0 ? "" : here,
+	                           strncmp(path, "./", 2) == 0 ? path + 2 : path);
+	return whole == NULL ? no_memory(err) : set_copy(out, whole, err);
+}
+
 static enum mer_status apply_workdir(struct spec *spec, const char *path, struct mer_error *err)
 {
 	if (path == NULL && spec->workdir != NULL)
 		return MER_OK;
-	if (path != NULL && (path[0] == '/' || strncmp(path, "{models}", 8) == 0))
+	if (path != NULL && strncmp(path, "{models}", 8) == 0)
 		return set_copy(&spec->workdir, path, err);
-	MER_AUTO(mer_text_done) char *here = getcwd(NULL, 0);
-	if (here == NULL)
-		return mer_fail(err, MER_EINPUT, "cannot tell the current folder: %s", strerror(errno));
-	if (path == NULL || path[0] == '\0' || strcmp(path, ".") == 0)
-		return set_copy(&spec->workdir, here, err);
-	MER_AUTO(mer_text_done)
-	char *whole = mer_text_new("%s/%s", strcmp(here, "/") == 0 ? "" : here,
-	                           strncmp(path, "./", 2) == 0 ? path + 2 : path);
-	return whole == NULL ? no_memory(err) : set_copy(&spec->workdir, whole, err);
+	return absolute(path, &spec->workdir, err);
+}
+
+static enum mer_status apply_weights_dir(struct spec *spec, const char *path, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *whole = NULL;
+	if (path == NULL)
+		return MER_OK;
+	bool wanted = path[0] != '\0';
+	enum mer_status st = wanted ? absolute(path, &whole, err) : MER_OK;
+	if (st != MER_OK)
+		return st;
+	return set_member(spec->params, "weights_dir", wanted ? json_string(whole) : NULL, wanted, err);
 }
 
 static enum mer_status apply_train(struct spec *spec, const char *line, struct mer_error *err)
@@ -455,6 +477,8 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 		st = apply_env(spec, &values[SPEC_ENV], err);
 	if (st == MER_OK)
 		st = apply_workdir(spec, values[SPEC_WORKDIR].text, err);
+	if (st == MER_OK)
+		st = apply_weights_dir(spec, values[SPEC_WEIGHTS_DIR].text, err);
 	if (st == MER_OK)
 		st = apply_train(spec, values[SPEC_TRAIN].text, err);
 	if (st == MER_OK)

@@ -36,6 +36,7 @@ enum spec_arg {
 	SPEC_MAX_OUTPUT,
 	SPEC_LIMIT,
 	SPEC_RETRIES,
+	SPEC_WEIGHTS_DIR,
 	SPEC_CLEAN_ENV,
 	SPEC_SHELL,
 	SPEC_STATEFUL,
@@ -83,7 +84,7 @@ MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *da
                                      struct mer_error *err);
 
 /* The members by which a deployment is shown: columns, and the cells of one row. */
-enum { SPEC_COLUMNS = 29 };
+enum { SPEC_COLUMNS = 30 };
 extern const struct out_column spec_columns[SPEC_COLUMNS];
 
 /* Cells and the texts that they borrow. */

@@ -102,6 +102,7 @@ const struct out_column spec_columns[SPEC_COLUMNS] = {
 	{ "weights", 0 },
 	{ "priority", OUT_RIGHT },
 	{ "enabled", 0 },
+	{ "weights_dir", OUT_HIDDEN },
 };
 
 struct unit {
@@ -218,6 +219,7 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		mer_cell_word(row->weights_version),
 		mer_cell_i64(row->priority),
 		mer_cell_bool(row->enabled != 0),
+		mer_cell_word(mer_json_get_text(out->params, "weights_dir", NULL)),
 	};
 	memcpy(out->cells, cells, sizeof cells);
 	return MER_OK;

@@ -169,7 +169,9 @@ ROWS = [
     ("frobnicate", 2, b"", "no such command: 'frobnicate'"),
     ("model", 2, b"", "'model' is not a whole command"),
     ("model lst", 2, b"", "no such command: 'model lst'"),
-    ("weights list iris", 2, b"", "no such command: 'weights'"),
+    ("weights bogus iris", 2, b"", "no such command: 'weights bogus'"),
+    ("weights list nosuch", 3, b"", NO_MODEL),
+    ("weights list echo", 0, b"", ""),
     ("version now", 2, b"", "one argument too many for 'version': 'now'"),
 
     ("run echo hello", 0, b"hello", ""),
@@ -206,7 +208,7 @@ ROWS = [
     ("run lines bad input", 1, b"", re.compile("model 'lines' failed: bad input")),
     ("run", 2, b"", "'run' needs MODEL"),
     ("run echo --tiemout 5s x", 2, b"", "no such option of 'run': '--tiemout'"),
-    ("run echo --weights 1 x", 2, b"", "no such option of 'run': '--weights'"),
+    ("run echo --weights 1 x", 3, b"", "model 'echo' has no weights '1'"),
     ("run echo --session s x", 2, b"", "model 'echo' has no sessions"),
     ("run echo --jobs 2 x", 2, b"", "--jobs: it is for --lines"),
     ("run --lines --jobs 0 echo @in", 2, b"", "--jobs: '0' is too small"),
@@ -309,7 +311,7 @@ CHANGE_ROWS = [
     ("server ping local", 0, re.compile(rb"local: ready in [0-9]+ ms\n"), ""),
     ("server trust local", 2, b"", "no such command: 'server trust'"),
 ]
-for option in ("weights-dir", "remote-model"):
+for option in ("remote-model",):
     CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",
                         f"no such option of 'model add': '--{option}'"))
 for option in ("keep-io",):

@@ -419,8 +419,9 @@ START_TEST(knows_example_models)
 	const int row = _i / N_BACKENDS;
 	struct mer_buf buf;
 	mer_buf_init(&buf, 100000);
-	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text(example_rows[row].model)),
-	                   on_deployment, &buf, &err));
+	MUST(mer_dal_query(dal, MER_Q_RESOLVE,
+	                   MER_ARGS(mer_text(example_rows[row].model), mer_text("")), on_deployment,
+	                   &buf, &err));
 	ck_assert_str_eq(buf.len > 0 ? buf.ptr : "", example_rows[row].want);
 	mer_buf_release(&buf);
 	mer_dal_close(dal);
@@ -528,7 +529,8 @@ START_TEST(updates_a_deployment)
 	ck_assert_int_eq(changed, 1);
 	struct mer_buf buf;
 	mer_buf_init(&buf, 100000);
-	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m")), on_deployment, &buf, &err));
+	MUST(mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"), mer_text("")), on_deployment,
+	                   &buf, &err));
 	ck_assert_str_eq(buf.ptr,
 	                 "first m local local frame /v argv=[\"b\"] train=[\"t\"] env={} params={} "
 	                 "limits={} 13 14 15 16 -1 weights=,\n"
@@ -542,7 +544,7 @@ START_TEST(updates_a_deployment)
 	                           mer_text("{}"), mer_text("{}"), mer_i64(0), mer_i64(0), mer_i64(0),
 	                           mer_i64(0), mer_i64(0), mer_text("late"), mer_i64(0)),
 	                  &changed, &err));
-	ck_assert_int_eq(count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"))), 1);
+	ck_assert_int_eq(count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"), mer_text(""))), 1);
 	ck_assert_int_eq(count_rows(dal, MER_Q_DEPLOYMENTS, MER_ARGS(mer_text("m"))), 2);
 	MUST(mer_dal_exec(dal, MER_Q_DEPLOYMENT_DELETE, MER_ARGS(mer_text(DEPLOYMENT_UID)), &changed,
 	                  &err));
@@ -593,8 +595,8 @@ START_TEST(keeps_a_run_from_start_to_end)
 	if (dal == NULL)
 		return;
 	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
-	struct mer_run_open open = { RUN_UID, "m", "d",       "s", "w", "batch", "ann",
-		                         "here",  12,  "running", T0,  -1,  "i",     "o" };
+	struct mer_run_open open = { RUN_UID, "m",       "d", "s", "w", "batch", "ann", "here",
+		                         12,      "running", T0,  -1,  "i", "o",     NULL };
 	mer_run_open_args(&open, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
 	expect_run(dal,
@@ -799,7 +801,7 @@ static void write_odd(struct mer_dal *dal, const struct mer_uid uids[], bool man
 		const char *text = odd_rows[i];
 		const struct mer_run_open open = { uids[i].text, text,  text, text, text,
 			                               "batch",      text,  text, i,    "running",
-			                               T0,           i - 1, text, text };
+			                               T0,           i - 1, text, text, NULL };
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
 	}
@@ -860,7 +862,8 @@ START_TEST(writes_many_rows_as_one)
 			                               T0,
 			                               -1,
 			                               "",
-			                               "" };
+			                               "",
+			                               NULL };
 		mer_run_open_args(&open, args);
 		st = mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err);
 	}
@@ -891,7 +894,8 @@ static void add_log(struct mer_dal *dal)
 			                         "ann", "h",
 			                         1,     "queued",
 			                         time,  0,
-			                         "",    "o" };
+			                         "",    "o",
+			                         NULL };
 		struct mer_value args[MER_RUN_OPEN_ARGS];
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
@@ -1295,7 +1299,8 @@ static enum mer_status scenario(struct mer_dal *dal, const char *owner, struct m
 		st = close_run(dal, RUN_UID, e);
 	int64_t n = 0;
 	if (st == MER_OK)
-		st = mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m")), count_row, &n, e);
+		st = mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"), mer_text("")), count_row, &n,
+		                   e);
 	if (st == MER_OK)
 		st = mer_owners_sweep(dal, false, NULL, e);
 	return st;
@@ -1307,7 +1312,7 @@ static void check_after_fault(int64_t fail_at, bool failed)
 	struct mer_dal *dal = must_open(url);
 	int64_t models = count_rows(dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text("m")));
 	int64_t runs = count_rows(dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(RUN_UID)));
-	ck_assert_msg(models == count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"))) &&
+	ck_assert_msg(models == count_rows(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"), mer_text(""))) &&
 	                  models == runs,
 	              "call %" PRId64 ": half a transaction", fail_at);
 	ck_assert(failed || models == 1);

@@ -53,7 +53,7 @@ def rich():
                       "params": json.dumps({"a": ODD, "b": [1, None, 1e300]}), "created_at": TIME,
                       "updated_at": "2027-01-01T00:00:00.000Z"}
     yield "models", {"uid": uid(2), "name": "Z.-_9", "summary": ODD, "input_contract": '{"x":  1}',
-                     "output_contract": ' {"y":"\\u0000"} ', "feedback": 1, "feedback_threshold": 5,
+                     "output_contract": ' {"y":"\\u0000"} ', "feedback": 1, "feedback_threshold": 5, "train_after": MAX,
                      "created_at": TIME, "updated_at": TIME}
     yield "deployments", {"uid": uid(3), "name": "d", "model_uid": uid(2), "server_uid": uid(1), "protocol": "frame",
                           "workdir": ODD, "argv": json.dumps([ODD, ""]), "train_argv": "[]",
@@ -73,7 +73,7 @@ def rich():
                            "door": "job", "who": ODD, "host": ODD, "pid": MAX, "status": "failed", "queued_at": TIME,
                            "started_at": ODD, "stopped_at": TIME, "exit_code": MIN, "signal": ODD, "error": ODD,
                            "stderr_tail": ODD * 1000, "attempts": MAX, "queue_ms": -1, "start_ms": 0, "infer_ms": MAX,
-                           "bytes_in": 0, "bytes_out": -1, "sha256_in": ODD, "sha256_out": ODD, "owner": ODD}
+                           "bytes_in": 0, "bytes_out": -1, "sha256_in": ODD, "sha256_out": ODD, "owner": ODD, "kind": "train"}
     yield from runs(600)  # more than two pages
     for number, status, owner in ((21, "running", uid(30)), (22, "queued", uid(30)), (23, "queued", "")):
         yield from runs(1, number, status=status, stopped_at=None, started_at=None, owner=owner)

@@ -21,6 +21,7 @@ DEFAULTS = {
     "max_queue": 64, "max_output": "256MiB", "limit": {}, "retries": 0,
     "clean_env": False, "shell": False, "stateful": False,
     "train": None, "weights": None, "priority": 0, "enabled": True,
+    "weights_dir": None,
 }
 # What fails: code, message, words. Model 'two' has deployments 'local' and 'other', 'echo' one.
 NOT_ALLOWED = "not allowed; start with --allow-changes"
@@ -120,7 +121,8 @@ class Deployments(Case):
             "start_timeout": "4s", "idle": "250ms", "max_workers": 3, "max_queue": 0,
             "max_output": "1KiB", "limit": {"memory": "1GiB", "nice": "3"}, "retries": 2, "clean_env": True, "shell": True,
             "stateful": True,
-            "train": ["fit", "it"], "weights": None, "priority": -7, "enabled": True})
+            "train": ["fit", "it"], "weights": None, "priority": -7, "enabled": True,
+            "weights_dir": None})
         self.assertEqual(self.names("echo"), ["full", "local"])
 
     def test_names(self):

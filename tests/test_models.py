@@ -303,6 +303,31 @@ class IrisTrain(unittest.TestCase):
         self.assertEqual((self.folder / "w.json").read_text(), "old")
         self.assertEqual(sorted(os.listdir(self.folder)), ["d.csv", "w.json"])
 
+    def test_feedback(self):
+        """What people said is right is fitted: their word, or the answer itself where it was rated well."""
+        def line(flower, output, rating, expected=None):
+            return json.dumps({"request_uid": "u", "weights": "1", "input": flower, "output": output,
+                               "rating": rating, "expected": expected, "note": "", "created_at": "t"}) + "\n"
+
+        rows = [(",".join(map(str, map(float, flower))), species) for flower, species in iris_rows()]
+        path = self.folder / "d.jsonl"
+        good = [line(flower + "\n", species + "\n", 4) if i % 2 else line(flower, "rose\n", 1, species)
+                for i, (flower, species) in enumerate(rows)]
+        unsaid = [line(None, None, 1, "setosa"), line("1,2,3,4", "virginica\n", 3), line("bad", None, 5)]
+        path.write_text("".join(good[:75] + unsaid + good[75:]))
+        done = self.train(path)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual((self.folder / "w.json").read_bytes(), (IRIS / "weights/1.json").read_bytes())
+        for bad, why in (("{", "no line of a feedback export"), ("[]", "no line of a feedback export"),
+                         ('{"input":1,"rating":5,"expected":"setosa"}', "no line of a feedback export"),
+                         (line("1,2,3,4\n1,2,3,4", "x", 1, "setosa"), "2 flowers, 1 species"),
+                         (line("1,2,3", "x", 1, "setosa"), "want 4 numbers, got 3"),
+                         (line("1,2,3,4", "x", 1, "rose"), "unknown species 'rose'")):
+            with self.subTest(why=why):
+                path.write_text(good[0] + bad)
+                done = self.train(path)
+                self.assertEqual((done.returncode, done.stderr.decode()), (2, f"iris.py: {path}:2: {why}\n"))
+
     def test_usage_and_files(self):
         train = ["train", "--dataset", IRIS / "iris.csv", "--weights"]
         for argv in ([], ["serve"], ["train"], ["guess"],

@@ -77,7 +77,7 @@ MUST_NOT = [
        ("model_weights", "state"), ("model_access_io", "output"), ("feedback", "rating"), ("owners", "pid"),
        *(("model_access", column) for column in
          ("request_uid", "model", "weights", "door", "who", "host", "pid",
-          "queued_at", "bytes_in", "sha256_in", "owner")))),
+          "queued_at", "bytes_in", "sha256_in", "owner", "kind")))),
     *(f"DELETE FROM {table}" for table in ("migrations", "servers", "models", "deployments", "model_weights",
                                            "model_access", "model_access_io", "feedback")),
     *(f"TRUNCATE {table}" for table in ("migrations", "models", "model_access", "feedback", "owners")),

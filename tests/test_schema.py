@@ -78,7 +78,8 @@ def rows_of_checks():
     choices = {"servers.kind": ("local", "ssh", "http", "slurm"),
                "deployments.protocol": ("once", "token", "frame"),
                "model_weights.state": ("candidate", "retired"),
-               "model_access.door": ("repl", "batch", "daemon", "sql", "http", "job")}
+               "model_access.door": ("repl", "batch", "daemon", "sql", "http", "job"),
+               "model_access.kind": ("run", "train")}
     for place, words in choices.items():
         table, column = place.split(".")
         for word in words:
@@ -87,6 +88,7 @@ def rows_of_checks():
             yield table, {column: word}, f"{table}_{column}"
     for place, good, bad in (("servers.port", (0, 65535), (-1, 65536)), ("models.feedback", (0, 1), (-1, 2)),
                              ("models.feedback_threshold", (0, 5), (-1, 6)),
+                             ("models.train_after", (0, 2**63 - 1), (-1,)),
                              ("deployments.enabled", (0, 1), (-1, 2)), ("feedback.rating", (1, 5), (0, 6)),
                              *((f"deployments.{column}", (0, 2**63 - 1), (-1,)) for column in
                                ("max_workers", "idle_ms", "timeout_ms", "start_timeout_ms")),

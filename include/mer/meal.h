@@ -62,6 +62,7 @@ struct mer_worker_spec {
 	/* frame only */
 	const char *weights, *weights_version; /* what it is told of them; NULL: nothing */
 	bool frame_stdio; /* frames go over stdin and stdout, as where no descriptor is inherited */
+	bool trains; /* its runs are trainings: their metas are those of train, and progress is log */
 };
 
 /* What a run gives to a model. Borrowed until its on_done. Frame: to a worker whose contract is of

@@ -46,9 +46,11 @@ enum mer_query {
 
 	/* models: struct mer_model_row, by name */
 	MER_Q_MODELS,
-	MER_Q_MODEL_BY_NAME,      /* name */
-	MER_Q_MODEL_INSERT,       /* uid name summary */
-	MER_Q_MODEL_UPDATE,       /* uid summary */
+	MER_Q_MODEL_BY_NAME, /* name */
+	MER_Q_MODEL_INSERT,  /* uid name summary */
+	MER_Q_MODEL_UPDATE,  /* uid summary */
+	MER_Q_MODEL_TOUCH, /* uid: it was changed; who has done so first in a transaction goes first */
+	MER_Q_MODEL_FEEDBACK,     /* uid feedback feedback_threshold train_after */
 	MER_Q_MODEL_CONTRACT_MAY, /* struct mer_count_row: 1 where the next may be asked, else 0 */
 	MER_Q_MODEL_CONTRACT,     /* name inputs outputs: what its workers announce; no change of the
 	                         model, so not of its time */
@@ -56,7 +58,8 @@ enum mer_query {
 
 	/* deployments: struct mer_deployment_row, by model, priority, name */
 	MER_Q_DEPLOYMENTS,       /* model name, "" for all */
-	MER_Q_RESOLVE,           /* model name: the enabled ones in the order to try them */
+	MER_Q_RESOLVE,           /* model name, version or "": the enabled ones in the order to try
+	                            them, with these weights instead of the active ones */
 	MER_Q_DEPLOYMENT_INSERT, /* uid name model_uid server_uid protocol workdir argv train env params
 	                             limits max_workers idle_ms timeout_ms start_timeout_ms priority */
 	MER_Q_DEPLOYMENT_UPDATE, /* uid server_uid protocol workdir argv train env params limits
@@ -65,7 +68,19 @@ enum mer_query {
 	MER_Q_DEPLOYMENT_DELETE, /* uid; its runs stay */
 
 	/* weights: struct mer_weights_row, newest first */
-	MER_Q_WEIGHTS, /* model name */
+	MER_Q_WEIGHTS,          /* model name */
+	MER_Q_WEIGHTS_INSERT,   /* uid model_uid version path sha256 bytes parent_uid metrics made_by:
+	                           a candidate */
+	MER_Q_WEIGHTS_RETIRE,   /* model_uid: its active ones */
+	MER_Q_WEIGHTS_ACTIVATE, /* uid */
+	MER_Q_WEIGHTS_DELETE,   /* uid */
+
+	/* feedback: what counts of a run is its last */
+	MER_Q_FEEDBACK_INSERT, /* uid request_uid rating expected note */
+	MER_Q_FEEDBACK_EXPORT, /* model name: an array of struct mer_value, by enum
+	                          mer_feedback_column; oldest first */
+	MER_Q_FEEDBACK_BAD,    /* struct mer_count_row; model name, version, threshold: ratings below it
+	                          of what that version answered */
 
 	/* runs: struct mer_run_row, newest first */
 	MER_Q_RUNS,         /* model or "", status or "", since (time) or "", limit */
@@ -132,6 +147,8 @@ struct mer_server_row {
 struct mer_model_row {
 	const char *uid, *name, *summary;
 	int64_t feedback;             /* 1 on, 0 off */
+	int64_t feedback_threshold;   /* ratings below it are bad ones */
+	int64_t train_after;          /* so many bad ones of the active weights; 0: never */
 	int64_t deployments;          /* how many */
 	const char *inputs, *outputs; /* JSON objects with what workers announced under that name; {}:
 	                               * nothing is known */
@@ -152,6 +169,7 @@ struct mer_deployment_row {
 	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority;
 	int64_t enabled;                                          /* 1 on, 0 off */
 	const char *weights_uid, *weights_version, *weights_path; /* active ones, or "" */
+	const char *weights_sha256;
 	const char *updated_at;
 };
 
@@ -160,8 +178,24 @@ struct mer_weights_row {
 	const char *version, *state; /* candidate active retired */
 	const char *path, *sha256;
 	int64_t bytes;
-	const char *parent; /* version, or "" */
+	const char *parent;  /* version, or "" */
+	const char *metrics; /* JSON object */
+	const char *made_by; /* request uid of the training, or "" */
 	const char *created_at;
+};
+
+/* What people thought of a run, and what it was. */
+enum mer_feedback_column {
+	MER_FEEDBACK_UID,
+	MER_FEEDBACK_REQUEST_UID,
+	MER_FEEDBACK_WEIGHTS,
+	MER_FEEDBACK_RATING,
+	MER_FEEDBACK_NOTE,
+	MER_FEEDBACK_CREATED_AT,
+	MER_FEEDBACK_EXPECTED, /* NULL: nobody said */
+	MER_FEEDBACK_INPUT,    /* NULL: not kept */
+	MER_FEEDBACK_OUTPUT,
+	MER_FEEDBACK_COLUMNS
 };
 
 struct mer_run_row {
@@ -177,6 +211,7 @@ struct mer_run_row {
 	int64_t bytes_in, bytes_out;          /* -1: not known */
 	const char *sha256_in, *sha256_out;
 	const char *owner;
+	const char *kind; /* run train */
 };
 
 struct mer_owner_row {
@@ -197,6 +232,7 @@ struct mer_run_open {
 	int64_t bytes_in;
 	const char *sha256_in;
 	const char *owner;
+	const char *kind; /* train, or NULL: run */
 };
 
 /* How it ended. -1 and "" as in struct mer_run_row. */
@@ -212,7 +248,7 @@ struct mer_run_close {
 	int64_t place; /* mer_dal_last_place() after its insert; for MER_Q_RUN_CLOSE_AT alone */
 };
 
-#define MER_RUN_OPEN_ARGS 14
+#define MER_RUN_OPEN_ARGS 15
 #define MER_RUN_CLOSE_ARGS 14
 #define MER_RUN_CLOSE_AT_ARGS 15
 

@@ -54,6 +54,15 @@ MER_API void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_cl
  * if any, is closed as lost by the next start. Also after mer_sched_close(), until on_closed. */
 MER_API void mer_sched_hurry(struct mer_sched *sched);
 
+/* What a run is that trains: the deployment's train command is run with an empty input, or where it has
+ * none and speaks frames, a worker is told to. */
+struct mer_training {
+	const char *dataset, *new_weights, *new_version; /* the placeholders of these names */
+	/* Nothing of its process is left. Comes after an on_done that has attempts. */
+	void (*on_gone)(void *ctx);
+	void *ctx;
+};
+
 /* What to run. Texts are copied; the input is borrowed until on_done. */
 struct mer_run_request {
 	const char *model;
@@ -61,6 +70,8 @@ struct mer_run_request {
 	const char *server;     /* name; NULL or "": any */
 	const char *session;    /* of a stateful model: its runs go to one worker, in order; NULL or "":
 	                         * any worker */
+	const char *weights;    /* version; NULL or "": the active one */
+	const struct mer_training *training; /* NULL: it answers; copied */
 	const char *input;
 	size_t input_len;
 	const char *input_meta; /* as of struct mer_input (mer/meal.h); NULL: just bytes; borrowed */
@@ -73,7 +84,9 @@ struct mer_run_request {
 
 /* How a run ended. Borrowed for the callback. */
 struct mer_run_result {
-	struct mer_error error; /* status MER_OK: it succeeded. MER_EINPUT with rejected, MER_EMODEL,
+	struct mer_error error; /* status MER_OK: it succeeded. MER_EINPUT with rejected; so with
+	                         * MER_ECONFLICT (weights that were changed since they were added),
+	                         * MER_ENOTFOUND and MER_EUNREACHABLE (that cannot be read); MER_EMODEL,
 	                         * MER_ETIMEOUT, MER_ECANCELED, MER_EUNREACHABLE, MER_EBUSY, MER_ELIMIT
 	                         * (output), or before a row: MER_ENOTFOUND, MER_EDATABASE */
 	const char *status;     /* of its row: ok failed timeout cancelled rejected; NULL: no row */

@@ -2,7 +2,8 @@
 """Tells three species of iris apart by four measurements, with Fisher's linear discriminants.
 
 serve: MER's token protocol; a flower a line in (5.1,3.5,1.4,0.2 in cm), a species a line out.
-train: fits the discriminants to a table of flowers and writes them as JSON.
+train: fits the discriminants to a table of flowers, or to what `mer feedback export` gives, and writes
+them as JSON.
 """
 import argparse
 import json
@@ -106,21 +107,48 @@ def serve(args: argparse.Namespace) -> None:
                 refused = f"line {number}: {error}"
 
 
+def parse_row(line: bytes) -> list[tuple[bytes, bytes]]:
+    """A line of the table: measurements and species."""
+    numbers, _, species = line.strip().rpartition(b",")
+    if not species.strip() or not line.strip():
+        raise BadData("empty")
+    return [(numbers, species)]
+
+
+def parse_rating(line: bytes) -> list[tuple[bytes, bytes]]:
+    """A line of feedback: what was expected, or the answer itself where it was rated well; none where
+    nobody said what is right, or the input was not kept."""
+    try:
+        row = json.loads(line)
+        flowers, rating = row["input"], row["rating"]
+        species = row["expected"] if row["expected"] is not None or rating < 4 else row["output"]
+        if flowers is None or species is None:
+            return []
+        numbers, names = flowers.encode().splitlines(), species.encode().splitlines()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BadData("no line of a feedback export") from None
+    if len(numbers) != len(names):
+        raise BadData(f"{len(numbers)} flowers, {len(names)} species")
+    return list(zip(numbers, names))
+
+
 def read_table(path: Path) -> dict[str, list[Flower]]:
     header = ",".join((*FEATURES, "species"))
     groups: dict[str, list[Flower]] = {name: [] for name in SPECIES}
     with path.open("rb") as file:
-        if file.readline().strip() != header.encode():
-            raise BadData(f"{path}:1: want the header {header}")
-        for number, line in enumerate(file, 2):
-            numbers, _, species = line.strip().rpartition(b",")
-            name = species.strip().decode("latin-1")
-            try:
+        lines = list(file)
+    parse, first = (parse_rating, 1) if lines and lines[0].startswith(b"{") else (parse_row, 2)
+    if parse == parse_row and (not lines or lines[0].strip() != header.encode()):
+        raise BadData(f"{path}:1: want the header {header}")
+    for number, line in enumerate(lines[first - 1:], first):
+        try:
+            for numbers, species in parse(line):
+                name = species.strip().decode("latin-1")
                 if name not in groups:
-                    raise BadData(f"unknown species {name[:40]!a}" if line.strip() else "empty")
+                    raise BadData(f"unknown species {name[:40]!a}")
                 groups[name].append(parse_flower(numbers))
-            except BadData as error:
-                raise BadData(f"{path}:{number}: {error}") from None
+        except BadData as error:
+            raise BadData(f"{path}:{number}: {error}") from None
     return groups
 
 

@@ -33,8 +33,17 @@ static const struct dal_field server_fields[] = {
 
 #define MODEL(member) DAL_FIELD(struct mer_model_row, member)
 static const struct dal_field model_fields[] = {
-	MODEL(uid),    MODEL(name),    MODEL(summary),    MODEL(feedback),   MODEL(deployments),
-	MODEL(inputs), MODEL(outputs), MODEL(created_at), MODEL(updated_at),
+	MODEL(uid),
+	MODEL(name),
+	MODEL(summary),
+	MODEL(feedback),
+	MODEL(feedback_threshold),
+	MODEL(train_after),
+	MODEL(deployments),
+	MODEL(inputs),
+	MODEL(outputs),
+	MODEL(created_at),
+	MODEL(updated_at),
 };
 
 #define DEPLOYMENT(member) DAL_FIELD(struct mer_deployment_row, member)
@@ -50,13 +59,15 @@ static const struct dal_field deployment_fields[] = {
 	DEPLOYMENT(timeout_ms),   DEPLOYMENT(start_timeout_ms),
 	DEPLOYMENT(priority),     DEPLOYMENT(enabled),
 	DEPLOYMENT(weights_uid),  DEPLOYMENT(weights_version),
-	DEPLOYMENT(weights_path), DEPLOYMENT(updated_at),
+	DEPLOYMENT(weights_path), DEPLOYMENT(weights_sha256),
+	DEPLOYMENT(updated_at),
 };
 
 #define WEIGHTS(member) DAL_FIELD(struct mer_weights_row, member)
 static const struct dal_field weights_fields[] = {
-	WEIGHTS(uid),    WEIGHTS(model), WEIGHTS(version), WEIGHTS(state),      WEIGHTS(path),
-	WEIGHTS(sha256), WEIGHTS(bytes), WEIGHTS(parent),  WEIGHTS(created_at),
+	WEIGHTS(uid),     WEIGHTS(model),   WEIGHTS(version),    WEIGHTS(state),
+	WEIGHTS(path),    WEIGHTS(sha256),  WEIGHTS(bytes),      WEIGHTS(parent),
+	WEIGHTS(metrics), WEIGHTS(made_by), WEIGHTS(created_at),
 };
 
 #define RUN(member) DAL_FIELD(struct mer_run_row, member)
@@ -66,13 +77,26 @@ static const struct dal_field run_fields[] = {
 	RUN(queued_at),   RUN(started_at),  RUN(stopped_at), RUN(exit_code), RUN(signal),
 	RUN(error),       RUN(stderr_tail), RUN(attempts),   RUN(queue_ms),  RUN(start_ms),
 	RUN(infer_ms),    RUN(bytes_in),    RUN(bytes_out),  RUN(sha256_in), RUN(sha256_out),
-	RUN(owner),
+	RUN(owner),       RUN(kind),
 };
 
 #define OWNER(member) DAL_FIELD(struct mer_owner_row, member)
 static const struct dal_field owner_fields[] = {
 	OWNER(uid), OWNER(host), OWNER(pid), OWNER(program), OWNER(started_at),
 };
+
+static const struct dal_field feedback_fields[] = {
+	[MER_FEEDBACK_UID] = { "uid", DAL_TEXT, 0 },
+	[MER_FEEDBACK_REQUEST_UID] = { "request_uid", DAL_TEXT, 0 },
+	[MER_FEEDBACK_WEIGHTS] = { "weights", DAL_TEXT, 0 },
+	[MER_FEEDBACK_RATING] = { "rating", DAL_I64, 0 },
+	[MER_FEEDBACK_NOTE] = { "note", DAL_TEXT, 0 },
+	[MER_FEEDBACK_CREATED_AT] = { "created_at", DAL_TEXT, 0 },
+	[MER_FEEDBACK_EXPECTED] = { "expected", DAL_BLOB, 0 },
+	[MER_FEEDBACK_INPUT] = { "input", DAL_BLOB, 0 },
+	[MER_FEEDBACK_OUTPUT] = { "output", DAL_BLOB, 0 },
+};
+static_assert(DAL_COUNT(feedback_fields) == MER_FEEDBACK_COLUMNS, "a field a column");
 
 /* clang-format off */
 #define TEXT_OF(column) { #column, DAL_TEXT, 0 },
@@ -141,15 +165,27 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_MODEL_UPDATE] = { "model-update", 2, NO_ROWS },
 	[MER_Q_MODEL_CONTRACT_MAY] = { "model-contract-may", 0, ROWS(count) },
 	[MER_Q_MODEL_CONTRACT] = { "model-contract", 3, NO_ROWS },
+	[MER_Q_MODEL_TOUCH] = { "model-touch", 1, NO_ROWS },
+	[MER_Q_MODEL_FEEDBACK] = { "model-feedback", 4, NO_ROWS },
 	[MER_Q_MODEL_DELETE] = { "model-delete", 1, NO_ROWS },
 
 	[MER_Q_DEPLOYMENTS] = { "deployments", 1, ROWS(deployment) },
-	[MER_Q_RESOLVE] = { "resolve", 1, ROWS(deployment) },
+	[MER_Q_RESOLVE] = { "resolve", 2, ROWS(deployment) },
 	[MER_Q_DEPLOYMENT_INSERT] = { "deployment-insert", 16, NO_ROWS },
 	[MER_Q_DEPLOYMENT_UPDATE] = { "deployment-update", 16, NO_ROWS },
 	[MER_Q_DEPLOYMENT_DELETE] = { "deployment-delete", 1, NO_ROWS },
 
 	[MER_Q_WEIGHTS] = { "weights", 1, ROWS(weights) },
+	[MER_Q_WEIGHTS_INSERT] = { "weights-insert", 9, NO_ROWS },
+	[MER_Q_WEIGHTS_RETIRE] = { "weights-retire", 1, NO_ROWS },
+	[MER_Q_WEIGHTS_ACTIVATE] = { "weights-activate", 1, NO_ROWS },
+	[MER_Q_WEIGHTS_DELETE] = { "weights-delete", 1, NO_ROWS },
+
+	[MER_Q_FEEDBACK_INSERT] = { "feedback-add", 5, NO_ROWS },
+	[MER_Q_FEEDBACK_EXPORT] = { "feedback-export", 1,
+	                            MER_FEEDBACK_COLUMNS * sizeof(struct mer_value), feedback_fields,
+	                            MER_FEEDBACK_COLUMNS, .values = true },
+	[MER_Q_FEEDBACK_BAD] = { "feedback-bad", 3, ROWS(count) },
 
 	[MER_Q_RUNS] = { "runs", 4, ROWS(run) },
 	[MER_Q_RUN_BY_UID] = { "run-by-uid", 1, ROWS(run) },
@@ -200,11 +236,21 @@ static struct mer_value i64_or_null(int64_t number)
 void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
 {
 	const struct mer_value args[] = {
-		mer_text(run->request_uid), mer_text(run->model),     mer_text(run->deployment),
-		mer_text(run->server),      mer_text(run->weights),   mer_text(run->door),
-		mer_text(run->who),         mer_text(run->host),      mer_i64(run->pid),
-		mer_text(run->status),      mer_text(run->queued_at), i64_or_null(run->bytes_in),
-		mer_text(run->sha256_in),   mer_text(run->owner),
+		mer_text(run->request_uid),
+		mer_text(run->model),
+		mer_text(run->deployment),
+		mer_text(run->server),
+		mer_text(run->weights),
+		mer_text(run->door),
+		mer_text(run->who),
+		mer_text(run->host),
+		mer_i64(run->pid),
+		mer_text(run->status),
+		mer_text(run->queued_at),
+		i64_or_null(run->bytes_in),
+		mer_text(run->sha256_in),
+		mer_text(run->owner),
+		mer_text(run->kind != NULL ? run->kind : "run"),
 	};
 	static_assert(DAL_COUNT(args) == MER_RUN_OPEN_ARGS, "an argument for each column");
 	memcpy(out, args, sizeof args);

@@ -14,7 +14,7 @@
 	"FROM servers "
 
 #define MODELS \
-	"SELECT uid, name, summary, feedback, " \
+	"SELECT uid, name, summary, feedback, feedback_threshold, train_after, " \
 	"(SELECT count(*) FROM deployments AS d WHERE d.model_uid = m.uid) AS deployments, " \
 	"input_contract AS inputs, output_contract AS outputs, created_at, updated_at FROM models AS m "
 
@@ -26,10 +26,17 @@
 	"d.max_workers AS max_workers, d.idle_ms AS idle_ms, d.timeout_ms AS timeout_ms, " \
 	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, d.enabled AS enabled, " \
 	"coalesce(w.uid, '') AS weights_uid, coalesce(w.version, '') AS weights_version, " \
-	"coalesce(w.path, '') AS weights_path, d.updated_at AS updated_at " \
+	"coalesce(w.path, '') AS weights_path, coalesce(w.sha256, '') AS weights_sha256, " \
+	"d.updated_at AS updated_at " \
 	"FROM deployments AS d JOIN models AS m ON m.uid = d.model_uid " \
 	"JOIN servers AS s ON s.uid = d.server_uid " \
-	"LEFT JOIN model_weights AS w ON w.model_uid = d.model_uid AND w.state = 'active' "
+	"LEFT JOIN model_weights AS w ON w.model_uid = d.model_uid AND "
+
+/* Ratings that count: of each run the last. */
+#define FEEDBACK \
+	"FROM feedback AS f JOIN model_access AS a ON a.request_uid = f.request_uid AND a.model = $1 " \
+	"AND NOT EXISTS (SELECT 1 FROM feedback AS g WHERE g.request_uid = f.request_uid AND " \
+	"g.uid > f.uid) "
 
 #define RUNS \
 	"SELECT request_uid, model, deployment_uid AS deployment, server, weights, door, who, host, " \
@@ -38,7 +45,7 @@
 	"error, stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
 	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
 	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
-	"sha256_out, owner FROM model_access "
+	"sha256_out, owner, kind FROM model_access "
 
 /* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
  * set; the exact time is compared besides. */
@@ -100,11 +107,16 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_MODEL_CONTRACT_MAY] = "SELECT 1 AS count",
 	[MER_Q_MODEL_CONTRACT] = "UPDATE models SET input_contract = $2, output_contract = $3 "
 							 "WHERE name = $1",
+	[MER_Q_MODEL_TOUCH] = "UPDATE models SET updated_at = " NOW " WHERE uid = $1",
+	[MER_Q_MODEL_FEEDBACK] = "UPDATE models SET feedback = $2, feedback_threshold = $3, "
+							 "train_after = $4, updated_at = " NOW " WHERE uid = $1",
 	[MER_Q_MODEL_DELETE] = "DELETE FROM models WHERE uid = $1",
 
 	[MER_Q_DEPLOYMENTS] =
-		DEPLOYMENTS "WHERE $1 = '' OR m.name = $1 ORDER BY m.name, d.priority, d.name",
-	[MER_Q_RESOLVE] = DEPLOYMENTS "WHERE m.name = $1 AND d.enabled = 1 ORDER BY d.priority, d.name",
+		DEPLOYMENTS "w.state = 'active' "
+					"WHERE $1 = '' OR m.name = $1 ORDER BY m.name, d.priority, d.name",
+	[MER_Q_RESOLVE] = DEPLOYMENTS "(w.version = $2 OR $2 = '' AND w.state = 'active') "
+								  "WHERE m.name = $1 AND d.enabled = 1 ORDER BY d.priority, d.name",
 	[MER_Q_DEPLOYMENT_INSERT] =
 		"INSERT INTO deployments (uid, name, model_uid, server_uid, protocol, workdir, argv, "
 		"train_argv, env, params, limits, max_workers, idle_ms, timeout_ms, start_timeout_ms, "
@@ -119,10 +131,28 @@ const char *const dal_sqlite_text[] = {
 
 	[MER_Q_WEIGHTS] = "SELECT w.uid AS uid, m.name AS model, w.version AS version, "
 					  "w.state AS state, w.path AS path, w.sha256 AS sha256, w.bytes AS bytes, "
-					  "coalesce(p.version, '') AS parent, w.created_at AS created_at "
+					  "coalesce(p.version, '') AS parent, w.metrics AS metrics, "
+					  "w.made_by AS made_by, w.created_at AS created_at "
 					  "FROM models AS m JOIN model_weights AS w ON w.model_uid = m.uid "
 					  "LEFT JOIN model_weights AS p ON p.uid = w.parent_uid "
 					  "WHERE m.name = $1 ORDER BY w.uid DESC",
+	[MER_Q_WEIGHTS_INSERT] =
+		"INSERT INTO model_weights (uid, model_uid, version, path, sha256, bytes, parent_uid, "
+		"metrics, made_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	[MER_Q_WEIGHTS_RETIRE] =
+		"UPDATE model_weights SET state = 'retired' WHERE model_uid = $1 AND state = 'active'",
+	[MER_Q_WEIGHTS_ACTIVATE] = "UPDATE model_weights SET state = 'active' WHERE uid = $1",
+	[MER_Q_WEIGHTS_DELETE] = "DELETE FROM model_weights WHERE uid = $1",
+
+	[MER_Q_FEEDBACK_INSERT] = "INSERT INTO feedback (uid, request_uid, rating, expected, note) "
+							  "VALUES ($1, $2, $3, $4, $5)",
+	[MER_Q_FEEDBACK_EXPORT] =
+		"SELECT f.uid AS uid, f.request_uid AS request_uid, a.weights AS weights, "
+		"f.rating AS rating, f.note AS note, f.created_at AS created_at, f.expected AS expected, "
+		"io.input AS input, io.output AS output " FEEDBACK
+		"LEFT JOIN model_access_io AS io ON io.request_uid = f.request_uid ORDER BY f.uid",
+	[MER_Q_FEEDBACK_BAD] =
+		"SELECT count(*) AS count " FEEDBACK "WHERE a.weights = $2 AND f.rating < $3",
 
 	/* Two halves, of which one is empty at once, since an OR would not use the index. */
 	[MER_Q_RUNS] = RUNS "WHERE $1 <> '' AND model = $1 AND ($2 = '' OR status = $2) AND " SINCE
@@ -131,9 +161,9 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner) VALUES ($1, $2, $3, "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind) VALUES ($1, $2, $3, "
 		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, "
-		"$13, $14)",
+		"$13, $14, $15)",
 	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
 					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE "WHERE request_uid = $1",

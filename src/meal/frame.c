@@ -36,6 +36,7 @@ struct frame {
 	uint64_t takes; /* the longest input */
 	json_t *inputs; /* the contract that it has announced; NULL: anything goes */
 	bool wants_tensors;
+	bool trains;
 
 	/* the frame that is read */
 	struct mer_wire_reader reader;
@@ -108,6 +109,7 @@ static enum mer_status init(struct meal_protocol *protocol, const struct mer_wor
 	mer_buf_init(&frame->text, TEXT_MAX);
 	mer_buf_init(&frame->complaint, 4096);
 	frame->takes = MER_WIRE_BODY_MAX;
+	frame->trains = spec->trains;
 	mer_wire_put(frame->drain, &(struct mer_wire_header){ .kind = MER_WIRE_DRAIN });
 	protocol->farewell = (struct mer_str){ frame->drain, sizeof frame->drain };
 	for (const char *const *word = spec->argv; *word != NULL; word++)
@@ -216,10 +218,11 @@ static enum mer_status begin(struct meal_protocol *protocol, struct meal_call *b
 		return st;
 	call->due = true;
 	call->id = ++frame->last_id;
-	mer_wire_put(call->head, &(struct mer_wire_header){ .kind = MER_WIRE_INFER,
-	                                                    .id = call->id,
-	                                                    .meta = (uint32_t)meta_len,
-	                                                    .body = body.len });
+	mer_wire_put(call->head,
+	             &(struct mer_wire_header){ .kind = frame->trains ? MER_WIRE_TRAIN : MER_WIRE_INFER,
+	                                        .id = call->id,
+	                                        .meta = (uint32_t)meta_len,
+	                                        .body = body.len });
 	memcpy(call->head + MER_WIRE_HEADER, BYTES_META, sizeof BYTES_META - 1);
 	bool plain = call->meta == NULL;
 	base->pieces = (struct meal_pieces){

@@ -47,6 +47,7 @@ struct mer_worker {
 	bool drain_due;   /* the farewell is to follow the open run's input */
 	int64_t grace_ms; /* of each degree */
 
+	bool trains;         /* its runs are trainings */
 	int64_t max_output;  /* bytes of a run */
 	struct mer_buf kept; /* of stdout or the file, that came while paused */
 	size_t kept_at;      /* bytes of it that were fed */
@@ -409,6 +410,23 @@ static void break_off(struct mer_worker *w, const struct meal_event *event)
 	leave(w, DRAINS);
 }
 
+/* Of a training it is what there is to see; of other runs nobody listens yet. */
+static void tell_progress(struct mer_worker *w, const struct meal_event *event)
+{
+	char text[256];
+	if (!w->trains || event->call == NULL)
+		return;
+	int n = snprintf(text, sizeof text - 1, "progress: %g", event->done);
+	if (event->total > 0)
+		n += snprintf(text + n, sizeof text - 1 - (size_t)n, " of %g", event->total);
+	if (event->bytes.len > 0)
+		n += snprintf(text + n, sizeof text - 1 - (size_t)n, ": %.*s",
+		              (int)(event->bytes.len < 200 ? event->bytes.len : 200), event->bytes.ptr);
+	size_t len = (size_t)n < sizeof text - 1 ? (size_t)n : sizeof text - 2;
+	text[len] = '\n';
+	w->events->on_log(w->ctx, event->call->run, text, len + 1);
+}
+
 static void dispatch(struct mer_worker *w, const struct meal_event *event)
 {
 	struct meal_call *call = event->call != NULL ? event->call : meal_only_call(w->protocol);
@@ -432,7 +450,7 @@ static void dispatch(struct mer_worker *w, const struct meal_event *event)
 		break;
 	case MEAL_DONE: set_done(call, event); break;
 	case MEAL_SEND: tell(w, event->bytes); break;
-	case MEAL_PROGRESS: break; /* nobody listens yet */
+	case MEAL_PROGRESS: tell_progress(w, event); break;
 	case MEAL_BROKEN: break_off(w, event); break;
 	}
 }
@@ -634,6 +652,7 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 		.ctx = ctx,
 		.handles = 4,
 		.max_output = spec->max_output,
+		.trains = spec->trains,
 		.last = { .exit_code = -1 },
 	};
 	mer_buf_init(&w->kept, KEPT_MAX);

@@ -13,26 +13,52 @@ static char **no_words(void)
 	return calloc(1, sizeof(char *));
 }
 
+/* Placeholders that say something of weights; of those from OLD on only in training. */
+static const char *const weights_names[] = { "weights", "weights_version", "old_weights",
+	                                         "old_version" };
+enum { OLD = 2, WEIGHTS_NAMES = sizeof weights_names / sizeof *weights_names };
+
+static enum mer_status check_weights(struct deployment *deployment, const char *word, bool trains,
+                                     struct mer_error *err)
+{
+	bool there = deployment->weights_path[0] != '\0';
+	for (size_t i = 0; i < (trains ? WEIGHTS_NAMES : OLD); i++) {
+		if (!mer_expand_uses(word, weights_names[i]))
+			continue;
+		if (!there && i < OLD) {
+			(void)mer_fail(err, MER_ENOTFOUND, "model '%s' has no active weights",
+			               deployment->model);
+			mer_hint(err, "'weights add' and then 'weights use' give it some");
+			return MER_ENOTFOUND;
+		}
+		deployment->uses_weights |= there;
+	}
+	return MER_OK;
+}
+
 /* Placeholders of one word. {models} counts in the first word only (CLI.md). */
 static enum mer_status expand_argv(struct deployment *deployment, char **words, const char *models,
-                                   struct mer_error *err)
+                                   const struct training *training, struct mer_error *err)
 {
-	const char *weights_path = deployment->weights_path;
+	enum { FIRST_WORD = 1, TRAINING = 5 };
 	const struct mer_pair pairs[] = {
-		{ "weights", weights_path },
+		{ "models", models },
+		{ "weights", deployment->weights_path },
 		{ "weights_version", deployment->weights },
 		{ "workdir", deployment->workdir },
-		{ "models", models },
+		{ "old_weights", deployment->weights_path },
+		{ "old_version", deployment->weights },
+		{ "new_weights", training != NULL ? training->new_weights : NULL },
+		{ "new_version", training != NULL ? training->new_version : NULL },
+		{ "dataset", training != NULL ? training->dataset : NULL },
 	};
-	size_t n = sizeof pairs / sizeof *pairs;
+	size_t n = sizeof pairs / sizeof *pairs - (training != NULL ? 0 : TRAINING);
 	for (size_t i = 0; words[i] != NULL; i++) {
-		bool wants =
-			mer_expand_uses(words[i], "weights") || mer_expand_uses(words[i], "weights_version");
-		if (wants && weights_path[0] == '\0')
-			return mer_fail(err, MER_ENOTFOUND, "model '%s' has no active weights",
-			                deployment->model);
 		char *expanded;
-		enum mer_status st = mer_expand(words[i], pairs, i == 0 ? n : n - 1, &expanded, err);
+		size_t skip = i == 0 ? 0 : FIRST_WORD;
+		enum mer_status st = check_weights(deployment, words[i], training != NULL, err);
+		if (st == MER_OK)
+			st = mer_expand(words[i], pairs + skip, n - skip, &expanded, err);
 		if (st != MER_OK)
 			return st;
 		free(words[i]);
@@ -64,10 +90,36 @@ static enum mer_status shell_argv(char ***words, struct mer_error *err)
 	return MER_OK;
 }
 
+static void add_member(struct mer_buf *out, const char *name, const char *value)
+{
+	mer_buf_printf(out, "%s\"%s\":", out->len == 0 ? "{" : ",", name);
+	mer_json_quote(out, value, strlen(value));
+}
+
+/* The meta of a train frame (docs/wire.md). */
+static enum mer_status make_train_meta(struct deployment *deployment,
+                                       const struct training *training, struct mer_error *err)
+{
+	struct mer_buf meta;
+	mer_buf_init(&meta, 1 << 20);
+	add_member(&meta, "dataset", training->dataset);
+	add_member(&meta, "new_weights", training->new_weights);
+	add_member(&meta, "new_version", training->new_version);
+	add_member(&meta, "old_weights", deployment->weights_path);
+	add_member(&meta, "old_version", deployment->weights);
+	mer_buf_text(&meta, ",\"parameters\":{}}");
+	return mer_buf_take(&meta, &deployment->train_meta, NULL, err);
+}
+
+/* Of the words of a training those are filled in that are of it alone. */
 static enum mer_status read_argv(struct deployment *deployment,
                                  const struct mer_deployment_row *row, const json_t *params,
-                                 const char *models, struct mer_error *err)
+                                 const char *models, const struct training *training,
+                                 struct mer_error *err)
 {
+	if (row->train[0] == '\0')
+		training = NULL;
+	const char *words = training != NULL ? row->train : row->argv;
 	const struct mer_pair models_pair = { "models", models };
 	enum mer_status st =
 		mer_expand(row->weights_path, &models_pair, 1, &deployment->weights_path, err);
@@ -76,12 +128,12 @@ static enum mer_status read_argv(struct deployment *deployment,
 	if (st != MER_OK)
 		return st;
 	MER_AUTO(mer_json_done) json_t *json = NULL;
-	st = mer_json_parse("argv", row->argv, strlen(row->argv), &json, err);
+	st = mer_json_parse("argv", words, strlen(words), &json, err);
 	if (st == MER_OK)
 		st = mer_json_to_words("argv", json, &deployment->argv, NULL, err);
 	if (st == MER_OK)
-		st = expand_argv(deployment, deployment->argv, models, err);
-	if (st == MER_OK && mer_json_get_bool(params, "shell", false))
+		st = expand_argv(deployment, deployment->argv, models, training, err);
+	if (st == MER_OK && training == NULL && mer_json_get_bool(params, "shell", false))
 		st = shell_argv(&deployment->argv, err);
 	return st;
 }
@@ -162,11 +214,28 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 	if (deployment->weights_path[0] != '\0') {
 		spec->weights = deployment->weights_path;
 		spec->weights_version = deployment->weights;
+		deployment->uses_weights |= spec->protocol == MER_PROTOCOL_FRAME;
 	}
 }
 
+/* A training is a process of its own, whatever the model's workers speak, and what it prints is no
+ * answer that anybody keeps; without a command it is a worker that is told to train. */
+static enum mer_status train(struct deployment *deployment, const struct mer_deployment_row *row,
+                             const struct training *training, struct mer_error *err)
+{
+	deployment->max_workers = 1;
+	if (row->train[0] == '\0') {
+		deployment->spec.trains = true;
+		return make_train_meta(deployment, training, err);
+	}
+	deployment->spec.protocol = MER_PROTOCOL_ONCE;
+	deployment->spec.max_output = 0;
+	return MER_OK;
+}
+
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
-                            const char *key, const struct mer_sched *sched, struct mer_error *err)
+                            const char *key, const struct mer_sched *sched,
+                            const struct training *training, struct mer_error *err)
 {
 	deployment->key = strdup(key);
 	deployment->uid = strdup(row->uid);
@@ -174,8 +243,10 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	deployment->model = strdup(row->model);
 	deployment->server = strdup(row->server);
 	deployment->weights = strdup(row->weights_version);
+	deployment->weights_sha256 = strdup(row->weights_sha256);
 	if (deployment->key == NULL || deployment->uid == NULL || deployment->name == NULL ||
-	    deployment->model == NULL || deployment->server == NULL || deployment->weights == NULL)
+	    deployment->model == NULL || deployment->server == NULL || deployment->weights == NULL ||
+	    deployment->weights_sha256 == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	deployment->idle_ms = row->idle_ms;
 	deployment->timeout_ms = row->timeout_ms;
@@ -194,26 +265,28 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (st == MER_OK)
 		st = read_params(deployment, params, err);
 	if (st == MER_OK)
-		st = read_argv(deployment, row, params, sched->models, err);
+		st = read_argv(deployment, row, params, sched->models, training, err);
 	if (st == MER_OK)
 		st = read_env(deployment, row->env, mer_json_get_bool(params, "clean_env", false), sched,
 		              err);
 	if (st == MER_OK)
 		st = read_limits(deployment, row->limits, err);
+	if (st == MER_OK && training != NULL)
+		st = train(deployment, row, training, err);
 	if (st == MER_OK)
 		fill_spec(deployment, sched->guard, params);
 	return st;
 }
 
 enum mer_status deployment_make(const struct mer_deployment_row *row, const char *key,
-                                const struct mer_sched *sched, struct deployment **out,
-                                struct mer_error *err)
+                                const struct mer_sched *sched, const struct training *training,
+                                struct deployment **out, struct mer_error *err)
 {
 	struct deployment *deployment = calloc(1, sizeof *deployment);
 	if (deployment == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	deployment->refs = 1;
-	enum mer_status st = fill(deployment, row, key, sched, err);
+	enum mer_status st = fill(deployment, row, key, sched, training, err);
 	if (st != MER_OK) {
 		deployment_free(deployment);
 		return st == MER_ENOTFOUND ? st : mer_wrap(err, st, "model '%s'", row->model);
@@ -249,6 +322,8 @@ void deployment_free(struct deployment *deployment)
 	free(deployment->server);
 	free(deployment->weights);
 	free(deployment->weights_path);
+	free(deployment->weights_sha256);
+	free(deployment->train_meta);
 	free(deployment);
 }
 

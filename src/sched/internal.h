@@ -6,6 +6,7 @@
  *   deployment.c  a deployment's row made ready for starting workers
  *   choose.c      which of several deployments a run goes to; pure
  *   again.c       what becomes of a run whose worker did not answer
+ *   weights.c     whether a route's weights are still the bytes that were added
  *   pool.c        workers of a route: start, dispatch, idle, gone
  *   run.c         a run from its submission to its closed row
  *   contract.c    what workers announce of inputs and outputs, kept with their model
@@ -23,6 +24,7 @@
 #include <mer/hash.h>
 #include <mer/meal.h>
 #include <mer/sched.h>
+#include <mer/sum.h>
 #include <mer/text.h>
 #include <mer/work.h>
 #include <sched.h>
@@ -46,7 +48,9 @@ TAILQ_HEAD(run_list, mer_run);
 struct deployment {
 	int refs;
 	char *key; /* what it was made of */
-	char *uid, *name, *model, *server, *weights, *weights_path;
+	char *uid, *name, *model, *server, *weights, *weights_path, *weights_sha256;
+	bool uses_weights;           /* a worker of it is told of them */
+	char *train_meta;            /* what a worker that stays is told to train; NULL: it is not */
 	struct mer_worker_spec spec; /* its texts are the owned ones below */
 	char **argv, **env, **error_lines;
 	char *workdir, *ready_token, *start_token, *stop_token, *exit_token;
@@ -83,18 +87,31 @@ struct slot {
 };
 TAILQ_HEAD(slot_list, slot);
 
-/* A way to a model: its name with the caller's choice of server, deployment and session. */
+/* What a training is told beside the old weights; all owned. */
+struct training {
+	char *dataset, *new_weights, *new_version;
+	void (*on_gone)(void *ctx);
+	void *ctx;
+};
+
+/* A way to a model: its name with the caller's choice of server, deployment, session and weights. Each
+ * training has one of its own. */
 struct route {
 	TAILQ_ENTRY(route) link;
 	struct mer_sched *sched;
 	char *model, *server, *deployment; /* "" any; never change */
 	char *session;                     /* "": none; never changes */
 	bool begun;                        /* a worker has seen a run of the session */
+	char *weights;                     /* version; "" the active one; never changes */
+	struct training *training;         /* NULL: it is a way to answers; never changes */
 
 	/* the database thread's alone */
 	char **seen;                                 /* keys of what it leads to, ended by NULL */
 	char *seen_uid, *seen_server, *seen_weights; /* of the first */
-	char *passed_over;                           /* why another one cannot be used, as was said */
+	char *seen_path, *seen_sha256;               /* of weights that matter, else NULL */
+	char read_stamp[MER_SHA256_SIZE];            /* of the bytes that read_sum is of; "": none */
+	struct mer_sum read_sum;
+	char *passed_over; /* why another one cannot be used, as was said */
 
 	/* the loop's */
 	struct deployment *places[PLACES_MAX]; /* those that are in force */
@@ -154,6 +171,7 @@ struct mer_run {
 	int64_t retried; /* how often it was given again to one after a worker had seen it */
 	char row_uid[sizeof(struct mer_uid)]; /* the database thread's: the deployment of its row */
 	bool refused;    /* written by the database thread: its route has no deployment */
+	bool rejected;   /* by the same: its route's weights are not what they should be */
 	bool recorded;   /* its row is in the database */
 	bool unwritable; /* by the database thread: its row was refused, or could not be written */
 	bool gone;       /* by the database thread: its row was not there to be closed */
@@ -179,6 +197,7 @@ struct resolved {
 	struct route *route;
 	struct places *fresh; /* NULL: as before, or error */
 	struct mer_error error;
+	bool wrong; /* it is the weights that error is about */
 };
 SLIST_HEAD(resolved_list, resolved);
 
@@ -203,6 +222,10 @@ struct mer_sched {
 	struct mer_dal *dal;
 	bool registered; /* our owner row is written and its lock is held */
 	bool owes;       /* a row of ours stays open */
+
+	_Atomic bool stop_reading; /* set by the loop: the database thread is to read no weights */
+
+	/* the database thread's alone */
 	char who[64], host[256];
 	int64_t pid;
 	struct stamp queued, started, stopped; /* the last of each */
@@ -239,8 +262,8 @@ struct mer_sched {
 
 /* --- deployment.c --- */
 enum mer_status deployment_make(const struct mer_deployment_row *row, const char *key,
-                                const struct mer_sched *sched, struct deployment **out,
-                                struct mer_error *err);
+                                const struct mer_sched *sched, const struct training *training,
+                                struct deployment **out, struct mer_error *err);
 void deployment_free(struct deployment *deployment);
 static inline struct deployment *deployment_ref(struct deployment *deployment)
 {
@@ -248,6 +271,15 @@ static inline struct deployment *deployment_ref(struct deployment *deployment)
 	return deployment;
 }
 void deployment_unref(struct deployment *deployment);
+
+/* --- weights.c, in the database thread --- */
+/* Notes the weights of what the route leads to now. */
+enum mer_status weights_seen(struct route *route, const struct places *places,
+                             struct mer_error *err);
+/* Whether they are what was added, as far as that is known without reading them: *unread, read them. */
+enum mer_status weights_look(struct route *route, bool *unread, struct mer_error *err);
+/* Reads them. Takes its time: not in a transaction. */
+enum mer_status weights_read(struct route *route, struct mer_error *err);
 
 /* --- record.c --- */
 /* Reads a route's deployment ahead, so that its worker is prepared while rows are written. */

@@ -98,7 +98,9 @@ static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 {
 	struct mer_error err;
 	struct mer_input input = { run->input, run->input_len, run->input_meta, 0, run->tensors };
-	if (run->own_timeout)
+	if (slot->deployment->train_meta != NULL)
+		input.meta = slot->deployment->train_meta;
+	else if (run->own_timeout)
 		input.deadline_ms = run->deadline - (int64_t)uv_now(run->sched->loop);
 	enum mer_status st = mer_worker_run(slot->worker, &input, run, &err);
 	if (st != MER_OK) {
@@ -131,7 +133,7 @@ static void rest(struct slot *slot)
 {
 	if (slot->state == SLOT_ENDING || slot->n_runs > 0)
 		return;
-	if (!in_force(slot) || slot->route->sched->on_closed != NULL) {
+	if (!in_force(slot) || slot->route->training != NULL || slot->route->sched->on_closed != NULL) {
 		end_slot(slot, MER_END_DRAIN);
 		return;
 	}
@@ -282,6 +284,8 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	deployment_unref(slot->deployment);
 	free(slot);
 	sched->slots--;
+	if (route->training != NULL && route->training->on_gone != NULL)
+		route->training->on_gone(route->training->ctx);
 	pool_dispatch(route);
 	record_flush(sched, false);
 	sched_maybe_closed(sched);

@@ -58,14 +58,28 @@ static enum mer_status keep_first(struct resolving *resolving, const struct mer_
 	return MER_OK;
 }
 
+/* Whether a training can be made there: it is, at the first that can. */
+static bool trains(const struct resolving *resolving, const struct mer_deployment_row *row)
+{
+	return resolving->places.n == 0 &&
+	       (row->train[0] != '\0' || mer_protocol_by_name(row->protocol) == MER_PROTOCOL_FRAME);
+}
+
 /* One that cannot be used is passed over, and is the error where there is no other. */
 static enum mer_status on_deployment(void *ctx, const void *data, struct mer_error *err)
 {
 	struct resolving *resolving = ctx;
 	struct places *places = &resolving->places;
 	const struct mer_deployment_row *row = data;
-	if (places->n == PLACES_MAX || !route_allows(resolving->route, row))
+	if (places->n == PLACES_MAX || !route_allows(resolving->route, row) ||
+	    (resolving->route->training != NULL && !trains(resolving, row)))
 		return MER_OK;
+	if (resolving->route->weights[0] != '\0' && row->weights_uid[0] == '\0') {
+		(void)mer_fail(err, MER_ENOTFOUND, "model '%s' has no weights '%s'", row->model,
+		               resolving->route->weights);
+		mer_hint(err, "'weights list %.100s' shows those that there are", row->model);
+		return MER_ENOTFOUND;
+	}
 	MER_AUTO(mer_text_done)
 	char *key =
 		mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid, row->server_uid);
@@ -74,7 +88,8 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 	struct deployment *made = NULL;
 	if (!saw(resolving->route, key)) {
 		struct mer_error why;
-		enum mer_status st = deployment_make(row, key, resolving->route->sched, &made, &why);
+		enum mer_status st = deployment_make(row, key, resolving->route->sched,
+		                                     resolving->route->training, &made, &why);
 		if (st == MER_ENOMEM)
 			return mer_fail(err, st, "out of memory");
 		if (st != MER_OK) {
@@ -138,6 +153,11 @@ static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *rou
 		mer_hint(err, "'deployment set %s %s enabled=on' lets runs use it", route->model, all.name);
 	} else if (!all.any) {
 		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment", route->model);
+	} else if (route->training != NULL) {
+		mer_fail(err, MER_EINPUT, "model '%s' has no train command%s%s", route->model,
+		         route->server[0] != '\0' ? " on server " : "", route->server);
+		mer_hint(err, "'model set %.100s train=WORDS' gives it one", route->model);
+		return MER_EINPUT;
 	} else if (route->deployment[0] != '\0') {
 		mer_fail(err, MER_ENOTFOUND, "model '%s' has no deployment '%s'%s%s", route->model,
 		         route->deployment, route->server[0] != '\0' ? " on server " : "", route->server);
@@ -214,7 +234,8 @@ static enum mer_status resolve(struct mer_sched *sched, struct route *route, str
                                struct mer_error *err)
 {
 	MER_AUTO(resolving_done) struct resolving resolving = { .route = route };
-	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE, MER_ARGS(mer_text(route->model)),
+	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE,
+	                                   MER_ARGS(mer_text(route->model), mer_text(route->weights)),
 	                                   on_deployment, &resolving, err);
 	if (st != MER_OK)
 		return st;
@@ -226,7 +247,10 @@ static enum mer_status resolve(struct mer_sched *sched, struct route *route, str
 		return nothing_fits(sched->dal, route, err);
 	if (resolving.error.status != MER_OK)
 		tell_passed_over(route, &resolving.error);
-	return is_same(&resolving) ? MER_OK : route_saw(&resolving, fresh, err);
+	if (is_same(&resolving))
+		return MER_OK;
+	st = weights_seen(route, &resolving.places, err);
+	return st == MER_OK ? route_saw(&resolving, fresh, err) : st;
 }
 
 /* Whose runs these are. A user's name is asked of the environment, since a name service may be slow
@@ -292,6 +316,7 @@ static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
 		.bytes_in = run->bytes_in,
 		.sha256_in = sha256,
 		.owner = sched->owner.text,
+		.kind = run->route->training != NULL ? "train" : NULL,
 	};
 	struct mer_value args[MER_RUN_OPEN_ARGS];
 	mer_run_open_args(&row, args);
@@ -364,6 +389,7 @@ struct record_job {
 	struct run_list inserts, closes;   /* the job's while it is under way */
 	struct run_list closed, unwritten; /* what became of closes */
 	struct resolved_list resolved;
+	struct resolved *unread;       /* whose weights are to be read before the group is written */
 	struct mer_error insert_error; /* of all inserts; MER_OK: see each run's unwritable */
 	struct mer_error close_error;  /* of what is unwritten */
 	bool last;                     /* nothing follows: we leave */
@@ -378,7 +404,31 @@ static struct resolved *resolved_of(struct record_job *job, const struct route *
 	return NULL;
 }
 
-static enum mer_status resolve_group(struct record_job *job, struct run_list *inserts,
+/* MER_EBUSY, only inside a transaction: first the weights of job->unread are to be read. */
+static enum mer_status look_at_weights(struct record_job *job, struct resolved *one, bool inside)
+{
+	bool unread = false;
+	enum mer_status st = weights_look(one->route, &unread, &one->error);
+	if (unread && inside) {
+		job->unread = one;
+		return MER_EBUSY;
+	}
+	if (unread)
+		st = weights_read(one->route, &one->error);
+	one->error.status = st;
+	one->wrong = st != MER_OK;
+	return MER_OK;
+}
+
+static void read_weights(struct record_job *job)
+{
+	struct resolved *one = job->unread;
+	one->error.status = weights_read(one->route, &one->error);
+	one->wrong = one->error.status != MER_OK;
+	job->unread = NULL;
+}
+
+static enum mer_status resolve_group(struct record_job *job, struct run_list *inserts, bool inside,
                                      struct mer_error *err)
 {
 	struct mer_run *run;
@@ -399,8 +449,11 @@ static enum mer_status resolve_group(struct record_job *job, struct run_list *in
 				return st;
 			}
 			one->error.status = st;
+			if (st == MER_OK && look_at_weights(job, one, inside) != MER_OK)
+				return mer_fail(err, MER_EBUSY, "weights are not read yet");
 		}
-		run->refused = one->error.status != MER_OK;
+		run->rejected = one->wrong;
+		run->refused = one->error.status != MER_OK && !one->wrong;
 	}
 	return MER_OK;
 }
@@ -423,7 +476,7 @@ static enum mer_status write_inserts(struct record_job *job, struct run_list *in
                                      struct mer_error *err)
 {
 	struct mer_run *run;
-	enum mer_status st = resolve_group(job, inserts, err);
+	enum mer_status st = resolve_group(job, inserts, true, err);
 	if (st != MER_OK)
 		return st;
 	st = own(job->sched, err);
@@ -513,6 +566,18 @@ static enum mer_status transact(struct record_job *job, const struct rows *rows,
 	return MER_OK;
 }
 
+/* Weights are read between two tries, since others wait for a transaction. */
+static enum mer_status transact_read(struct record_job *job, const struct rows *rows,
+                                     struct mer_error *err)
+{
+	enum mer_status st = transact(job, rows, err);
+	while (job->unread != NULL) {
+		read_weights(job);
+		st = transact(job, rows, err);
+	}
+	return st;
+}
+
 /* Whether a group whose end nobody has told is in the database: its first row is, or none. */
 static enum mer_status look_for_group(struct record_job *job, const struct run_list *inserts,
                                       bool *there, struct mer_error *err)
@@ -529,14 +594,14 @@ static enum mer_status look_for_group(struct record_job *job, const struct run_l
 static enum mer_status transact_surely(struct record_job *job, const struct rows *rows,
                                        struct mer_error *err)
 {
-	enum mer_status st = transact(job, rows, err);
+	enum mer_status st = transact_read(job, rows, err);
 	for (int i = 0; i < AGAIN_MAX && st != MER_OK && mer_dal_repeatable(job->sched->dal); i++) {
 		bool there = false;
 		st = look_for_group(job, rows->inserts, &there, err);
 		if (there)
 			job->sched->registered = true;
 		else if (st == MER_OK)
-			st = transact(job, rows, err);
+			st = transact_read(job, rows, err);
 	}
 	return st;
 }
@@ -587,8 +652,8 @@ static void insert_alone(struct record_job *job)
 		TAILQ_REMOVE(&todo, run, link);
 		TAILQ_INSERT_TAIL(&one, run, link);
 		const struct rows rows = { .closes = &none, .inserts = &one };
-		enum mer_status st =
-			run->no_record ? resolve_group(job, &one, &err) : transact_surely(job, &rows, &err);
+		enum mer_status st = run->no_record ? resolve_group(job, &one, false, &err)
+		                                    : transact_surely(job, &rows, &err);
 		TAILQ_REMOVE(&one, run, link);
 		TAILQ_INSERT_TAIL(&job->inserts, run, link);
 		if (st == MER_OK)
@@ -625,7 +690,7 @@ static void write_group(struct record_job *job)
 	if (open && (inserts || closes))
 		st = transact_surely(job, &all, &err);
 	if (st == MER_OK && !inserts)
-		st = resolve_group(job, &job->inserts, &err);
+		st = resolve_group(job, &job->inserts, false, &err);
 	if (st == MER_OK) {
 		TAILQ_CONCAT(&job->closed, &job->closes, link);
 		return;
@@ -708,6 +773,13 @@ static void take_inserted(struct record_job *job)
 		if (run->refused) {
 			const struct resolved *one = resolved_of(job, run->route);
 			run_fail(run, one->error.status, NULL, &one->error);
+			continue;
+		}
+		if (run->rejected) {
+			const struct resolved *one = resolved_of(job, run->route);
+			bool stopped = one->error.status == MER_ECANCELED;
+			run->recorded = !run->no_record;
+			run_fail(run, one->error.status, stopped ? NULL : "rejected", &one->error);
 			continue;
 		}
 		run->recorded = !run->no_record;
@@ -909,6 +981,11 @@ static void resolve_in_thread(struct mer_job *base)
 	enum mer_status st = dal_ready(job->route->sched, &job->error);
 	if (st == MER_OK)
 		st = resolve(job->route->sched, job->route, &job->fresh, &job->error);
+	bool unread = false;
+	if (st == MER_OK)
+		st = weights_look(job->route, &unread, &job->error);
+	if (st == MER_OK && unread)
+		st = weights_read(job->route, &job->error);
 	job->error.status = st;
 }
 

@@ -95,18 +95,56 @@ static void route_free(struct route *route)
 	free(route->seen_server);
 	free(route->seen_weights);
 	free(route->passed_over);
+	free(route->seen_path);
+	free(route->seen_sha256);
+	free(route->weights);
+	if (route->training != NULL) {
+		free(route->training->dataset);
+		free(route->training->new_weights);
+		free(route->training->new_version);
+	}
+	free(route->training);
 	free(route);
+}
+
+static char *copy(const char *text)
+{
+	return strdup(text != NULL ? text : "");
+}
+
+static bool is(const char *text, const char *asked)
+{
+	return strcmp(text, asked != NULL ? asked : "") == 0;
+}
+
+static bool is_way_of(const struct route *route, const struct mer_run_request *request)
+{
+	return route->training == NULL && request->training == NULL &&
+	       is(route->model, request->model) && is(route->server, request->server) &&
+	       is(route->deployment, request->deployment) && is(route->session, request->session) &&
+	       is(route->weights, request->weights);
+}
+
+static bool copy_training(struct route *route, const struct mer_training *from)
+{
+	struct training *training = calloc(1, sizeof *training);
+	if (training == NULL)
+		return false;
+	route->training = training;
+	training->on_gone = from->on_gone;
+	training->ctx = from->ctx;
+	training->dataset = strdup(from->dataset);
+	training->new_weights = strdup(from->new_weights);
+	training->new_version = strdup(from->new_version);
+	return training->dataset != NULL && training->new_weights != NULL &&
+	       training->new_version != NULL;
 }
 
 static struct route *route_find(struct mer_sched *sched, const struct mer_run_request *request)
 {
 	struct route *route;
-	const char *server = request->server != NULL ? request->server : "";
-	const char *deployment = request->deployment != NULL ? request->deployment : "";
-	const char *session = request->session != NULL ? request->session : "";
 	TAILQ_FOREACH(route, &sched->routes, link)
-	if (strcmp(route->model, request->model) == 0 && strcmp(route->server, server) == 0 &&
-	    strcmp(route->deployment, deployment) == 0 && strcmp(route->session, session) == 0)
+	if (is_way_of(route, request))
 		return route;
 	route = calloc(1, sizeof *route);
 	if (route == NULL)
@@ -115,11 +153,13 @@ static struct route *route_find(struct mer_sched *sched, const struct mer_run_re
 	TAILQ_INIT(&route->ready);
 	TAILQ_INIT(&route->slots);
 	route->model = strdup(request->model);
-	route->server = strdup(server);
-	route->deployment = strdup(deployment);
-	route->session = strdup(session);
+	route->server = copy(request->server);
+	route->deployment = copy(request->deployment);
+	route->session = copy(request->session);
+	route->weights = copy(request->weights);
 	if (route->model == NULL || route->server == NULL || route->deployment == NULL ||
-	    route->session == NULL) {
+	    route->session == NULL || route->weights == NULL ||
+	    (request->training != NULL && !copy_training(route, request->training))) {
 		route_free(route);
 		return NULL;
 	}
@@ -177,6 +217,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->exit_code = -1;
 	run->queued_ns = uv_hrtime();
 	mer_uid_next(&sched->uids, &run->uid);
+	sched->stop_reading = false;
 	if (route->current == NULL && !sched->recording)
 		record_resolve(route);
 	TAILQ_INSERT_TAIL(&sched->pending, run, link);
@@ -239,6 +280,8 @@ void mer_run_cancel(struct mer_run *run, bool kill)
 		mer_sched_hurry(run->sched);
 	else if (run->state == RUN_NEW && run->sched->recording)
 		(void)mer_haste(&run->sched->haste); /* over with the record job */
+	if (run->state == RUN_NEW)
+		run->sched->stop_reading = true;
 	sched_kick(run->sched);
 }
 
@@ -350,6 +393,7 @@ void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_closed, vo
 	struct route *route;
 	sched->on_closed = on_closed;
 	sched->closed_ctx = ctx;
+	sched->stop_reading = true;
 	cancel_all(&sched->pending);
 	TAILQ_FOREACH(route, &sched->routes, link)
 	{
