@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <uv.h>
 
 extern char **environ;
@@ -460,6 +461,24 @@ START_TEST(full_queue_refuses)
 }
 END_TEST
 
+START_TEST(closing_ends_a_start)
+{
+	uv_loop_t loop;
+	struct seen seen = { 0 };
+	MER_AUTO(mer_text_done) char *here = mer_text_new("%s/here", folder);
+	MER_AUTO(mer_text_done) char *line = mer_text_new(": >%s; exec sleep 60", here);
+	add_model("token", line, "{}", 60000);
+	struct mer_sched *sched = sched_open(&loop);
+	submit(sched, &seen, "m", "x", 0);
+	while (access(here, F_OK) != 0)
+		uv_run(&loop, UV_RUN_NOWAIT);
+	uint64_t before = uv_hrtime();
+	sched_close(&loop, sched);
+	ck_assert_int_eq(seen.error.status, MER_ECANCELED);
+	ck_assert_msg(uv_hrtime() - before < UINT64_C(30000000000), "it waited for the start");
+}
+END_TEST
+
 START_TEST(opens_and_closes_without_a_run)
 {
 	uv_loop_t loop;
@@ -527,6 +546,7 @@ Suite *suite(void)
 	tcase_add_test(tc, stream_of_processes);
 	tcase_add_test(tc, closing_cancels_what_is_open);
 	tcase_add_test(tc, full_queue_refuses);
+	tcase_add_test(tc, closing_ends_a_start);
 	tcase_add_test(tc, opens_and_closes_without_a_run);
 	tcase_add_test(tc, haste_waits_for_no_row);
 	suite_add_tcase(suite, tc);

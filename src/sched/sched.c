@@ -259,8 +259,10 @@ static void on_kick(uv_idle_t *kick)
 			run_leave_ready(run);
 			run_cancelled(run);
 		}
-		if (sched->on_closed != NULL)
+		if (sched->on_closed != NULL) {
 			pool_cancel_ping(route);
+			pool_drain(route); /* workers that were starting for what ends here */
+		}
 		pool_dispatch(route);
 	}
 	record_flush(sched, true);
