@@ -52,6 +52,7 @@ struct lines {
 	struct line *ring; /* AHEAD of them; those in flight from first on */
 	size_t first, count, bytes_ahead;
 	int64_t submitted, objects;
+	bool failing;           /* a line has failed that ends all once it is its turn */
 	bool stop;              /* nothing more is submitted */
 	enum mer_status status; /* the first failure */
 	struct mer_error err;
@@ -158,13 +159,15 @@ static bool ends_all(const struct lines *lines, enum mer_status st)
 	return !lines->choice->keep_going || st == MER_ENOTFOUND || st == MER_EDATABASE;
 }
 
-/* The lines behind one that failed are not sent any more, though it is not its turn to be told. */
+/* The lines behind one that failed are not sent any more, though it is not its turn to be told. What has
+ * been sent goes on until then: a worker that does not give it up would take those before along. */
 static void cancel_behind(struct lines *lines, const struct line *line)
 {
 	bool behind = false;
+	lines->failing = true;
 	for (size_t i = 0; i < lines->count; i++) {
 		const struct line *one = &lines->ring[(lines->first + i) % AHEAD];
-		if (behind && one->run != NULL)
+		if (behind && one->run != NULL && !one->started)
 			mer_run_cancel(one->run, false);
 		behind |= one == line;
 	}
@@ -316,7 +319,7 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 /* Submits as much as may be ahead. */
 static void pump(struct lines *lines)
 {
-	while (!lines->stop && lines->count < AHEAD &&
+	while (!lines->stop && !lines->failing && lines->count < AHEAD &&
 	       (lines->bytes_ahead < AHEAD_BYTES || lines->count == 0)) {
 		struct mer_str text;
 		struct mer_error err;
@@ -385,7 +388,7 @@ static void take_failure(struct lines *lines, const struct line *line)
 {
 	struct mer_error why;
 	enum mer_status st = why_failed(line, &why);
-	if (ends_all(lines, st))
+	if (ends_all(lines, st) || ends_all(lines, line->status))
 		stop(lines, true, false);
 	fail(lines, st, &why);
 }

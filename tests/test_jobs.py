@@ -27,10 +27,11 @@ while True:
         wire.answer(number, b"%d %s" % (len(held), data))
 """
 
-# Answers each request on a thread of its own as its input says: echo, hang until it is cancelled, or die.
+# Answers each request on a thread of its own as its input says: echo, hang until it is cancelled, wait for
+# a file, fail, or die.
 THREADS = """#!/usr/bin/python3 -uIS
 {frames}
-import threading
+import threading, time
 from pathlib import Path
 home, wire, lock, given_up = Path(os.environ["HOME"]), Wire(), threading.Lock(), {{}}
 
@@ -41,11 +42,21 @@ def reply(number, data):
     if word == b"hang":
         (home / data.split()[1].decode()).touch()
         given_up[number].wait()
+    if word == b"gate":
+        (home / "gate").touch()
+        while not (home / "open").exists():
+            time.sleep(0.01)
+    if word == b"frail":
+        (home / "frail").touch()
+        given_up[number].wait()
+        os._exit(3)
     if word == b"stubborn":
         (home / "stubborn").touch()
         threading.Event().wait()
     with lock:
-        if given_up[number].is_set():
+        if word == b"fail":
+            wire.send(ERROR, number, {{"code": "model", "message": "on purpose"}})
+        elif given_up[number].is_set():
             wire.send(ERROR, number, {{"code": "cancelled", "message": "given up"}})
         else:
             wire.answer(number, data)
@@ -139,6 +150,25 @@ class Jobs(test_faults.Case):
         got = self.lines(4, "a", "b", "bad", "c", "d", "e", "f", code=1, says="line 3")
         self.assertEqual(got, ["a", "b"])
         self.assertEqual(self.statuses().count("failed"), 1)
+
+    def fails_behind_a_gate(self, *behind):
+        """Line 1 is answered when line 2 has failed, and its row says so."""
+        process = self.start("run", "--lines", "--jobs", "3", "m", self.lines_file("gate", *behind))
+        self.wait("the failure", lambda: "failed" in self.statuses())
+        (self.home / "open").touch()
+        self.finish(process, 1, out=b"gate\n", says="line 2.*on purpose")
+
+    def test_a_failure_waits_for_its_turn(self):
+        """What is open behind it goes on until then: its worker is that of lines before, too."""
+        self.frame(THREADS, 3)
+        self.fails_behind_a_gate("fail", "frail")
+        self.assertEqual(sorted(self.statuses())[1:], ["failed", "ok"])
+
+    def test_nothing_is_sent_behind_a_failure(self):
+        """Though more of the input could be read ahead by then."""
+        self.frame(THREADS, 2)
+        self.fails_behind_a_gate("fail", *["x" * 40000] * 300)
+        self.assertEqual([self.statuses().count(status) for status in ("ok", "failed")], [1, 1])
 
     def test_keep_going(self):
         self.frame(THREADS, 4)
