@@ -428,8 +428,8 @@ static void release_line(struct line *line)
 static enum mer_status print_head(struct lines *lines, struct line *line, struct mer_error *err)
 {
 	enum mer_status st = MER_OK;
-	if (lines->stop) { /* cancelled, maybe by a signal; one word of it is enough */
-		bool told = lines->status != MER_OK;
+	if (lines->stop) { /* cancelled, maybe by a signal; one word of why is enough */
+		bool told = lines->status != MER_OK || lines->s->out.sink.error != 0;
 		if (line->done && line->status != MER_OK && !told)
 			take_failure(lines, line);
 		return MER_OK;

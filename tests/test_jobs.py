@@ -170,6 +170,17 @@ class Jobs(test_faults.Case):
         self.fails_behind_a_gate("fail", *["x" * 40000] * 300)
         self.assertEqual([self.statuses().count(status) for status in ("ok", "failed")], [1, 1])
 
+    @each({"one": ("1",), "several": ("4",)})
+    def nowhere_to_write(self, jobs):
+        self.frame(THREADS, 4)
+        with open("/dev/full", "wb") as full:
+            process = self.start("run", "--lines", "--jobs", jobs, "m",
+                                 self.lines_file(*map(str, range(3000))), stdout=full)
+            _, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual(process.returncode, 70, err)
+        self.assertEqual(err.count(b"\n"), 1, err)
+        self.assertIn(b"cannot write stdout", err)
+
     def test_keep_going(self):
         self.frame(THREADS, 4)
         lines = ["a", "b", "die", "c", "d"]
