@@ -9,7 +9,7 @@ import sys
 import unittest
 
 import test_faults
-from test_faults import DEADLINE_S, FLAT_KIB, MEASURE, MER, each
+from test_faults import DEADLINE_S, FLAT_KIB, MEASURE, MER, SCRIPTS, each
 from test_frame import FRAMES
 
 # Takes requests until none has come for a moment, then answers them, the last first: with how many
@@ -120,6 +120,13 @@ class Jobs(test_faults.Case):
         self.model("token", 'echo "$$"')
         self.change(max_workers=2)
         self.assertLessEqual(len(set(self.lines(8, *"abcdefghijklmnop"))), 2)
+
+    def test_a_start_that_hangs(self):
+        """Who waits for it goes to a worker that is ready and free."""
+        text = SCRIPTS["token"].replace("{before}", 'mkdir "$HOME/first" || exec sleep 1000')
+        self.add("m", self.script(text.replace("{answer}", 'echo "$input"')), options=("--protocol", "token"))
+        self.change(max_workers=2)
+        self.assertEqual(self.lines(2, *"abcdef"), list("abcdef"))
 
     def test_one_after_another_without_jobs(self):
         self.frame(GATHER, 8)

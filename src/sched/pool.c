@@ -565,7 +565,7 @@ static enum mer_status slot_for(struct mer_run *run, struct deployment *deployme
 	return st == MER_OK && *slot == NULL ? start(route, deployment, slot, err) : st;
 }
 
-/* A run that waits for its worker to be ready need not, where another one is. */
+/* Runs that wait for their worker to be ready need not, where another one is. */
 static void relieve(struct route *route)
 {
 	struct slot *slot;
@@ -581,7 +581,6 @@ static void relieve(struct route *route)
 		enter(free_slot, run);
 		send_run(free_slot, run, uv_hrtime());
 		rest(free_slot);
-		return;
 	}
 }
 
@@ -635,14 +634,14 @@ void pool_dispatch(struct route *route)
 {
 	struct mer_sched *sched = route->sched;
 	struct mer_run *run;
+	if (route->n_open > 0)
+		relieve(route); /* they have come before those that are ready */
 	while ((run = TAILQ_FIRST(&route->ready)) != NULL) {
 		if (dispatch(route, run))
 			continue;
 		refuse_excess(route);
 		return;
 	}
-	if (route->n_open > 1)
-		relieve(route);
 	if (sched->place != NULL && sched->n_open == 0 && sched->n_ready == 0)
 		place_leave(sched->place);
 }
