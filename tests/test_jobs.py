@@ -128,6 +128,22 @@ class Jobs(test_faults.Case):
         self.change(max_workers=2)
         self.assertEqual(self.lines(2, *"abcdef"), list("abcdef"))
 
+    def test_no_more_workers_whatever_the_way(self):
+        self.model("token", 'echo "$input"')
+        ways = ["m 1", "--server local m 2", "--session s m 3", "m 4", "--server local m 5"]
+        words = [word for way in ways for word in ("-c", f"run {way}")]
+        process = self.start("--log", "meal=debug", "--keep-going", *words)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (2, b"1\n2\n4\n5\n"), err)
+        there = set()
+        for line in err.decode().splitlines():
+            what, worker = (line.split() + [""] * 4)[2:4]
+            if what == "go":
+                self.assertEqual(there, set(), err)
+                there.add(worker)
+            elif what == "end":
+                there.discard(worker)
+
     def test_one_after_another_without_jobs(self):
         self.frame(GATHER, 8)
         got = self.mer("run", "--lines", "m", self.lines_file(*"abc"), out=None)

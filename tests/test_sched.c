@@ -479,6 +479,34 @@ START_TEST(closing_ends_a_start)
 }
 END_TEST
 
+/* Ways to a model share its workers. */
+START_TEST(ways_make_room_for_one_another)
+{
+	enum { N = 8 };
+	uv_loop_t loop;
+	struct seen seen[N] = { 0 };
+	MER_AUTO(mer_text_done)
+	char *line = mer_text_new(
+		"mkdir %s/one || exit 1; " READY
+		"while read -r l; do case $l in *EXIT*) rmdir %s/one; exit 0;; *) echo \"$l\";; esac; done",
+		folder, folder);
+	add_model("token", line, "{}", 60000);
+	struct mer_sched *sched = sched_open(&loop);
+	for (int i = 0; i < N; i++) {
+		struct mer_run_request request = {
+			.model = "m", .server = i % 2 == 0 ? "" : "local", .input = "x", .input_len = 1
+		};
+		ck_assert_int_eq(mer_sched_submit(sched, &request, &events, &seen[i], &seen[i].run, NULL),
+		                 MER_OK);
+	}
+	for (int i = 0; i < N; i++) {
+		wait_done(&loop, &seen[i]);
+		ck_assert_msg(seen[i].error.status == MER_OK, "run %d: %s", i, seen[i].error.message);
+	}
+	sched_close(&loop, sched);
+}
+END_TEST
+
 START_TEST(opens_and_closes_without_a_run)
 {
 	uv_loop_t loop;
@@ -547,6 +575,7 @@ Suite *suite(void)
 	tcase_add_test(tc, closing_cancels_what_is_open);
 	tcase_add_test(tc, full_queue_refuses);
 	tcase_add_test(tc, closing_ends_a_start);
+	tcase_add_test(tc, ways_make_room_for_one_another);
 	tcase_add_test(tc, opens_and_closes_without_a_run);
 	tcase_add_test(tc, haste_waits_for_no_row);
 	suite_add_tcase(suite, tc);

@@ -242,6 +242,7 @@ struct mer_sched {
 	bool stuck;       /* some of closing could not be written: later */
 	size_t jobs;      /* of any kind under way */
 	size_t slots;     /* workers that are not gone */
+	bool crowded;     /* a run may wait for a worker of another route to leave */
 	uv_timer_t clock; /* earliest deadline */
 	int64_t clock_at; /* loop time; 0: not armed */
 	uv_timer_t close_delay;

@@ -51,6 +51,19 @@ void pool_cancel_ping(struct route *route)
 	ping_end(route, &err);
 }
 
+/* A worker came to be idle or has left: what waits for that may be of another way to the model. */
+static void dispatch_freed(struct route *route)
+{
+	struct route *other;
+	struct mer_sched *sched = route->sched;
+	bool crowded = sched->crowded;
+	sched->crowded = false;
+	pool_dispatch(route);
+	TAILQ_FOREACH(other, &sched->routes, link)
+	if (crowded && other != route)
+		pool_dispatch(other);
+}
+
 /* A slot has a run, from take() to leave(). */
 static void enter(struct slot *slot, struct mer_run *run)
 {
@@ -160,7 +173,7 @@ static void on_ready(void *ctx)
 	if (!traceless && mer_worker_announced(slot->worker) != NULL)
 		contract_keep(route->sched, route->model, mer_worker_announced(slot->worker));
 	rest(slot);
-	pool_dispatch(route);
+	dispatch_freed(route);
 }
 
 static void on_meta(void *ctx, void *run, const char *meta)
@@ -238,7 +251,7 @@ static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 		slot->state = SLOT_ENDING;
 	if (!learn(slot, run, outcome))
 		run_end(run, outcome);
-	pool_dispatch(route);
+	dispatch_freed(route);
 	record_flush(route->sched, false);
 }
 
@@ -286,7 +299,7 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	sched->slots--;
 	if (route->training != NULL && route->training->on_gone != NULL)
 		route->training->on_gone(route->training->ctx);
-	pool_dispatch(route);
+	dispatch_freed(route);
 	record_flush(sched, false);
 	sched_maybe_closed(sched);
 }
@@ -341,10 +354,30 @@ static void let_go(struct slot *slot)
 	mer_worker_go(slot->worker);
 }
 
+static bool is_of(const struct slot *slot, const struct deployment *deployment)
+{
+	return slot->state != SLOT_ENDING &&
+	       (slot->deployment == deployment || strcmp(slot->deployment->uid, deployment->uid) == 0);
+}
+
+/* Whether there are as many workers as there may be: the limit is the deployment's, whatever way led
+ * to it. */
+static bool is_full(const struct route *route, const struct deployment *deployment)
+{
+	const struct route *other;
+	const struct slot *slot;
+	size_t n = 0;
+	TAILQ_FOREACH(other, &route->sched->routes, link)
+	TAILQ_FOREACH(slot, &other->slots, link)
+	n += is_of(slot, deployment);
+	return n >= worker_limit(deployment);
+}
+
 void pool_prepare(struct route *route)
 {
 	struct slot *slot;
-	if (route->current == NULL || !TAILQ_EMPTY(&route->slots) || route->sched->on_closed != NULL)
+	if (route->current == NULL || !TAILQ_EMPTY(&route->slots) || route->sched->on_closed != NULL ||
+	    is_full(route, route->current))
 		return;
 	struct mer_error err;
 	if (start(route, route->current, &slot, &err) != MER_OK)
@@ -412,37 +445,23 @@ static struct slot *slot_with_room(const struct route *route, const struct deplo
 	return found != NULL ? found : coming;
 }
 
-static bool is_of(const struct slot *slot, const struct deployment *deployment)
-{
-	return slot->state != SLOT_ENDING &&
-	       (slot->deployment == deployment || strcmp(slot->deployment->uid, deployment->uid) == 0);
-}
-
-/* Whether there are as many workers as there may be: the limit is the deployment's, whatever way led
- * to it. */
-static bool is_full(const struct route *route, const struct deployment *deployment)
-{
-	const struct route *other;
-	const struct slot *slot;
-	size_t n = 0;
-	TAILQ_FOREACH(other, &route->sched->routes, link)
-	TAILQ_FOREACH(slot, &other->slots, link)
-	n += is_of(slot, deployment);
-	return n >= worker_limit(deployment);
-}
-
-/* Makes an idle worker of the same deployment leave that another way to the model has; one that holds
- * a session's state stays. */
+/* Makes a worker of the same deployment leave that another way to the model has and does not use; one
+ * that holds a session's state stays. */
 static void make_room(const struct route *route, const struct deployment *deployment)
 {
 	struct route *other;
 	struct slot *slot;
 	TAILQ_FOREACH(other, &route->sched->routes, link)
 	{
-		if (other == route || other->session[0] != '\0' || other->n_ready > 0)
+		if (other == route || other->n_ready > 0)
 			continue;
 		TAILQ_FOREACH(slot, &other->slots, link)
-		if (slot->state == SLOT_IDLE && is_of(slot, deployment)) {
+		if (!is_of(slot, deployment)) {
+			continue;
+		} else if (slot->state == SLOT_PREPARED && slot->n_runs == 0) {
+			end_slot(slot, MER_END_KILL); /* its run was refused or cancelled */
+			return;
+		} else if (slot->state == SLOT_IDLE && other->session[0] == '\0') {
 			end_slot(slot, MER_END_DRAIN);
 			return;
 		}
@@ -497,8 +516,10 @@ static struct deployment *place_for(struct mer_run *run)
 		return deployment;
 	if (deployment->health.start_after > now)
 		sched_due(run->sched, deployment->health.start_after);
-	else if (is_full(route, deployment))
+	else if (is_full(route, deployment)) {
+		run->sched->crowded = true;
 		make_room(route, deployment);
+	}
 	return NULL;
 }
 
