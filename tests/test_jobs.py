@@ -244,6 +244,20 @@ class Jobs(test_faults.Case):
         self.assertEqual((process.returncode, out), (7, b"\na\n"), err)
         self.assertEqual(sorted(self.statuses()), ["ok", "timeout"])
 
+    def test_time_to_leave(self):
+        """One that does not give up a run hears of it before it is killed, and has not crashed."""
+        bye = """def bye(*_):
+    (home / f"bye.{{os.getpid()}}").touch()
+    os._exit(0)
+signal.signal(signal.SIGTERM, bye)
+wire.ready("""
+        self.frame(THREADS.replace("wire.ready(", bye), 1)
+        process = self.start("run", "--lines", "--keep-going", "--timeout", "300ms", "m",
+                             self.lines_file(*["stubborn"] * 3))
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out, err.count(b"\n")), (7, b"\n" * 3, 3), err)
+        self.assertEqual(len(list(self.home.glob("bye.*"))), 3)
+
     def test_interrupted(self):
         self.frame(THREADS, 3)
         process = self.start("run", "--lines", "--jobs", "3", "m", self.lines_file("hang x", "hang y", "hang z"))

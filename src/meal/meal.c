@@ -172,11 +172,11 @@ static void judge(const struct mer_worker *w, const struct meal_call *call,
 		(void)mer_fail(&err, MER_ECANCELED, "canceled before the model was started");
 	else if (w->asked && call == NULL && w->life == READY)
 		err.status = MER_OK; /* it left as it was told */
-	else if (is_canceled(w, call) || (w->asked && call == NULL))
-		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
-	else if (w->overdue)
+	else if (w->overdue && call != NULL && !call->cancelling)
 		(void)mer_fail(&err, MER_EMODEL,
 		               "the model was ended, since it did not give up another run");
+	else if (is_canceled(w, call) || ((w->asked || w->overdue) && call == NULL))
+		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
 	else if (status == MER_OK && how->no_output[0] != '\0')
 		(void)mer_fail(&err, MER_EMODEL, "%s", how->no_output);
 	else if (status != MER_OK && w->said.len > 0)
@@ -535,7 +535,7 @@ static void on_ended(void *ctx, const struct meal_exit *how)
 	bool judged = last->status != MER_OK;
 	struct meal_call *call;
 	if (!judged)
-		judge(w, TAILQ_FIRST(&w->protocol->calls), how, last);
+		judge(w, w->overdue ? NULL : TAILQ_FIRST(&w->protocol->calls), how, last);
 	TAILQ_FOREACH(call, &w->protocol->calls, link)
 	{
 		if (call->finished)
@@ -746,6 +746,7 @@ bool mer_worker_cancel(struct mer_worker *w, const void *run, int64_t grace_ms)
 		return call != NULL;
 	MER_DEBUG("cancel worker=%p pid=%lld run=%p", (void *)w, (long long)w->carrier->pid, run);
 	int64_t now = (int64_t)uv_now(w->grace.loop);
+	w->grace_ms = grace_ms; /* of each degree, where it has to be ended for it */
 	call->cancelling = true;
 	call->cancel_by = grace_ms > INT64_MAX - now ? INT64_MAX - 1 : now + grace_ms;
 	struct mer_str cancel = w->protocol->ops->cancel(w->protocol, call);

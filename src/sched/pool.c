@@ -288,9 +288,10 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	struct slot *slot = ctx;
 	struct route *route = slot->route;
 	struct mer_sched *sched = route->sched;
-	bool by_itself = slot->state != SLOT_ENDING && stays(slot->deployment);
+	bool by_itself = slot->state != SLOT_ENDING && stays(slot->deployment) &&
+	                 outcome->status != MER_ELIMIT && outcome->status != MER_ECANCELED;
 	int64_t slowest = slot->state == SLOT_STARTING ? CHOOSE_SLOW_MS : CHOOSE_SLOW_READY_MS;
-	if (by_itself && !slot->answered && outcome->status != MER_ELIMIT)
+	if (by_itself && !slot->answered)
 		again_learn(route, slot->deployment, start_took(slot), slowest, outcome->message);
 	failed_to_start(slot, outcome);
 	TAILQ_REMOVE(&route->slots, slot, link);

@@ -196,6 +196,9 @@ void run_end(struct mer_run *run, const struct mer_outcome *outcome)
 		mer_ms_text(run->timeout_ms, limit);
 		mer_fail(&error, MER_ETIMEOUT, "model '%s' gave no answer within %s", run->route->model,
 		         limit);
+	} else if (run->ending == ENDING_NO && outcome->status == MER_ECANCELED && run->sent_ns != 0) {
+		mer_fail(&error, MER_EMODEL, "model '%s' was ended because of another run",
+		         run->route->model);
 	} else if (run->ending != ENDING_NO || outcome->status == MER_ECANCELED) {
 		mer_fail(&error, MER_ECANCELED, "the run of model '%s' was cancelled", run->route->model);
 	} else if (outcome->status == MER_EUNREACHABLE) {
