@@ -308,6 +308,17 @@ wire.ready("""
         self.assertEqual(self.session_runs("m x", "m x", "--session a m x", "--session a m x"),
                          ["1", "2", "1", "2"])
 
+    def test_sessions_hold_all(self):
+        """Nobody waits unawares until a session's worker has been idle for long enough."""
+        self.stateful(max_workers=1)
+        words = [word for run in ("--session a m x", "--session b m x", "m x", "--session a m x")
+                 for word in ("-c", f"run {run}")]
+        process = self.start("--keep-going", *words)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (8, b"1\n2\n"))
+        self.assertEqual(err.count(b"sessions hold all of its workers"), 2, err)
+        self.assertEqual(sorted(self.statuses()), ["ok", "ok", "rejected", "rejected"])
+
     def test_a_session_that_is_lost(self):
         self.stateful(max_workers=1)
         words = [word for run in ("x", "die", "x") for word in ("-c", f"run --session a m {run}")]

@@ -219,7 +219,7 @@ class Weights(Case):
         self.assertEqual(len(self.json("log")), 4)
 
     def test_each_version_has_its_worker(self):
-        self.model(*LINE, argv=["sh", "-c", STAYS, "{weights}"])
+        self.model(*LINE, "--max-workers", "2", argv=["sh", "-c", STAYS, "{weights}"])
         for name in ("1", "2"):
             self.file(name, f"w{name}")
             self.out("weights", "add", "m", name)

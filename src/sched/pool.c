@@ -447,26 +447,30 @@ static struct slot *slot_with_room(const struct route *route, const struct deplo
 }
 
 /* Makes a worker of the same deployment leave that another way to the model has and does not use; one
- * that holds a session's state stays. */
-static void make_room(const struct route *route, const struct deployment *deployment)
+ * that holds a session's state stays. False: sessions hold all of them, so that none will leave soon. */
+static bool make_room(const struct route *route, const struct deployment *deployment)
 {
 	struct route *other;
 	struct slot *slot;
+	bool may_leave = false;
 	TAILQ_FOREACH(other, &route->sched->routes, link)
+	TAILQ_FOREACH(slot, &other->slots, link)
 	{
-		if (other == route || other->n_ready > 0)
+		bool kept = other->session[0] != '\0' && slot->state != SLOT_PREPARED;
+		if (strcmp(slot->deployment->uid, deployment->uid) != 0)
 			continue;
-		TAILQ_FOREACH(slot, &other->slots, link)
-		if (!is_of(slot, deployment)) {
+		may_leave |= !kept || other == route || slot->state == SLOT_ENDING;
+		if (kept || other == route || other->n_ready > 0 || slot->n_runs > 0)
 			continue;
-		} else if (slot->state == SLOT_PREPARED && slot->n_runs == 0) {
-			end_slot(slot, MER_END_KILL); /* its run was refused or cancelled */
-			return;
-		} else if (slot->state == SLOT_IDLE && other->session[0] == '\0') {
+		if (slot->state == SLOT_PREPARED) /* its run was refused or cancelled */
+			end_slot(slot, MER_END_KILL);
+		else if (slot->state == SLOT_IDLE)
 			end_slot(slot, MER_END_DRAIN);
-			return;
-		}
+		else
+			continue;
+		return true;
 	}
+	return may_leave;
 }
 
 static bool has_worker(const struct route *route)
@@ -501,8 +505,8 @@ static struct choose_place look(const struct mer_run *run, size_t i)
 	return place;
 }
 
-/* The deployment for a run; NULL: it has to wait. */
-static struct deployment *place_for(struct mer_run *run)
+/* The deployment for a run. NULL: it has to wait, and where *held it would for long. */
+static struct deployment *place_for(struct mer_run *run, bool *held)
 {
 	const struct route *route = run->route;
 	int64_t now = (int64_t)uv_now(run->sched->loop);
@@ -519,7 +523,7 @@ static struct deployment *place_for(struct mer_run *run)
 		sched_due(run->sched, deployment->health.start_after);
 	else if (is_full(route, deployment)) {
 		run->sched->crowded = true;
-		make_room(route, deployment);
+		*held = !make_room(route, deployment);
 	}
 	return NULL;
 }
@@ -606,6 +610,17 @@ static void relieve(struct route *route)
 	}
 }
 
+/* A session may keep its worker for as long as it is idle, and nobody is to wait for that unawares. */
+static void fail_held(struct mer_run *run)
+{
+	struct mer_error err;
+	mer_fail(&err, MER_EBUSY, "model '%s' is busy: sessions hold all of its workers",
+	         run->route->model);
+	mer_hint(&err, "a deployment's max-workers says how many there may be");
+	run_leave_ready(run);
+	run_fail(run, MER_EBUSY, "rejected", &err);
+}
+
 /* Gives a run to a worker, or ends it. Not so: it has to wait. */
 static bool dispatch(struct route *route, struct mer_run *run)
 {
@@ -614,7 +629,12 @@ static bool dispatch(struct route *route, struct mer_run *run)
 	struct slot *slot = NULL;
 	if (ended_early(run))
 		return true;
-	struct deployment *deployment = may_open(route, run) ? place_for(run) : NULL;
+	bool held = false;
+	struct deployment *deployment = may_open(route, run) ? place_for(run, &held) : NULL;
+	if (held) {
+		fail_held(run);
+		return true;
+	}
 	if (deployment == NULL)
 		return false;
 	enum mer_status st = slot_for(run, deployment, &slot, &row_status, &err);
