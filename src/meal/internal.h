@@ -235,8 +235,8 @@ struct meal_carrier_ops {
 
 extern const struct meal_carrier_ops meal_local;
 
-/* A worker on this machine. NULL: out of memory. */
-struct meal_carrier *meal_local_new(void);
+/* A worker on this machine, which speaks frames or not. NULL: out of memory. */
+struct meal_carrier *meal_local_new(bool frames);
 
 /* Wraps a carrier that was not started, and takes it, on failure too: its nth step fails (fault.c;
  * 0: none does). steps counts them; borrowed until closed; NULL allowed. NULL: out of memory. */

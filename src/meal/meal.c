@@ -682,7 +682,7 @@ enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker
                                  const struct mer_worker_events *events, void *ctx,
                                  struct mer_worker **out, struct mer_error *err)
 {
-	struct meal_carrier *carrier = meal_local_new();
+	struct meal_carrier *carrier = meal_local_new(spec->protocol == MER_PROTOCOL_FRAME);
 	if (carrier == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	return meal_worker_start(loop, carrier, spec, events, ctx, out, err);
