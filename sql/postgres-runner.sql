@@ -20,14 +20,15 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mer_runner;
 GRANT USAGE ON SCHEMA public TO mer_runner;
 
-GRANT SELECT ON migrations, servers, models, deployments, model_weights, model_access,
+GRANT SELECT ON migrations, servers, models, deployments, model_weights, provenance, model_access,
 	model_access_io, feedback, owners TO mer_runner;
 
-GRANT INSERT ON model_access, model_access_io, feedback TO mer_runner;
+GRANT INSERT ON provenance, model_access, model_access_io, feedback TO mer_runner;
 
 -- How a run goes on, where, and how it ends; neither which run it is nor who asked for it.
 GRANT UPDATE (status, started_at, stopped_at, exit_code, signal, error, stderr_tail, attempts,
-	queue_ms, start_ms, infer_ms, bytes_out, sha256_out, deployment_uid, server) ON model_access TO mer_runner;
+	queue_ms, start_ms, infer_ms, bytes_out, sha256_out, deployment_uid, server, provenance, cpu_us,
+	max_rss_kib) ON model_access TO mer_runner;
 
 -- A mer says that it is there and when it leaves, and forgets those that have died.
 GRANT INSERT, DELETE ON owners TO mer_runner;

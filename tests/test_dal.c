@@ -176,7 +176,7 @@ START_TEST(refuses_without_ledger)
 }
 END_TEST
 
-/* The number that this program is built for is that of the last script, and none is missing. */
+/* The number that this program is built for is that of the last script. */
 START_TEST(has_each_script)
 {
 	MER_AUTO(mer_text_done) char *dir = sql_folder(backends[_i].name);
@@ -570,7 +570,9 @@ static enum mer_status on_run(void *ctx, const void *data, struct mer_error *e)
 	mer_buf_printf(buf, " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64,
 	               row->attempts, row->queue_ms, row->start_ms, row->infer_ms, row->bytes_in,
 	               row->bytes_out);
-	mer_buf_printf(buf, " [%s] [%s] %s\n", row->sha256_in, row->sha256_out, row->owner);
+	mer_buf_printf(buf, " [%s] [%s] %s", row->sha256_in, row->sha256_out, row->owner);
+	mer_buf_printf(buf, " [%s] [%s] %" PRId64 " %" PRId64 "\n", row->replays, row->provenance,
+	               row->cpu_us, row->max_rss_kib);
 	return MER_OK;
 }
 
@@ -596,33 +598,38 @@ START_TEST(keeps_a_run_from_start_to_end)
 		return;
 	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	struct mer_run_open open = { RUN_UID, "m",       "d", "s", "w", "batch", "ann", "here",
-		                         12,      "running", T0,  -1,  "i", "o",     NULL };
+		                         12,      "running", T0,  -1,  "i", "o",     NULL,  "" };
 	mer_run_open_args(&open, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
 	expect_run(dal,
 	           RUN_UID " m d s w batch ann here 12 running [" T0 "] [" T0 "] [] exit=-1 [] [] [] "
-	                   "0 -1 -1 -1 -1 -1 [i] [] o\n");
+	                   "0 -1 -1 -1 -1 -1 [i] [] o [] [] -1 -1\n");
 
 	/* It was not sent after all, and nothing more is known of it; then all is. */
-	struct mer_run_close lost = { RUN_UID, "timeout", "", T2, -1, "", "", "",
-		                          0,       -1,        -1, -1, -1, "", 0 };
+	struct mer_run_close lost = { RUN_UID, "timeout", "", T2, -1, "", "", "", 0,
+		                          -1,      -1,        -1, -1, "", 0,  "", -1, -1 };
 	mer_run_close_args(&lost, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	expect_run(dal, RUN_UID " m d s w batch ann here 12 timeout [" T0 "] [] [" T2 "] exit=-1 [] [] "
-	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o\n");
+	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o [] [] -1 -1\n");
 
 	int64_t changed;
-	struct mer_run_close close = { RUN_UID, "failed",      T1,        T2,
-		                           3,       "SIGSEGV",     "it died", "line\xc3\xa9\n",
-		                           2,       INT64_MAX - 1, 0,         4,
-		                           5,       "x",           0 };
+	struct mer_run_close close = { RUN_UID,   "failed",
+		                           T1,        T2,
+		                           3,         "SIGSEGV",
+		                           "it died", "line\xc3\xa9\n",
+		                           2,         INT64_MAX - 1,
+		                           0,         4,
+		                           5,         "x",
+		                           0,         "p",
+		                           6,         7 };
 	mer_run_close_args(&close, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, &changed, &err));
 	ck_assert_int_eq(changed, 1);
 	expect_run(dal,
 	           RUN_UID " m d s w batch ann here 12 failed [" T0 "] [" T1 "] [" T2 "] exit=3 "
 	                   "[SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 [i] "
-	                   "[x] o\n");
+	                   "[x] o [] [p] 6 7\n");
 
 	MUST(mer_dal_exec(dal, MER_Q_RUN_MOVE,
 	                  MER_ARGS(mer_text(RUN_UID), mer_text("elsewhere"), mer_text("t")), &changed,
@@ -631,7 +638,7 @@ START_TEST(keeps_a_run_from_start_to_end)
 	expect_run(dal, RUN_UID
 	           " m elsewhere t w batch ann here 12 failed [" T0 "] [" T1 "] [" T2
 	           "] exit=3 [SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 "
-	           "[i] [x] o\n");
+	           "[i] [x] o [] [p] 6 7\n");
 
 	close.status = "running"; /* what has stopped does not run */
 	mer_run_close_args(&close, args);
@@ -745,8 +752,8 @@ START_TEST(keeps_long_text)
 	tail[LEN] = '\0';
 	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
 	MUST(open_run(dal, RUN_UID, "", &err));
-	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1, NULL, NULL, tail,
-		                           0,       -1,       -1,   -1, -1, NULL, 0 };
+	struct mer_run_close close = { RUN_UID, "failed", NULL, T2, -1,   NULL, NULL, tail, 0,
+		                           -1,      -1,       -1,   -1, NULL, 0,    NULL, -1,   -1 };
 	mer_run_close_args(&close, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	struct mer_buf buf;
@@ -789,7 +796,10 @@ static struct mer_run_close odd_close(const char *uid, const char *text, int64_t
 		                           .start_ms = INT64_MAX - number,
 		                           .infer_ms = number,
 		                           .bytes_out = -1,
-		                           .sha256_out = text };
+		                           .sha256_out = text,
+		                           .provenance = text,
+		                           .cpu_us = number,
+		                           .max_rss_kib = -1 };
 }
 
 static void write_odd(struct mer_dal *dal, const struct mer_uid uids[], bool many)
@@ -799,9 +809,9 @@ static void write_odd(struct mer_dal *dal, const struct mer_uid uids[], bool man
 		MUST(mer_dal_begin(dal, &err));
 	for (int i = 0; i < N_ROWS(odd_rows); i++) {
 		const char *text = odd_rows[i];
-		const struct mer_run_open open = { uids[i].text, text,  text, text, text,
-			                               "batch",      text,  text, i,    "running",
-			                               T0,           i - 1, text, text, NULL };
+		const struct mer_run_open open = { uids[i].text, text, text, text,      text, "batch",
+			                               text,         text, i,    "running", T0,   i - 1,
+			                               text,         text, NULL, text };
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
 	}
@@ -863,7 +873,8 @@ START_TEST(writes_many_rows_as_one)
 			                               -1,
 			                               "",
 			                               "",
-			                               NULL };
+			                               NULL,
+			                               "" };
 		mer_run_open_args(&open, args);
 		st = mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err);
 	}
@@ -895,7 +906,7 @@ static void add_log(struct mer_dal *dal)
 			                         1,     "queued",
 			                         time,  0,
 			                         "",    "o",
-			                         NULL };
+			                         NULL,  "" };
 		struct mer_value args[MER_RUN_OPEN_ARGS];
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
@@ -954,6 +965,130 @@ START_TEST(lists_runs)
 	ck_assert_msg(strcmp(buf.len > 0 ? buf.ptr : "", log_rows[row].want) == 0, "row %d: %s, not %s",
 	              row, buf.len > 0 ? buf.ptr : "", log_rows[row].want);
 	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static enum mer_status on_io(void *ctx, const void *data, struct mer_error *e)
+{
+	const struct mer_value *values = data;
+	struct mer_buf *buf = ctx;
+	(void)e;
+	for (int i = 0; i < 3; i++) {
+		if (values[i].type == MER_VALUE_NULL)
+			mer_buf_text(buf, "none");
+		else
+			mer_buf_add(buf, values[i].text.ptr, values[i].text.len);
+		mer_buf_byte(buf, '|');
+	}
+	return MER_OK;
+}
+
+static const struct {
+	const char *input, *output; /* NULL: none */
+	size_t input_len, output_len;
+	const char *meta, *want;
+	size_t want_len;
+} io_rows[] = {
+	{ "in", "out", 2, 3, "{}", "in|out|{}|", 10 },
+	{ "", "", 0, 0, NULL, "||none|", 7 },
+	{ NULL, NULL, 0, 0, NULL, "none|none|none|", 15 },
+	{ "a\0b", NULL, 3, 0, "m", "a\0b|none|m|", 11 },
+	{ NULL, "\xff\\'", 0, 3, NULL, "none|\xff\\'|none|", 14 },
+};
+
+/* Bytes, once: what is there stays, and without a run there is nothing. */
+START_TEST(keeps_what_a_run_keeps)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	const int row = _i / N_BACKENDS;
+	const struct mer_value none = { .type = MER_VALUE_NULL };
+	const struct mer_value input =
+		io_rows[row].input != NULL ? mer_blob(io_rows[row].input, io_rows[row].input_len) : none;
+	const struct mer_value output =
+		io_rows[row].output != NULL ? mer_blob(io_rows[row].output, io_rows[row].output_len) : none;
+	int64_t changed = -1;
+	MUST(mer_dal_exec(
+		dal, MER_Q_IO_INSERT,
+		MER_ARGS(mer_text(RUN_UID), input, output, mer_text_or_null(io_rows[row].meta)), &changed,
+		&err));
+	ck_assert_int_eq(changed, 0);
+	MUST(open_run(dal, RUN_UID, "", &err));
+	MUST(mer_dal_begin(dal, &err)); /* in a group, where nobody waits for it */
+	MUST(mer_dal_exec(
+		dal, MER_Q_IO_INSERT,
+		MER_ARGS(mer_text(RUN_UID), input, output, mer_text_or_null(io_rows[row].meta)), NULL,
+		&err));
+	MUST(mer_dal_end(dal, true, &err));
+	MUST(mer_dal_exec(dal, MER_Q_IO_INSERT,
+	                  MER_ARGS(mer_text(RUN_UID), mer_blob("x", 1), none, none), &changed, &err));
+	ck_assert_int_eq(changed, 0);
+	struct mer_buf buf;
+	mer_buf_init(&buf, 1000);
+	MUST(mer_dal_query(dal, MER_Q_IO, MER_ARGS(mer_text(RUN_UID)), on_io, &buf, &err));
+	ck_assert_uint_eq(buf.len, io_rows[row].want_len);
+	ck_assert_mem_eq(buf.ptr, io_rows[row].want, buf.len);
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static enum mer_status add_provenance(struct mer_dal *dal, const char *digest, int64_t *changed)
+{
+	return mer_dal_exec(dal, MER_Q_PROVENANCE_INSERT,
+	                    MER_ARGS(mer_text(digest), mer_text("h"), mer_text("/p"), mer_text("s"),
+	                             mer_text("[]"), mer_text("w"), mer_text("r"), mer_text("k")),
+	                    changed, &err);
+}
+
+#define DIGEST_1 "00000000000000000000000000000001"
+#define DIGEST_2 "00000000000000000000000000000002"
+
+static int64_t prune_provenance(struct mer_dal *dal)
+{
+	int64_t changed = -1;
+	MUST(mer_dal_exec(dal, MER_Q_PROVENANCE_PRUNE, NULL, 0, &changed, &err));
+	return changed;
+}
+
+/* The oldest first, and no open one; then what no run names, unless one may do so yet. */
+START_TEST(forgets_what_has_ended)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	const struct mer_value before = mer_text("2026-01-31T12:07:00.000Z");
+	int64_t changed = -1;
+	add_log(dal);
+	MUST(mer_dal_exec(dal, MER_Q_RUNS_PRUNE, MER_ARGS(before, mer_i64(2)), &changed, &err));
+	ck_assert_int_eq(changed, 2);
+	MUST(mer_dal_exec(dal, MER_Q_RUNS_PRUNE, MER_ARGS(before, mer_i64(2)), &changed, &err));
+	ck_assert_int_eq(changed, 1);
+	ck_assert_int_eq(count_runs(dal, "ok"), 1);
+	ck_assert_int_eq(count_runs(dal, "queued"), 6);
+
+	MUST(add_provenance(dal, DIGEST_1, &changed));
+	ck_assert_int_eq(changed, 1);
+	MUST(add_provenance(dal, DIGEST_1, &changed));
+	ck_assert_int_eq(changed, 0);
+	MUST(add_provenance(dal, DIGEST_2, NULL));
+	MUST(open_run(dal, RUN_UID, "", &err));
+	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
+	const struct mer_run_close close = {
+		.request_uid = RUN_UID, .status = "ok", .stopped_at = T2, .provenance = DIGEST_2
+	};
+	mer_run_close_args(&close, args);
+	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
+	MUST(mer_dal_exec(dal, MER_Q_OWNER_INSERT,
+	                  MER_ARGS(mer_text(MODEL_UID), mer_text("h"), mer_i64(1), mer_text("p")), NULL,
+	                  &err));
+	ck_assert_int_eq(prune_provenance(dal), 0);
+	MUST(mer_dal_exec(dal, MER_Q_OWNER_DELETE, MER_ARGS(mer_text(MODEL_UID)), NULL, &err));
+	ck_assert_int_eq(prune_provenance(dal), 1);
+	ck_assert_int_eq(count_rows(dal, MER_Q_PROVENANCE, MER_ARGS(mer_text(DIGEST_1))), 0);
+	ck_assert_int_eq(count_rows(dal, MER_Q_PROVENANCE, MER_ARGS(mer_text(DIGEST_2))), 1);
 	mer_dal_close(dal);
 }
 END_TEST
@@ -1297,6 +1432,10 @@ static enum mer_status scenario(struct mer_dal *dal, const char *owner, struct m
 	st = mer_dal_end(dal, true, e);
 	if (st == MER_OK)
 		st = close_run(dal, RUN_UID, e);
+	if (st == MER_OK)
+		st = mer_dal_exec(
+			dal, MER_Q_IO_INSERT,
+			MER_ARGS(mer_text(RUN_UID), mer_blob("x", 1), mer_blob("", 0), mer_text("m")), NULL, e);
 	int64_t n = 0;
 	if (st == MER_OK)
 		st = mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"), mer_text("")), count_row, &n,
@@ -1379,6 +1518,8 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, keeps_long_text, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, writes_many_rows_as_one, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, lists_runs, 0, N_BACKENDS * N_ROWS(log_rows));
+	tcase_add_loop_test(tc, keeps_what_a_run_keeps, 0, N_BACKENDS * N_ROWS(io_rows));
+	tcase_add_loop_test(tc, forgets_what_has_ended, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, stops_when_told, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, commits_all_or_nothing, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, runs_scripts, 0, N_BACKENDS * N_ROWS(script_rows));

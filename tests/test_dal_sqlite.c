@@ -1052,11 +1052,19 @@ static const struct {
 	enum mer_query query;
 	const char *never;
 } plan_rows[] = {
-	{ MER_Q_RUNS, "SCAN model_access" }, { MER_Q_RUNS, "TEMP B-TREE" },
-	{ MER_Q_OWNERS, "SCAN r" },          { MER_Q_RUNS_LOST, "SCAN" },
-	{ MER_Q_RUN_BY_UID, "SCAN" },        { MER_Q_RUN_CLOSE, "SCAN" },
-	{ MER_Q_RESOLVE, "SCAN" },           { MER_Q_SERVER_DELETE, "SCAN" },
+	{ MER_Q_RUNS, "SCAN model_access" },
+	{ MER_Q_RUNS, "TEMP B-TREE" },
+	{ MER_Q_OWNERS, "SCAN r" },
+	{ MER_Q_RUNS_LOST, "SCAN" },
+	{ MER_Q_RUN_BY_UID, "SCAN" },
+	{ MER_Q_RUN_CLOSE, "SCAN" },
+	{ MER_Q_RESOLVE, "SCAN" },
+	{ MER_Q_SERVER_DELETE, "SCAN" },
 	{ MER_Q_MODEL_DELETE, "SCAN" },
+	{ MER_Q_RUNS_PRUNE, "SCAN" },
+	{ MER_Q_IO, "SCAN" },
+	{ MER_Q_IO_INSERT, "SCAN model" },
+	{ MER_Q_PROVENANCE, "SCAN" },
 };
 
 START_TEST(asks_by_index)

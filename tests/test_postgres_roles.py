@@ -37,7 +37,7 @@ INSERT INTO model_access_io VALUES ('{uid}', 'in', 'out');
                                  (LOST, "lost", "'2026-01-01T00:00:00.001Z'")))
 CLOSE = "UPDATE model_access SET status = 'ok', stopped_at = 'now', started_at = 'then', exit_code = 0, " \
     "signal = '', error = '', stderr_tail = '', attempts = 1, queue_ms = 0, start_ms = 0, infer_ms = 0, " \
-    "bytes_out = 1, sha256_out = '' WHERE request_uid = "
+    "bytes_out = 1, sha256_out = '', provenance = 'p', cpu_us = 1, max_rss_kib = 1 WHERE request_uid = "
 NEW = "01980000-0000-7000-8000-0000000009%02d"
 RUN = f"""INSERT INTO model_access (request_uid, model, door, who, host, pid, status, queued_at)
 VALUES ('{NEW % 50}', 'iris', 'repl', 'w', 'h', 1, 'running', 'now')"""
@@ -58,6 +58,8 @@ MAY = {
     f"UPDATE model_access SET deployment_uid = 'd', server = 's' WHERE request_uid = '{ENDED}'": 0,
     "UPDATE model_access SET status = 'lost', stopped_at = 'now' WHERE owner = 'o' AND stopped_at IS NULL": 2,
     f"INSERT INTO model_access_io VALUES ('{ENDED}', 'in', 'out') ON CONFLICT DO NOTHING": 0,
+    "INSERT INTO provenance (digest, host, program) VALUES (repeat('0', 32), 'h', 'p') "
+    "ON CONFLICT DO NOTHING": 1,
     f"WITH run AS ({RUN} RETURNING 1) SELECT FROM run": 1,
     f"INSERT INTO feedback (uid, request_uid, rating) VALUES ('{NEW % 60}', '{ENDED}', 5)": 1,
     f"INSERT INTO owners (uid, host, pid, program) VALUES ('{NEW % 61}', 'h', 1, 'mer')": 1,
@@ -74,12 +76,13 @@ MUST_NOT = [
       ("migrations", "servers", "models", "deployments", "model_weights")),
     *(f"UPDATE {table} SET {column} = {column}" for table, column in
       (("migrations", "name"), ("servers", "host"), ("models", "feedback"), ("models", "input_contract"), ("deployments", "argv"),
-       ("model_weights", "state"), ("model_access_io", "output"), ("feedback", "rating"), ("owners", "pid"),
+       ("model_weights", "state"), ("model_access_io", "output"), ("provenance", "program_sha256"), ("feedback", "rating"),
+       ("owners", "pid"),
        *(("model_access", column) for column in
          ("request_uid", "model", "weights", "door", "who", "host", "pid",
-          "queued_at", "bytes_in", "sha256_in", "owner", "kind")))),
+          "queued_at", "bytes_in", "sha256_in", "owner", "kind", "replays")))),
     *(f"DELETE FROM {table}" for table in ("migrations", "servers", "models", "deployments", "model_weights",
-                                           "model_access", "model_access_io", "feedback")),
+                                           "provenance", "model_access", "model_access_io", "feedback")),
     *(f"TRUNCATE {table}" for table in ("migrations", "models", "model_access", "feedback", "owners")),
     "ALTER TABLE model_access DISABLE ROW LEVEL SECURITY",
     "DROP POLICY mer_close ON model_access",

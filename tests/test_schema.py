@@ -32,6 +32,7 @@ GOOD = {
                     "timeout_ms": 0, "start_timeout_ms": 0},
     "model_weights": {"uid": uid(931), "model_uid": uid(911), "version": "1", "path": "p",
                       "sha256": "0" * 64, "bytes": 0, "state": "active"},
+    "provenance": {"digest": "0" * 32, "host": "h", "program": "p"},
     "model_access": {"request_uid": uid(941), "model": "good", "door": "repl", "who": "w", "host": "h",
                      "pid": 1, "status": "ok", "queued_at": TIME, "stopped_at": TIME},
     "model_access_io": {"request_uid": uid(941)},
@@ -43,6 +44,7 @@ ANOTHER = {
     "models": {"uid": uid(912), "name": "another"},
     "deployments": {"uid": uid(922), "name": "another"},
     "model_weights": {"uid": uid(932), "version": "2", "state": "candidate"},
+    "provenance": {"digest": "1" * 32},
     "model_access": {"request_uid": uid(942)},
     "model_access_io": {"request_uid": uid(949)},  # a run without
     "feedback": {"uid": uid(952)},
@@ -50,7 +52,7 @@ ANOTHER = {
 }
 OBJECTS = ("servers.params", "models.input_contract", "models.output_contract", "deployments.env",
            "deployments.params", "deployments.limits", "model_weights.metrics")
-ARRAYS = ("deployments.argv", "deployments.train_argv")
+ARRAYS = ("deployments.argv", "deployments.train_argv", "provenance.files")
 NO_JSON = ("", "{", "{a:1}", "{'a':1}", "[1,]", "[1 2]", "nul", "01", '["\n"]', "[] []", "// c\n[]")
 
 
@@ -87,6 +89,7 @@ def rows_of_checks():
         for word in ("", words[0].upper(), words[0] + " ", "other"):
             yield table, {column: word}, f"{table}_{column}"
     for place, good, bad in (("servers.port", (0, 65535), (-1, 65536)), ("models.feedback", (0, 1), (-1, 2)),
+                             ("models.test_on_start", (0, 1), (-1, 2)),
                              ("models.feedback_threshold", (0, 5), (-1, 6)),
                              ("models.train_after", (0, 2**63 - 1), (-1,)),
                              ("deployments.enabled", (0, 1), (-1, 2)), ("feedback.rating", (1, 5), (0, 6)),
@@ -113,13 +116,15 @@ def rows_of_checks():
         yield "model_access", {"status": status, "stopped_at": None}, None
         yield "model_access", {"status": status}, "model_access_open"
     yield "model_access", {"status": "done"}, "model_access_status"
+    for text in ("", "0" * 31, "0" * 33):
+        yield "provenance", {"digest": text}, "provenance_digest"
 
 
 def rows_of_keys():
     """The same for keys; the constraint is what SQLite says it is about."""
     for table, row in GOOD.items():
         if table != "model_access_io":
-            key = "request_uid" if table == "model_access" else "uid"
+            key = next(iter(row))
             yield table, {key: row[key]}, "unique"
     yield "model_access_io", {"request_uid": uid(941)}, "unique"
     yield "servers", {"name": "good"}, "unique"

@@ -17,6 +17,7 @@ enum mer_table {
 	MER_TABLE_MODELS,
 	MER_TABLE_DEPLOYMENTS,
 	MER_TABLE_WEIGHTS,
+	MER_TABLE_PROVENANCE,
 	MER_TABLE_RUNS,
 	MER_TABLE_IO,
 	MER_TABLE_FEEDBACK,
@@ -53,8 +54,11 @@ enum mer_query {
 	MER_Q_MODEL_FEEDBACK,     /* uid feedback feedback_threshold train_after */
 	MER_Q_MODEL_CONTRACT_MAY, /* struct mer_count_row: 1 where the next may be asked, else 0 */
 	MER_Q_MODEL_CONTRACT,     /* name inputs outputs: what its workers announce; no change of the
-	                         model, so not of its time */
+	                             model, so not of its time */
 	MER_Q_MODEL_DELETE,       /* uid; its deployments and weights go too, its runs stay */
+	MER_Q_MODEL_TEST,     /* model name: four of struct mer_value: the example's input and output
+	                         (NULL: it has none), tolerance ("": each byte), whether at each start */
+	MER_Q_MODEL_TEST_SET, /* uid input output tolerance on_start */
 
 	/* deployments: struct mer_deployment_row, by model, priority, name */
 	MER_Q_DEPLOYMENTS,       /* model name, "" for all */
@@ -90,6 +94,21 @@ enum mer_query {
 	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
 	MER_Q_RUN_MOVE,     /* request uid, deployment uid, server: where an open run is now */
 	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
+	MER_Q_RUNS_PRUNE,   /* time, limit: ended runs from before it are forgotten, with their feedback
+	                        and what they kept, the oldest first */
+
+	/* what runs keep: three of struct mer_value, input and output (NULL: not kept), and what the
+	 * input's bytes are (NULL: just bytes) */
+	MER_Q_IO,        /* request uid */
+	MER_Q_IO_KEPT,   /* the same, but struct mer_kept_row */
+	MER_Q_IO_INSERT, /* request uid input output input_meta; where it is there already, nothing */
+
+	/* what answered: struct mer_provenance_row */
+	MER_Q_PROVENANCE,        /* digest */
+	MER_Q_PROVENANCE_INSERT, /* digest host program program_sha256 files weights_sha256 runtime sdk;
+	                             where it is there already, nothing */
+	MER_Q_PROVENANCE_PRUNE,  /* forgets what no run names, unless an owner is there that may have a
+	                             run name it yet; on Postgres behind MER_Q_LOCK_TABLES */
 
 	/* owners: struct mer_owner_row */
 	MER_Q_OWNERS,
@@ -170,6 +189,7 @@ struct mer_deployment_row {
 	int64_t enabled;                                          /* 1 on, 0 off */
 	const char *weights_uid, *weights_version, *weights_path; /* active ones, or "" */
 	const char *weights_sha256;
+	const char *test_at; /* when the example changed by which workers are tested; "": none is */
 	const char *updated_at;
 };
 
@@ -211,7 +231,25 @@ struct mer_run_row {
 	int64_t bytes_in, bytes_out;          /* -1: not known */
 	const char *sha256_in, *sha256_out;
 	const char *owner;
-	const char *kind; /* run train */
+	const char *kind;            /* run train */
+	const char *replays;         /* request uid, or "" */
+	const char *provenance;      /* digest, or "" */
+	int64_t cpu_us, max_rss_kib; /* -1: not known */
+};
+
+struct mer_kept_row {
+	int64_t kept_in, kept_out; /* bytes; -1: too many to be kept */
+};
+
+/* The bytes that answered a run, as they were when its worker was started. */
+struct mer_provenance_row {
+	const char *digest, *host;
+	const char *program;        /* path, "" where it was not found */
+	const char *program_sha256; /* "": it could not be read, or is very large */
+	const char *files;          /* JSON array of objects: path, bytes, sha256 or null */
+	const char *weights_sha256; /* or "" */
+	const char *runtime, *sdk;  /* as the worker announced them, or "" */
+	const char *created_at;
 };
 
 struct mer_owner_row {
@@ -233,6 +271,7 @@ struct mer_run_open {
 	const char *sha256_in;
 	const char *owner;
 	const char *kind; /* train, or NULL: run */
+	const char *replays;
 };
 
 /* How it ended. -1 and "" as in struct mer_run_row. */
@@ -246,11 +285,13 @@ struct mer_run_close {
 	int64_t queue_ms, start_ms, infer_ms, bytes_out;
 	const char *sha256_out;
 	int64_t place; /* mer_dal_last_place() after its insert; for MER_Q_RUN_CLOSE_AT alone */
+	const char *provenance;
+	int64_t cpu_us, max_rss_kib;
 };
 
-#define MER_RUN_OPEN_ARGS 15
-#define MER_RUN_CLOSE_ARGS 14
-#define MER_RUN_CLOSE_AT_ARGS 15
+#define MER_RUN_OPEN_ARGS 16
+#define MER_RUN_CLOSE_ARGS 17
+#define MER_RUN_CLOSE_AT_ARGS 18
 
 MER_API void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out);
 /* out: MER_RUN_CLOSE_AT_ARGS of them, of which the first are those of MER_Q_RUN_CLOSE */

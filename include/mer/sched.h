@@ -34,6 +34,9 @@ struct mer_sched_options {
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
 	const char *hidden; /* a name in it that no model gets, since a reference names it; static
 	                     * or borrowed; NULL: none */
+	int64_t
+		keep_io_max; /* bytes that are kept of an input, and of an output, where a deployment asks
+	                      * for it */
 	/* May put itself and a quick worker on one core while runs come one after another. */
 	bool place;
 };
@@ -78,8 +81,9 @@ struct mer_run_request {
 	int64_t timeout_ms;     /* queue, start and answer; 0: the deployment's */
 	bool tensors;           /* on_meta comes whatever the input is; no plain protocol has that */
 	bool no_record;         /* no row is written */
-	bool stream; /* one of many that follow one another: rows are written ahead in groups */
-	size_t jobs; /* of a stream: how many of its runs may be open at a time; 0: one */
+	bool stream;         /* one of many that follow one another: rows are written ahead in groups */
+	const char *replays; /* the run that this one repeats: its uid; NULL or "": none */
+	size_t jobs;         /* of a stream: how many of its runs may be open at a time; 0: one */
 };
 
 /* How a run ended. Borrowed for the callback. */

@@ -30,7 +30,7 @@ struct dal_field {
 #define DAL_FIELD(row, member) { #member, DAL_TYPE(row, member), offsetof(row, member) }
 /* clang-format on */
 
-enum { DAL_ARGS_MAX = 32, DAL_FIELDS_MAX = 32 };
+enum { DAL_ARGS_MAX = 40, DAL_FIELDS_MAX = 40 };
 
 struct dal_query {
 	const char *name; /* for traces and messages */

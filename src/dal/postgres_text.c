@@ -29,6 +29,7 @@
 	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, d.enabled AS enabled, " \
 	"coalesce(w.uid, '') AS weights_uid, coalesce(w.version, '') AS weights_version, " \
 	"coalesce(w.path, '') AS weights_path, coalesce(w.sha256, '') AS weights_sha256, " \
+	"CASE m.test_on_start WHEN 1 THEN m.updated_at ELSE '' END AS test_at, " \
 	"d.updated_at AS updated_at " \
 	"FROM deployments AS d JOIN models AS m ON m.uid = d.model_uid " \
 	"JOIN servers AS s ON s.uid = d.server_uid " \
@@ -47,7 +48,8 @@
 	"error, stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
 	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
 	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
-	"sha256_out, owner, kind FROM model_access "
+	"sha256_out, owner, kind, replays, provenance, coalesce(cpu_us, -1) AS cpu_us, " \
+	"coalesce(max_rss_kib, -1) AS max_rss_kib FROM model_access "
 
 /* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
  * set; the exact time is compared besides. */
@@ -55,10 +57,15 @@
 	"($3 = '' OR (queued_at >= $3 AND request_uid >= lpad(to_hex(greatest(0, " \
 	"extract(epoch FROM nullif($3, '')::timestamptz)::bigint - 86400) * 1000 >> 16), 8, '0'))) "
 
+/* The other way round: runs from before it may have uids up to here. */
+#define UNTIL \
+	"lpad(to_hex((extract(epoch FROM $1::timestamptz)::bigint + 86400) * 1000 >> 16), 8, '0') || 'g'"
+
 #define CLOSE \
 	"UPDATE model_access SET status = $2, started_at = $3, stopped_at = $4, exit_code = $5, " \
 	"signal = $6, error = $7, stderr_tail = $8, attempts = $9, queue_ms = $10, start_ms = $11, " \
-	"infer_ms = $12, bytes_out = $13, sha256_out = $14 WHERE request_uid = $1"
+	"infer_ms = $12, bytes_out = $13, sha256_out = $14, provenance = $15, cpu_us = $16, " \
+	"max_rss_kib = $17 WHERE request_uid = $1"
 
 /* The key of an owner's lock (mer_uid_key) as pg_locks would show it. MER_LOCK_POSTGRES, which is
  * 5567946869359731563. */
@@ -144,6 +151,11 @@ const char *const pg_text[] = {
 	[MER_Q_MODEL_FEEDBACK] = "UPDATE models SET feedback = $2, feedback_threshold = $3, "
 							 "train_after = $4, updated_at = " NOW " WHERE uid = $1",
 	[MER_Q_MODEL_DELETE] = "DELETE FROM models WHERE uid = $1",
+	[MER_Q_MODEL_TEST] = "SELECT test_input, test_output, test_tolerance, test_on_start "
+						 "FROM models WHERE name = $1",
+	[MER_Q_MODEL_TEST_SET] =
+		"UPDATE models SET test_input = $2, test_output = $3, "
+		"test_tolerance = $4, test_on_start = $5, updated_at = " NOW " WHERE uid = $1",
 
 	[MER_Q_DEPLOYMENTS] =
 		DEPLOYMENTS "w.state = 'active' "
@@ -193,20 +205,41 @@ const char *const pg_text[] = {
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind) VALUES ($1, $2, $3, "
-		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, $13, $14, "
-		"$15)",
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+		"CASE $10 WHEN 'running' THEN $11 END, $12, $13, $14, $15, $16)",
 	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
 					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE,
 	/* A row that is updated moves, so places are not told. */
-	[MER_Q_RUN_CLOSE_AT] = CLOSE " AND $15::bigint <> 0",
+	[MER_Q_RUN_CLOSE_AT] = CLOSE " AND $18::bigint <> 0",
 	/* Without an index by owner, which each run would pay for: an owner's runs are not older than
 	 * it (mer_uid_next). */
 	[MER_Q_RUNS_LOST] = "UPDATE model_access SET status = 'lost', stopped_at = " NOW ", "
 						"error = 'the mer that ran it died' "
 						"WHERE owner = $1 AND stopped_at IS NULL AND "
 						"request_uid >= substr($1, 1, 18)",
+	[MER_Q_RUNS_PRUNE] =
+		"DELETE FROM model_access WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_access "
+		"WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
+		" ORDER BY request_uid LIMIT $2))",
+
+	[MER_Q_IO] = "SELECT input, output, input_meta FROM model_access_io WHERE request_uid = $1",
+	[MER_Q_IO_KEPT] = "SELECT coalesce(octet_length(input), -1) AS kept_in, "
+					  "coalesce(octet_length(output), -1) AS kept_out FROM model_access_io "
+					  "WHERE request_uid = $1",
+	[MER_Q_IO_INSERT] =
+		"INSERT INTO model_access_io (request_uid, input, output, input_meta) SELECT $1::text, "
+		"$2::bytea, $3::bytea, $4::text WHERE EXISTS (SELECT FROM model_access WHERE request_uid = $1::text) "
+		"ON CONFLICT DO NOTHING",
+
+	[MER_Q_PROVENANCE] = "SELECT digest, host, program, program_sha256, files, weights_sha256, "
+						 "runtime, sdk, created_at FROM provenance WHERE digest = $1",
+	[MER_Q_PROVENANCE_INSERT] =
+		"INSERT INTO provenance (digest, host, program, program_sha256, files, weights_sha256, "
+		"runtime, sdk) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+	[MER_Q_PROVENANCE_PRUNE] = "DELETE FROM provenance WHERE NOT EXISTS (SELECT 1 FROM owners) "
+							   "AND digest NOT IN (SELECT provenance FROM model_access)",
 
 	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
 	/* It may be there from before the connection was lost. */
@@ -226,8 +259,8 @@ const char *const pg_text[] = {
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",
-	[MER_Q_LOCK_TABLES] = "LOCK TABLE servers, models, deployments, model_weights, model_access, "
-						  "model_access_io, feedback, owners IN EXCLUSIVE MODE",
+	[MER_Q_LOCK_TABLES] = "LOCK TABLE servers, models, deployments, model_weights, provenance, "
+						  "model_access, model_access_io, feedback, owners IN EXCLUSIVE MODE",
 	[MER_Q_IDENTITY] =
 		"SELECT system_identifier || '/' || (SELECT oid FROM pg_catalog.pg_database "
 		"WHERE datname = current_database()) || '/' || coalesce(current_schema(), '') AS name "
@@ -254,21 +287,24 @@ static_assert(DAL_COUNT(pg_text) == MER_Q_COUNT, "a text for each query");
 #define OPEN_ARRAYS \
 	"unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], " \
 	"$8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], " \
-	"$15::text[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15)"
+	"$15::text[], $16::text[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, " \
+	"a15, a16)"
 #define CLOSE_ARRAYS \
 	"unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], " \
 	"$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], " \
-	"$14::text[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14)"
+	"$14::text[], $15::text[], $16::bigint[], $17::bigint[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, " \
+	"a9, a10, a11, a12, a13, a14, a15, a16, a17)"
 
 const char *const pg_batch_text[MER_Q_COUNT] = {
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind) SELECT a1, a2, a3, "
-		"a4, a5, a6, a7, a8, a9, a10, a11, CASE a10 WHEN 'running' THEN a11 END, a12, a13, a14, "
-		"a15 FROM " OPEN_ARRAYS,
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays) "
+		"SELECT a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, "
+		"CASE a10 WHEN 'running' THEN a11 END, a12, a13, a14, a15, a16 "
+		"FROM " OPEN_ARRAYS,
 	[MER_Q_RUN_CLOSE] =
 		"UPDATE model_access SET status = a2, started_at = a3, stopped_at = a4, exit_code = a5, "
 		"signal = a6, error = a7, stderr_tail = a8, attempts = a9, queue_ms = a10, start_ms = a11, "
-		"infer_ms = a12, bytes_out = a13, sha256_out = a14 FROM " CLOSE_ARRAYS
-		" WHERE request_uid = a1",
+		"infer_ms = a12, bytes_out = a13, sha256_out = a14, provenance = a15, cpu_us = a16, "
+		"max_rss_kib = a17 FROM " CLOSE_ARRAYS " WHERE request_uid = a1",
 };

@@ -60,7 +60,7 @@ static const struct dal_field deployment_fields[] = {
 	DEPLOYMENT(priority),     DEPLOYMENT(enabled),
 	DEPLOYMENT(weights_uid),  DEPLOYMENT(weights_version),
 	DEPLOYMENT(weights_path), DEPLOYMENT(weights_sha256),
-	DEPLOYMENT(updated_at),
+	DEPLOYMENT(test_at),      DEPLOYMENT(updated_at),
 };
 
 #define WEIGHTS(member) DAL_FIELD(struct mer_weights_row, member)
@@ -72,12 +72,23 @@ static const struct dal_field weights_fields[] = {
 
 #define RUN(member) DAL_FIELD(struct mer_run_row, member)
 static const struct dal_field run_fields[] = {
-	RUN(request_uid), RUN(model),       RUN(deployment), RUN(server),    RUN(weights),
-	RUN(door),        RUN(who),         RUN(host),       RUN(pid),       RUN(status),
-	RUN(queued_at),   RUN(started_at),  RUN(stopped_at), RUN(exit_code), RUN(signal),
-	RUN(error),       RUN(stderr_tail), RUN(attempts),   RUN(queue_ms),  RUN(start_ms),
-	RUN(infer_ms),    RUN(bytes_in),    RUN(bytes_out),  RUN(sha256_in), RUN(sha256_out),
-	RUN(owner),       RUN(kind),
+	RUN(request_uid), RUN(model),       RUN(deployment), RUN(server),     RUN(weights),
+	RUN(door),        RUN(who),         RUN(host),       RUN(pid),        RUN(status),
+	RUN(queued_at),   RUN(started_at),  RUN(stopped_at), RUN(exit_code),  RUN(signal),
+	RUN(error),       RUN(stderr_tail), RUN(attempts),   RUN(queue_ms),   RUN(start_ms),
+	RUN(infer_ms),    RUN(bytes_in),    RUN(bytes_out),  RUN(sha256_in),  RUN(sha256_out),
+	RUN(owner),       RUN(kind),        RUN(replays),    RUN(provenance), RUN(cpu_us),
+	RUN(max_rss_kib),
+};
+
+#define KEPT(member) DAL_FIELD(struct mer_kept_row, member)
+static const struct dal_field kept_fields[] = { KEPT(kept_in), KEPT(kept_out) };
+
+#define PROVENANCE(member) DAL_FIELD(struct mer_provenance_row, member)
+static const struct dal_field provenance_fields[] = {
+	PROVENANCE(digest),         PROVENANCE(host),  PROVENANCE(program),
+	PROVENANCE(program_sha256), PROVENANCE(files), PROVENANCE(weights_sha256),
+	PROVENANCE(runtime),        PROVENANCE(sdk),   PROVENANCE(created_at),
 };
 
 #define OWNER(member) DAL_FIELD(struct mer_owner_row, member)
@@ -111,6 +122,13 @@ static_assert(DAL_COUNT(feedback_fields) == MER_FEEDBACK_COLUMNS, "a field a col
 DAL_TABLES(TABLE_FIELDS)
 /* clang-format on */
 
+/* clang-format off */
+static const struct dal_field io_fields[] = { BLOB_OF(input) BLOB_OF(output) TEXT_OF(input_meta) };
+static const struct dal_field test_fields[] = {
+	BLOB_OF(test_input) BLOB_OF(test_output) TEXT_OF(test_tolerance) NUMBER_OF(test_on_start)
+};
+/* clang-format on */
+
 /* No member of a row is forgotten: each has the size of a union dal_row. */
 #define WHOLE(type) \
 	static_assert(sizeof type##_fields / sizeof *type##_fields * sizeof(union dal_row) == \
@@ -125,6 +143,8 @@ WHOLE(model);
 WHOLE(deployment);
 WHOLE(weights);
 WHOLE(run);
+WHOLE(kept);
+WHOLE(provenance);
 WHOLE(owner);
 
 #define ROWS(type) \
@@ -132,6 +152,10 @@ WHOLE(owner);
 	.n_fields = DAL_COUNT(type##_fields)
 
 #define NO_ROWS .row_size = 0
+
+#define VALUES(type) \
+	.row_size = DAL_COUNT(type##_fields) * sizeof(struct mer_value), .fields = type##_fields, \
+	.n_fields = DAL_COUNT(type##_fields), .values = true
 
 /* clang-format off */
 #define TABLE_QUERIES(id, table, key, n, at_once) \
@@ -168,6 +192,8 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_MODEL_TOUCH] = { "model-touch", 1, NO_ROWS },
 	[MER_Q_MODEL_FEEDBACK] = { "model-feedback", 4, NO_ROWS },
 	[MER_Q_MODEL_DELETE] = { "model-delete", 1, NO_ROWS },
+	[MER_Q_MODEL_TEST] = { "model-test", 1, VALUES(test) },
+	[MER_Q_MODEL_TEST_SET] = { "model-test-set", 5, NO_ROWS },
 
 	[MER_Q_DEPLOYMENTS] = { "deployments", 1, ROWS(deployment) },
 	[MER_Q_RESOLVE] = { "resolve", 2, ROWS(deployment) },
@@ -194,6 +220,15 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_CLOSE_AT] = { "run-close-at", MER_RUN_CLOSE_AT_ARGS, NO_ROWS },
 	[MER_Q_RUN_MOVE] = { "run-move", 3, NO_ROWS },
 	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
+	[MER_Q_RUNS_PRUNE] = { "runs-prune", 2, NO_ROWS },
+
+	[MER_Q_IO] = { "io", 1, VALUES(io) },
+	[MER_Q_IO_KEPT] = { "io-kept", 1, ROWS(kept) },
+	[MER_Q_IO_INSERT] = { "io-insert", 4, NO_ROWS },
+
+	[MER_Q_PROVENANCE] = { "provenance", 1, ROWS(provenance) },
+	[MER_Q_PROVENANCE_INSERT] = { "provenance-add", 8, NO_ROWS },
+	[MER_Q_PROVENANCE_PRUNE] = { "provenance-prune", 0, NO_ROWS },
 
 	[MER_Q_OWNERS] = { "owners", 0, ROWS(owner) },
 	[MER_Q_OWNER_INSERT] = { "owner-insert", 4, NO_ROWS },
@@ -251,6 +286,7 @@ void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
 		mer_text(run->sha256_in),
 		mer_text(run->owner),
 		mer_text(run->kind != NULL ? run->kind : "run"),
+		mer_text(run->replays),
 	};
 	static_assert(DAL_COUNT(args) == MER_RUN_OPEN_ARGS, "an argument for each column");
 	memcpy(out, args, sizeof args);
@@ -259,11 +295,24 @@ void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
 void mer_run_close_args(const struct mer_run_close *run, struct mer_value *out)
 {
 	const struct mer_value args[] = {
-		mer_text(run->request_uid),  mer_text(run->status),       mer_text_or_null(run->started_at),
-		mer_text(run->stopped_at),   i64_or_null(run->exit_code), mer_text(run->signal),
-		mer_text(run->error),        mer_text(run->stderr_tail),  mer_i64(run->attempts),
-		i64_or_null(run->queue_ms),  i64_or_null(run->start_ms),  i64_or_null(run->infer_ms),
-		i64_or_null(run->bytes_out), mer_text(run->sha256_out),   mer_i64(run->place),
+		mer_text(run->request_uid),
+		mer_text(run->status),
+		mer_text_or_null(run->started_at),
+		mer_text(run->stopped_at),
+		i64_or_null(run->exit_code),
+		mer_text(run->signal),
+		mer_text(run->error),
+		mer_text(run->stderr_tail),
+		mer_i64(run->attempts),
+		i64_or_null(run->queue_ms),
+		i64_or_null(run->start_ms),
+		i64_or_null(run->infer_ms),
+		i64_or_null(run->bytes_out),
+		mer_text(run->sha256_out),
+		mer_text(run->provenance),
+		i64_or_null(run->cpu_us),
+		i64_or_null(run->max_rss_kib),
+		mer_i64(run->place),
 	};
 	static_assert(DAL_COUNT(args) == MER_RUN_CLOSE_AT_ARGS, "an argument for each column");
 	memcpy(out, args, sizeof args);

@@ -27,6 +27,7 @@
 	"d.start_timeout_ms AS start_timeout_ms, d.priority AS priority, d.enabled AS enabled, " \
 	"coalesce(w.uid, '') AS weights_uid, coalesce(w.version, '') AS weights_version, " \
 	"coalesce(w.path, '') AS weights_path, coalesce(w.sha256, '') AS weights_sha256, " \
+	"CASE m.test_on_start WHEN 1 THEN m.updated_at ELSE '' END AS test_at, " \
 	"d.updated_at AS updated_at " \
 	"FROM deployments AS d JOIN models AS m ON m.uid = d.model_uid " \
 	"JOIN servers AS s ON s.uid = d.server_uid " \
@@ -45,7 +46,8 @@
 	"error, stderr_tail, attempts, coalesce(queue_ms, -1) AS queue_ms, " \
 	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
 	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
-	"sha256_out, owner, kind FROM model_access "
+	"sha256_out, owner, kind, replays, provenance, coalesce(cpu_us, -1) AS cpu_us, " \
+	"coalesce(max_rss_kib, -1) AS max_rss_kib FROM model_access "
 
 /* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
  * set; the exact time is compared besides. */
@@ -53,10 +55,14 @@
 	"queued_at >= $3 AND " \
 	"request_uid >= printf('%08x', max(0, strftime('%s', $3) - 86400) * 1000 >> 16) "
 
+/* The other way round: runs from before it may have uids up to here. */
+#define UNTIL "printf('%08x', (strftime('%s', $1) + 86400) * 1000 >> 16) || 'g'"
+
 #define CLOSE \
 	"UPDATE model_access SET status = $2, started_at = $3, stopped_at = $4, exit_code = $5, " \
 	"signal = $6, error = $7, stderr_tail = $8, attempts = $9, queue_ms = $10, start_ms = $11, " \
-	"infer_ms = $12, bytes_out = $13, sha256_out = $14 "
+	"infer_ms = $12, bytes_out = $13, sha256_out = $14, provenance = $15, cpu_us = $16, " \
+	"max_rss_kib = $17 "
 
 const char *const dal_sqlite_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM sqlite_schema "
@@ -111,6 +117,11 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_MODEL_FEEDBACK] = "UPDATE models SET feedback = $2, feedback_threshold = $3, "
 							 "train_after = $4, updated_at = " NOW " WHERE uid = $1",
 	[MER_Q_MODEL_DELETE] = "DELETE FROM models WHERE uid = $1",
+	[MER_Q_MODEL_TEST] = "SELECT test_input, test_output, test_tolerance, test_on_start "
+						 "FROM models WHERE name = $1",
+	[MER_Q_MODEL_TEST_SET] =
+		"UPDATE models SET test_input = $2, test_output = $3, "
+		"test_tolerance = $4, test_on_start = $5, updated_at = " NOW " WHERE uid = $1",
 
 	[MER_Q_DEPLOYMENTS] =
 		DEPLOYMENTS "w.state = 'active' "
@@ -161,19 +172,39 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind) VALUES ($1, $2, $3, "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays) "
+		"VALUES ($1, $2, $3, "
 		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, "
-		"$13, $14, $15)",
+		"$13, $14, $15, $16)",
 	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
 					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE "WHERE request_uid = $1",
-	[MER_Q_RUN_CLOSE_AT] = CLOSE "WHERE rowid = $15 AND request_uid = $1",
+	[MER_Q_RUN_CLOSE_AT] = CLOSE "WHERE rowid = $18 AND request_uid = $1",
 	/* Without an index by owner, which each run would pay for: an owner's runs are not older than
 	 * it (mer_uid_next). */
 	[MER_Q_RUNS_LOST] = "UPDATE model_access SET status = 'lost', stopped_at = " NOW ", "
 						"error = 'the mer that ran it died' "
 						"WHERE owner = $1 AND stopped_at IS NULL AND "
 						"request_uid >= substr($1, 1, 18)",
+	[MER_Q_RUNS_PRUNE] = "DELETE FROM model_access WHERE rowid IN (SELECT rowid FROM model_access "
+						 "WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
+						 " ORDER BY request_uid LIMIT $2)",
+
+	[MER_Q_IO] = "SELECT input, output, input_meta FROM model_access_io WHERE request_uid = $1",
+	[MER_Q_IO_KEPT] = "SELECT coalesce(length(input), -1) AS kept_in, "
+					  "coalesce(length(output), -1) AS kept_out FROM model_access_io "
+					  "WHERE request_uid = $1",
+	[MER_Q_IO_INSERT] =
+		"INSERT INTO model_access_io (request_uid, input, output, input_meta) SELECT $1, $2, $3, $4 "
+		"WHERE EXISTS (SELECT 1 FROM model_access WHERE request_uid = $1) ON CONFLICT DO NOTHING",
+
+	[MER_Q_PROVENANCE] = "SELECT digest, host, program, program_sha256, files, weights_sha256, "
+						 "runtime, sdk, created_at FROM provenance WHERE digest = $1",
+	[MER_Q_PROVENANCE_INSERT] =
+		"INSERT INTO provenance (digest, host, program, program_sha256, files, weights_sha256, "
+		"runtime, sdk) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+	[MER_Q_PROVENANCE_PRUNE] = "DELETE FROM provenance WHERE NOT EXISTS (SELECT 1 FROM owners) "
+							   "AND digest NOT IN (SELECT provenance FROM model_access)",
 
 	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
 	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",

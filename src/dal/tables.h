@@ -13,11 +13,12 @@
  * As many rows as are no burden, where each may hold what mer keeps of a run. */
 #define DAL_TABLES(X) \
 	X(MER_TABLE_SERVERS, servers, uid, 9, 256) \
-	X(MER_TABLE_MODELS, models, uid, 10, 256) \
+	X(MER_TABLE_MODELS, models, uid, 14, 64) \
 	X(MER_TABLE_DEPLOYMENTS, deployments, uid, 19, 256) \
 	X(MER_TABLE_WEIGHTS, model_weights, uid, 12, 256) \
-	X(MER_TABLE_RUNS, model_access, request_uid, 27, 256) \
-	X(MER_TABLE_IO, model_access_io, request_uid, 3, 8) \
+	X(MER_TABLE_PROVENANCE, provenance, digest, 9, 256) \
+	X(MER_TABLE_RUNS, model_access, request_uid, 31, 256) \
+	X(MER_TABLE_IO, model_access_io, request_uid, 4, 8) \
 	X(MER_TABLE_FEEDBACK, feedback, uid, 6, 8) \
 	X(MER_TABLE_OWNERS, owners, uid, 5, 256)
 
@@ -27,7 +28,8 @@
 	T(name) T(kind) T(host) N(port) T(username) T(params) T(created_at) T(updated_at)
 #define DAL_COLUMNS_models(T, N, B) \
 	T(name) T(summary) T(input_contract) T(output_contract) N(feedback) N(feedback_threshold) \
-	T(created_at) T(updated_at) N(train_after)
+	T(created_at) T(updated_at) N(train_after) B(test_input) B(test_output) T(test_tolerance) \
+	N(test_on_start)
 #define DAL_COLUMNS_deployments(T, N, B) \
 	T(name) T(model_uid) T(server_uid) T(protocol) T(workdir) T(argv) T(train_argv) T(env) \
 	T(params) T(limits) N(max_workers) N(idle_ms) N(timeout_ms) N(start_timeout_ms) N(priority) \
@@ -35,24 +37,26 @@
 #define DAL_COLUMNS_model_weights(T, N, B) \
 	T(model_uid) T(version) T(name) T(path) T(sha256) N(bytes) T(parent_uid) T(state) T(metrics) \
 	T(made_by) T(created_at)
+#define DAL_COLUMNS_provenance(T, N, B) \
+	T(host) T(program) T(program_sha256) T(files) T(weights_sha256) T(runtime) T(sdk) T(created_at)
 #define DAL_COLUMNS_model_access(T, N, B) \
 	T(model) T(deployment_uid) T(server) T(weights) T(door) T(who) T(host) N(pid) T(status) \
 	T(queued_at) T(started_at) T(stopped_at) N(exit_code) T(signal) T(error) T(stderr_tail) \
 	N(attempts) N(queue_ms) N(start_ms) N(infer_ms) N(bytes_in) N(bytes_out) T(sha256_in) \
-	T(sha256_out) T(owner) T(kind)
-#define DAL_COLUMNS_model_access_io(T, N, B) B(input) B(output)
+	T(sha256_out) T(owner) T(kind) T(replays) T(provenance) N(cpu_us) N(max_rss_kib)
+#define DAL_COLUMNS_model_access_io(T, N, B) B(input) B(output) T(input_meta)
 #define DAL_COLUMNS_feedback(T, N, B) T(request_uid) N(rating) B(expected) T(note) T(created_at)
 #define DAL_COLUMNS_owners(T, N, B) T(host) N(pid) T(program) T(started_at)
 
 #define DAL_PLACES_3 "$1, $2, $3"
-#define DAL_PLACES_5 DAL_PLACES_3 ", $4, $5"
+#define DAL_PLACES_4 DAL_PLACES_3 ", $4"
+#define DAL_PLACES_5 DAL_PLACES_4 ", $5"
 #define DAL_PLACES_6 DAL_PLACES_5 ", $6"
 #define DAL_PLACES_9 DAL_PLACES_6 ", $7, $8, $9"
-#define DAL_PLACES_10 DAL_PLACES_9 ", $10"
-#define DAL_PLACES_12 DAL_PLACES_10 ", $11, $12"
-#define DAL_PLACES_19 DAL_PLACES_12 ", $13, $14, $15, $16, $17, $18, $19"
-#define DAL_PLACES_26 DAL_PLACES_19 ", $20, $21, $22, $23, $24, $25, $26"
-#define DAL_PLACES_27 DAL_PLACES_26 ", $27"
+#define DAL_PLACES_12 DAL_PLACES_9 ", $10, $11, $12"
+#define DAL_PLACES_14 DAL_PLACES_12 ", $13, $14"
+#define DAL_PLACES_19 DAL_PLACES_14 ", $15, $16, $17, $18, $19"
+#define DAL_PLACES_31 DAL_PLACES_19 ", $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31"
 
 #define DAL_COMMA_(column) ", " #column
 #define DAL_NAMES_(table, key) #key DAL_COLUMNS_##table(DAL_COMMA_, DAL_COMMA_, DAL_COMMA_)

@@ -175,6 +175,7 @@ static enum mer_status read_params(struct deployment *deployment, const json_t *
 	deployment->start_token = copy_or_null(mer_json_get_text(params, "start_token", ""));
 	deployment->stop_token = copy_or_null(mer_json_get_text(params, "stop_token", ""));
 	deployment->exit_token = copy_or_null(mer_json_get_text(params, "exit_token", ""));
+	deployment->keep_io = mer_json_get_bool(params, "keep_io", false);
 	const json_t *globs = json_object_get(params, "error_lines");
 	if (globs == NULL) {
 		deployment->error_lines = no_words();
@@ -224,6 +225,7 @@ static enum mer_status train(struct deployment *deployment, const struct mer_dep
                              const struct training *training, struct mer_error *err)
 {
 	deployment->max_workers = 1;
+	deployment->keep_io = false;
 	if (row->train[0] == '\0') {
 		deployment->spec.trains = true;
 		return make_train_meta(deployment, training, err);
@@ -324,6 +326,8 @@ void deployment_free(struct deployment *deployment)
 	free(deployment->weights_path);
 	free(deployment->weights_sha256);
 	free(deployment->train_meta);
+	origin_unref(deployment->origin);
+	test_free(deployment->test);
 	free(deployment);
 }
 

@@ -10,6 +10,9 @@
  *   pool.c        workers of a route: start, dispatch, idle, gone
  *   run.c         a run from its submission to its closed row
  *   contract.c    what workers announce of inputs and outputs, kept with their model
+ *   keep.c        what runs read and wrote, where it is kept
+ *   origin.c      the bytes that answered: programs, scripts, weights
+ *   test.c        the example that a worker answers before it is ready
  *   place.c       which processor a quick conversation takes place on
  *
  * Objects belong to the loop's thread; what the database thread may touch is said where it is
@@ -41,8 +44,16 @@
 #define CLOSE_DELAY_MS 50 /* how long an ended run's row may stay open while others go on */
 #define STDERR_TAIL ((size_t)4096) /* bytes kept of what a model says beside its answers */
 
+#define KEPT_FLUSH ((size_t)4 << 20) /* bytes kept of ended runs that are worth a group */
+#define KEPT_MAX ((size_t)64 << 20) /* with more of them no run begins, so that memory stays flat */
+#define ORIGIN_DIGEST 33            /* room for the 32 digits of an origin and a NUL */
+
 struct run_list;
 TAILQ_HEAD(run_list, mer_run);
+struct facts;
+struct origin;
+struct test;
+struct testing;
 
 /* A deployment as it was when its rows were read; counted, since workers outlive a change. */
 struct deployment {
@@ -57,7 +68,10 @@ struct deployment {
 	int64_t idle_ms, timeout_ms, start_timeout_ms;
 	int64_t max_workers, max_queue, retries, priority;
 	bool stateful;               /* a worker keeps what a session's runs have told it */
+	bool keep_io;                /* what its runs read and wrote is kept */
 	struct choose_health health; /* the loop's */
+	struct origin *origin;       /* the loop's: of its last worker */
+	struct test *test;           /* NULL: workers are not tested */
 };
 
 /* What a route leads to, in the order of priority. */
@@ -81,9 +95,13 @@ struct slot {
 	enum slot_state state;
 	struct run_list runs; /* those that it answers, or the one that waits for it to be ready */
 	size_t n_runs;
-	bool answered;      /* a run, since it was started */
-	int64_t ready_by;   /* loop time in ms; 0: it is ready or not started */
-	int64_t idle_until; /* loop time in ms; 0: not idle */
+	bool answered;           /* a run, since it was started */
+	int64_t ready_by;        /* loop time in ms; 0: it is ready or not started */
+	int64_t idle_until;      /* loop time in ms; 0: not idle */
+	struct testing *testing; /* NULL: it is not being tested */
+	bool tested;
+	struct facts *facts; /* of the files it was started with; NULL: see origin */
+	struct origin *origin;
 };
 TAILQ_HEAD(slot_list, slot);
 
@@ -140,6 +158,14 @@ enum run_state {
 	RUN_ENDED, /* done was called; the row is to be closed */
 };
 
+/* What is kept of a run's input and output. */
+struct kept_io {
+	char *input;           /* NULL: larger than the limit */
+	char *meta;            /* what its bytes are; NULL: just bytes */
+	struct mer_buf output; /* the same where its status is not MER_OK */
+	size_t bytes;
+};
+
 enum run_ending { ENDING_NO, ENDING_TIMEOUT, ENDING_CANCEL, ENDING_KILL };
 
 struct mer_run {
@@ -183,11 +209,15 @@ struct mer_run {
 	int64_t bytes_out;
 	char sha256_out[MER_SHA256_SIZE];
 	struct mer_buf tail;
+	struct kept_io *kept;  /* NULL: nobody asks for it */
+	struct origin *origin; /* NULL: no worker had it, or it is not known */
+	char replays[sizeof((struct mer_uid *)0)->text];
 
 	enum mer_status ended; /* what the row closes with: */
 	const char *status;
 	int exit_code;
 	int signal;
+	int64_t cpu_us, max_rss_kib; /* -1: not known */
 	char *error;
 };
 
@@ -214,6 +244,7 @@ struct mer_sched {
 	char *database, *models, *guard, *python;
 	const char *const *environment;
 	const char *hidden;
+	int64_t keep_io_max;
 
 	struct mer_uid owner;   /* older than its runs */
 	struct mer_haste haste; /* of the database thread's waits; set by the loop's */
@@ -237,14 +268,15 @@ struct mer_sched {
 	struct run_list closing; /* to be closed in the database */
 	struct run_list all_timed;
 	size_t n_pending, n_closing, n_open, n_ready;
-	bool recording;   /* a record job is under way */
-	bool hurried;     /* haste is to stay until the next submission */
-	bool stuck;       /* some of closing could not be written: later */
-	size_t jobs;      /* of any kind under way */
-	size_t slots;     /* workers that are not gone */
-	bool crowded;     /* a run may wait for a worker of another route to leave */
-	uv_timer_t clock; /* earliest deadline */
-	int64_t clock_at; /* loop time; 0: not armed */
+	size_t kept_bytes; /* of runs that have ended */
+	bool recording;    /* a record job is under way */
+	bool hurried;      /* haste is to stay until the next submission */
+	bool stuck;        /* some of closing could not be written: later */
+	size_t jobs;       /* of any kind under way */
+	size_t slots;      /* workers that are not gone */
+	bool crowded;      /* a run may wait for a worker of another route to leave */
+	uv_timer_t clock;  /* earliest deadline */
+	int64_t clock_at;  /* loop time; 0: not armed */
 	uv_timer_t close_delay;
 	uv_timer_t keep; /* looks after the connection while runs are open; not for files */
 	struct mer_job keep_job;
@@ -288,6 +320,8 @@ void record_resolve(struct route *route);
 /* Writes what is pending when it is time to; now: in any case. */
 void record_flush(struct mer_sched *sched, bool now);
 void record_close_dal(struct mer_sched *sched);
+/* Opens the connection, in the database thread. */
+enum mer_status record_dal(struct mer_sched *sched, struct mer_error *err);
 /* Begins to look after the connection. */
 void record_keep(struct mer_sched *sched);
 
@@ -352,6 +386,41 @@ void sched_maybe_closed(struct mer_sched *sched);
 /* --- contract.c --- */
 /* Keeps what a worker of a model has announced (a JSON object), soon and where it may. */
 void contract_keep(struct mer_sched *sched, const char *model, const char *announced);
+
+/* --- keep.c --- */
+/* Its row is written, or it goes to another deployment: from now on it is kept, where that says so. */
+void keep_begin(struct mer_run *run, const struct deployment *deployment);
+/* Run's kept is not NULL: */
+void keep_output(struct mer_run *run, const char *bytes, size_t n);
+/* Copies the input, which is borrowed for no longer. */
+void keep_end(struct mer_run *run);
+enum mer_status keep_write(struct mer_dal *dal, const struct mer_run *run, struct mer_error *err);
+void keep_release(struct mer_run *run);
+
+/* --- origin.c --- */
+/* A worker that stays is about to be let go: its files are looked at. */
+void origin_begin(struct slot *slot);
+/* It has the run: so does its origin. */
+void origin_take(struct slot *slot, struct mer_run *run);
+void origin_end(struct slot *slot);
+void origin_unref(struct origin *origin);
+/* "" of NULL. */
+const char *origin_digest(const struct origin *origin);
+/* The database thread's: writes its row unless it is there, and is told what became of it. */
+enum mer_status origin_write(struct mer_sched *sched, struct origin *origin, struct mer_error *err);
+void origin_written(struct origin *origin, bool committed);
+
+/* --- test.c --- */
+/* The database thread's. */
+enum mer_status test_read(struct mer_dal *dal, struct deployment *deployment,
+                          struct mer_error *err);
+void test_free(struct test *test);
+/* A worker could be ready: whether it is to be tested first. err: it cannot be. */
+bool test_begin(struct slot *slot, struct mer_error *err);
+void test_output(struct slot *slot, const char *bytes, size_t n);
+/* It has answered. */
+bool test_passed(struct slot *slot, const struct mer_outcome *outcome, struct mer_error *err);
+void test_end(struct slot *slot);
 
 /* --- place.c --- */
 struct place *place_new(struct mer_work *work);

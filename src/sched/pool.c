@@ -70,6 +70,7 @@ static void enter(struct slot *slot, struct mer_run *run)
 	run->slot = slot;
 	deployment_unref(run->deployment);
 	run->deployment = deployment_ref(slot->deployment);
+	keep_begin(run, run->deployment);
 	TAILQ_INSERT_TAIL(&slot->runs, run, link);
 	slot->n_runs++;
 	slot->route->n_open++;
@@ -128,6 +129,7 @@ static void send_run(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 	slot->idle_until = 0;
 	pool_hold(slot);
 	slot->route->begun = true;
+	origin_take(slot, run);
 	run_sent(run, now_ns);
 }
 
@@ -156,12 +158,47 @@ static void rest(struct slot *slot)
 	sched_due(slot->route->sched, slot->idle_until);
 }
 
+/* How long a start has been under way; 0: none is. */
+static int64_t start_took(const struct slot *slot)
+{
+	if (slot->ready_by == 0)
+		return 0;
+	int64_t left = slot->ready_by - (int64_t)uv_now(slot->route->sched->loop);
+	int64_t took = slot->deployment->start_timeout_ms - left;
+	return took > 0 ? took : 0;
+}
+
+/* It was started and will not be ready: its run goes elsewhere, or is told as whoever asks is. */
+static void not_ready(struct slot *slot, const char *why, const struct mer_error *err)
+{
+	struct route *route = slot->route;
+	struct mer_run *run = TAILQ_FIRST(&slot->runs);
+	again_learn(route, slot->deployment, start_took(slot), CHOOSE_SLOW_MS, why);
+	end_slot(slot, MER_END_TERM);
+	if (run != NULL) {
+		leave(run);
+		if (!again_elsewhere(run, slot->deployment)) {
+			origin_take(slot, run);
+			run_fail(run, err->status, NULL, err);
+		}
+	}
+	if (route->ping != NULL)
+		ping_end(route, err);
+}
+
 static void on_ready(void *ctx)
 {
 	struct slot *slot = ctx;
 	struct route *route = slot->route;
 	if (slot->state != SLOT_STARTING)
 		return; /* a program a run is ready as soon as it is prepared */
+	struct mer_error err;
+	if (test_begin(slot, &err))
+		return; /* and comes here again when it has passed */
+	if (err.status != MER_OK) {
+		not_ready(slot, "it cannot be tested", &err);
+		return;
+	}
 	slot->ready_by = 0;
 	slot->state = SLOT_IDLE;
 	if (route->ping != NULL)
@@ -178,20 +215,26 @@ static void on_ready(void *ctx)
 
 static void on_meta(void *ctx, void *run, const char *meta)
 {
-	(void)ctx;
-	run_meta(run, meta);
+	const struct slot *slot = ctx;
+	if (run != slot->testing)
+		run_meta(run, meta);
 }
 
 static void on_output(void *ctx, void *run, const char *bytes, size_t n)
 {
-	(void)ctx;
-	run_output(run, bytes, n);
+	struct slot *slot = ctx;
+	if (run == slot->testing)
+		test_output(slot, bytes, n);
+	else
+		run_output(run, bytes, n);
 }
 
 /* What may be of any of several runs is kept with all of them, and told once. */
 static void on_log(void *ctx, void *of, const char *bytes, size_t n)
 {
 	struct slot *slot = ctx;
+	if (of == slot->testing)
+		of = NULL;
 	struct mer_run *run = of != NULL ? of : TAILQ_FIRST(&slot->runs);
 	if (run == NULL) {
 		MER_DEBUG("model '%s' says between runs: %.*s", slot->route->model,
@@ -234,11 +277,29 @@ static bool learn(struct slot *slot, struct mer_run *run, const struct mer_outco
 	return false;
 }
 
+static void on_tested(struct slot *slot, const struct mer_outcome *outcome)
+{
+	struct mer_error err;
+	bool passed = test_passed(slot, outcome, &err);
+	if (slot->state != SLOT_STARTING)
+		return; /* it was told to leave meanwhile */
+	if (passed)
+		on_ready(slot);
+	else
+		not_ready(slot, "it did not pass its test", &err);
+}
+
 static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 {
 	struct slot *slot = ctx;
 	struct route *route = slot->route;
 	struct mer_run *run = of;
+	if (of == slot->testing) {
+		on_tested(slot, outcome);
+		dispatch_freed(route);
+		record_flush(route->sched, false);
+		return;
+	}
 	MER_ASSERT(run->slot == slot && run->state == RUN_OPEN);
 	leave(run);
 	run->done_ns = uv_hrtime();
@@ -255,16 +316,6 @@ static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 	record_flush(route->sched, false);
 }
 
-/* How long a start has been under way; 0: none is. */
-static int64_t start_took(const struct slot *slot)
-{
-	if (slot->ready_by == 0)
-		return 0;
-	int64_t left = slot->ready_by - (int64_t)uv_now(slot->route->sched->loop);
-	int64_t took = slot->deployment->start_timeout_ms - left;
-	return took > 0 ? took : 0;
-}
-
 /* It left before it took the run, or before it was ready. */
 static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome)
 {
@@ -272,8 +323,10 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 	struct mer_run *run = TAILQ_FIRST(&slot->runs);
 	if (run != NULL) {
 		leave(run);
-		if (outcome->status != MER_EUNREACHABLE || !again_elsewhere(run, slot->deployment))
+		if (outcome->status != MER_EUNREACHABLE || !again_elsewhere(run, slot->deployment)) {
+			origin_take(slot, run);
 			run_end(run, outcome);
+		}
 	}
 	if (route->ping != NULL && slot->state != SLOT_ENDING) {
 		struct mer_error err;
@@ -295,6 +348,8 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 		again_learn(route, slot->deployment, start_took(slot), slowest, outcome->message);
 	failed_to_start(slot, outcome);
 	TAILQ_REMOVE(&route->slots, slot, link);
+	origin_end(slot);
+	test_end(slot);
 	deployment_unref(slot->deployment);
 	free(slot);
 	sched->slots--;
@@ -352,6 +407,7 @@ static void let_go(struct slot *slot)
 	slot->state = SLOT_STARTING;
 	slot->ready_by = (int64_t)uv_now(sched->loop) + slot->deployment->start_timeout_ms;
 	sched_due(sched, slot->ready_by);
+	origin_begin(slot);
 	mer_worker_go(slot->worker);
 }
 
@@ -630,7 +686,8 @@ static bool dispatch(struct route *route, struct mer_run *run)
 	if (ended_early(run))
 		return true;
 	bool held = false;
-	struct deployment *deployment = may_open(route, run) ? place_for(run, &held) : NULL;
+	bool may = may_open(route, run) && route->sched->kept_bytes <= KEPT_MAX;
+	struct deployment *deployment = may ? place_for(run, &held) : NULL;
 	if (held) {
 		fail_held(run);
 		return true;
@@ -781,21 +838,11 @@ int64_t pool_due(const struct route *route)
 
 static void not_ready_in_time(struct slot *slot)
 {
-	struct route *route = slot->route;
-	struct mer_run *run = TAILQ_FIRST(&slot->runs);
 	struct mer_error err;
-	mer_fail(&err, MER_ETIMEOUT, "model '%s' was not ready within its start timeout", route->model);
+	mer_fail(&err, MER_ETIMEOUT, "model '%s' was not ready within its start timeout",
+	         slot->route->model);
 	mer_hint(&err, "a deployment's start-timeout says how long a start may take");
-	again_learn(route, slot->deployment, start_took(slot), CHOOSE_SLOW_MS,
-	            "it was not ready within its start timeout");
-	end_slot(slot, MER_END_TERM);
-	if (run != NULL) {
-		leave(run);
-		if (!again_elsewhere(run, slot->deployment))
-			run_fail(run, MER_ETIMEOUT, "timeout", &err);
-	}
-	if (route->ping != NULL)
-		ping_end(route, &err);
+	not_ready(slot, "it was not ready within its start timeout", &err);
 }
 
 void pool_tick(struct route *route, int64_t now)

@@ -14,7 +14,7 @@
 
 /* --- in the thread ------------------------------------------------------------------------ */
 
-static enum mer_status dal_ready(struct mer_sched *sched, struct mer_error *err)
+enum mer_status record_dal(struct mer_sched *sched, struct mer_error *err)
 {
 	if (sched->dal != NULL)
 		return MER_OK;
@@ -25,7 +25,7 @@ static enum mer_status dal_ready(struct mer_sched *sched, struct mer_error *err)
 struct resolving {
 	struct route *route;
 	struct places places;
-	bool any_fresh;
+	bool any_fresh, tests;
 	struct mer_error error;       /* why the first of those that cannot be used cannot */
 	char *uid, *server, *weights; /* of the first that can */
 };
@@ -81,8 +81,8 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 		return MER_ENOTFOUND;
 	}
 	MER_AUTO(mer_text_done)
-	char *key =
-		mer_text_new("%s %s %s %s", row->uid, row->updated_at, row->weights_uid, row->server_uid);
+	char *key = mer_text_new("%s %s %s %s %s", row->uid, row->updated_at, row->weights_uid,
+	                         row->server_uid, row->test_at);
 	if (key == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	struct deployment *made = NULL;
@@ -98,6 +98,7 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 			return MER_OK;
 		}
 		resolving->any_fresh = true;
+		resolving->tests = row->test_at[0] != '\0';
 	}
 	places->of[places->n].key = key;
 	places->of[places->n++].made = made;
@@ -229,6 +230,20 @@ static void tell_passed_over(struct route *route, const struct mer_error *why)
 	MER_LOG(MER_LOG_WARN, "a deployment is passed over: %s", why->message);
 }
 
+/* The new ones get the example that their workers have to answer. */
+static enum mer_status read_tests(struct mer_dal *dal, const struct resolving *resolving,
+                                  struct mer_error *err)
+{
+	const struct places *places = &resolving->places;
+	enum mer_status st = MER_OK;
+	bool tests = resolving->tests && resolving->route->training == NULL;
+	for (size_t i = 0; i < places->n && tests && st == MER_OK; i++) {
+		if (places->of[i].made != NULL)
+			st = test_read(dal, places->of[i].made, err);
+	}
+	return st;
+}
+
 /* Reads what the route leads to. *fresh stays NULL where nothing has changed. */
 static enum mer_status resolve(struct mer_sched *sched, struct route *route, struct places **fresh,
                                struct mer_error *err)
@@ -247,8 +262,9 @@ static enum mer_status resolve(struct mer_sched *sched, struct route *route, str
 		return nothing_fits(sched->dal, route, err);
 	if (resolving.error.status != MER_OK)
 		tell_passed_over(route, &resolving.error);
-	if (is_same(&resolving))
-		return MER_OK;
+	st = read_tests(sched->dal, &resolving, err);
+	if (st != MER_OK || is_same(&resolving))
+		return st;
 	st = weights_seen(route, &resolving.places, err);
 	return st == MER_OK ? route_saw(&resolving, fresh, err) : st;
 }
@@ -317,6 +333,7 @@ static enum mer_status insert_run(struct mer_sched *sched, struct mer_run *run,
 		.sha256_in = sha256,
 		.owner = sched->owner.text,
 		.kind = run->route->training != NULL ? "train" : NULL,
+		.replays = run->replays,
 	};
 	struct mer_value args[MER_RUN_OPEN_ARGS];
 	mer_run_open_args(&row, args);
@@ -458,6 +475,24 @@ static enum mer_status resolve_group(struct record_job *job, struct run_list *in
 	return MER_OK;
 }
 
+/* Behind the rows, since on Postgres those that follow one another go in one statement. */
+static enum mer_status write_beside(struct record_job *job, struct run_list *closes,
+                                    struct mer_error *err)
+{
+	struct mer_run *run;
+	enum mer_status st = MER_OK;
+	TAILQ_FOREACH(run, closes, link)
+	{
+		if (run->origin != NULL)
+			st = origin_write(job->sched, run->origin, err);
+		if (st == MER_OK && run->kept != NULL)
+			st = keep_write(job->sched->dal, run, err);
+		if (st != MER_OK)
+			break;
+	}
+	return st;
+}
+
 static enum mer_status write_closes(struct record_job *job, struct run_list *closes,
                                     struct mer_error *err)
 {
@@ -469,7 +504,16 @@ static enum mer_status write_closes(struct record_job *job, struct run_list *clo
 		if (st != MER_OK)
 			break;
 	}
-	return st;
+	return st == MER_OK ? write_beside(job, closes, err) : st;
+}
+
+/* What new rows refer to is there from now on, or is not. */
+static void take_beside(struct run_list *closes, bool committed)
+{
+	struct mer_run *run;
+	TAILQ_FOREACH(run, closes, link)
+	if (run->origin != NULL)
+		origin_written(run->origin, committed);
 }
 
 static enum mer_status write_inserts(struct record_job *job, struct run_list *inserts,
@@ -553,11 +597,11 @@ static enum mer_status transact(struct record_job *job, const struct rows *rows,
 		st = write_inserts(job, rows->inserts, err);
 	if (st == MER_OK && rows->leaves)
 		st = disown(job->sched, err);
-	if (st != MER_OK) {
+	if (st != MER_OK)
 		mer_dal_rollback(dal);
-		return st;
-	}
-	st = mer_dal_end(dal, true, err);
+	else
+		st = mer_dal_end(dal, true, err);
+	take_beside(rows->closes, st == MER_OK);
 	if (st != MER_OK)
 		return st;
 	if (opens || rows->leaves)
@@ -684,7 +728,7 @@ static void write_group(struct record_job *job)
 {
 	struct mer_error err = { .status = MER_OK };
 	bool inserts = any_recorded(&job->inserts), closes = !TAILQ_EMPTY(&job->closes);
-	enum mer_status st = dal_ready(job->sched, &err);
+	enum mer_status st = record_dal(job->sched, &err);
 	bool open = st == MER_OK;
 	const struct rows all = { &job->closes, &job->inserts, job->last && !job->sched->owes };
 	if (open && (inserts || closes))
@@ -779,10 +823,12 @@ static void take_inserted(struct record_job *job)
 			const struct resolved *one = resolved_of(job, run->route);
 			bool stopped = one->error.status == MER_ECANCELED;
 			run->recorded = !run->no_record;
+			keep_begin(run, run->route->current);
 			run_fail(run, one->error.status, stopped ? NULL : "rejected", &one->error);
 			continue;
 		}
 		run->recorded = !run->no_record;
+		keep_begin(run, run->route->current);
 		if (job->sched->on_closed != NULL && run->ending == ENDING_NO)
 			run->ending = ENDING_CANCEL;
 		run_make_ready(run, false);
@@ -866,7 +912,8 @@ static bool due(const struct mer_sched *sched)
 {
 	if (sched->stuck && sched->n_pending == 0)
 		return false;
-	if (sched->n_pending >= GROUP_ROWS || sched->n_closing >= GROUP_ROWS)
+	if (sched->n_pending >= GROUP_ROWS || sched->n_closing >= GROUP_ROWS ||
+	    sched->kept_bytes >= KEPT_FLUSH)
 		return true;
 	return sched->n_pending > 0 && sched->n_ready < READY_LOW;
 }
@@ -978,7 +1025,7 @@ struct resolve_job {
 static void resolve_in_thread(struct mer_job *base)
 {
 	struct resolve_job *job = (struct resolve_job *)base;
-	enum mer_status st = dal_ready(job->route->sched, &job->error);
+	enum mer_status st = record_dal(job->route->sched, &job->error);
 	if (st == MER_OK)
 		st = resolve(job->route->sched, job->route, &job->fresh, &job->error);
 	bool unread = false;

@@ -29,6 +29,8 @@ void run_output(struct mer_run *run, const char *bytes, size_t n)
 	if (!run->no_record)
 		mer_sha256_add(&run->hash, bytes, n);
 	run->bytes_out += (int64_t)n;
+	if (run->kept != NULL)
+		keep_output(run, bytes, n);
 	run->events->on_output(run->ctx, bytes, n);
 }
 
@@ -139,6 +141,8 @@ static void finish(struct mer_run *run, const char *row_status, const struct mer
 		result.server = deployment->server;
 		result.weights = deployment->weights;
 	}
+	if (run->kept != NULL)
+		keep_end(run);
 	run->input = run->input_meta = NULL;
 	run->events->on_done(run->ctx, &result);
 	struct mer_sched *sched = run->sched;
@@ -190,6 +194,13 @@ void run_end(struct mer_run *run, const struct mer_outcome *outcome)
 	struct mer_error error = { .status = MER_OK };
 	run->exit_code = outcome->exit_code;
 	run->signal = outcome->signal;
+	/* What a worker that stays has used is not one run's. */
+	const struct deployment *deployment = run->deployment;
+	if (outcome->max_rss_kib > 0 && deployment != NULL &&
+	    deployment->spec.protocol == MER_PROTOCOL_ONCE) {
+		run->cpu_us = outcome->cpu_us;
+		run->max_rss_kib = outcome->max_rss_kib;
+	}
 	if (outcome->status == MER_OK) {
 		run->exit_code = run->exit_code < 0 ? -1 : run->exit_code;
 	} else if (run->ending == ENDING_TIMEOUT) {
@@ -249,6 +260,9 @@ void run_close_row(struct mer_run *run, struct mer_run_close *row)
 		.attempts = run->attempts,
 		.bytes_out = run->bytes_out,
 		.sha256_out = run->sha256_out,
+		.provenance = origin_digest(run->origin),
+		.cpu_us = run->cpu_us,
+		.max_rss_kib = run->max_rss_kib,
 	};
 	fill_times(run, &row->queue_ms, &row->start_ms, &row->infer_ms);
 }
@@ -257,6 +271,8 @@ void run_free(struct mer_run *run)
 {
 	deployment_unref(run->deployment);
 	mer_buf_release(&run->tail);
+	keep_release(run);
+	origin_unref(run->origin);
 	free(run->error);
 	free(run);
 }

@@ -215,6 +215,9 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->no_record = request->no_record;
 	run->stream = request->stream;
 	run->exit_code = -1;
+	run->cpu_us = run->max_rss_kib = -1;
+	(void)snprintf(run->replays, sizeof run->replays, "%s",
+	               request->replays != NULL ? request->replays : "");
 	run->queued_ns = uv_hrtime();
 	mer_uid_next(&sched->uids, &run->uid);
 	sched->stop_reading = false;
@@ -418,6 +421,7 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	sched->door = options->door;
 	sched->environment = options->environment;
 	sched->hidden = options->hidden;
+	sched->keep_io_max = options->keep_io_max;
 	sched->database = strdup(options->database);
 	sched->models = strdup(options->models);
 	sched->guard = strdup(options->guard);
