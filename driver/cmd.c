@@ -103,6 +103,8 @@ enum mer_status cmd_value_parse(const struct cmd_arg *arg, const char *what, con
 		return mer_wrap(err, MER_EINPUT, "%s", what);
 	if (is_number(arg->type) && number < arg->least)
 		return mer_fail(err, MER_EINPUT, "%s: '%s' is too small", what, text);
+	if (is_number(arg->type) && arg->most > 0 && number > arg->most)
+		return mer_fail(err, MER_EINPUT, "%s: '%s' is too large", what, text);
 	out->number = number;
 	out->text = text;
 	return MER_OK;

@@ -37,6 +37,7 @@ struct cmd_arg {
 	const char *env;            /* of a setting: its environment variable, or NULL */
 	const char *example;        /* of a setting: a value for .env.example */
 	int64_t least;              /* of numbers */
+	int64_t most;               /* the same; 0: any */
 	enum arg_type type;
 	char letter; /* -c beside --command; 0: none */
 	bool option, required;

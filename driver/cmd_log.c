@@ -1,12 +1,14 @@
 /* log and log show: what ran. */
 #include "commands.h"
+#include "find.h"
 #include "session.h"
 
+#include <mer/clean.h>
 #include <mer/text.h>
 #include <string.h>
 
-enum { LOG_COLUMNS = 27 };
-static const struct out_column columns[LOG_COLUMNS] = {
+enum { LOG_COLUMNS = 31, SHOWN_COLUMNS = LOG_COLUMNS + 8 };
+static const struct out_column columns[SHOWN_COLUMNS] = {
 	{ "request_uid", 0 },
 	{ "model", OUT_SHORTEN },
 	{ "deployment", OUT_HIDDEN },
@@ -35,6 +37,19 @@ static const struct out_column columns[LOG_COLUMNS] = {
 	{ "sha256_out", OUT_HIDDEN },
 	{ "owner", OUT_HIDDEN },
 	{ "kind", OUT_HIDDEN },
+	{ "replays", OUT_HIDDEN },
+	{ "cpu_us", OUT_HIDDEN },
+	{ "max_rss_kib", OUT_HIDDEN },
+	{ "provenance", OUT_HIDDEN },
+	/* of log show alone */
+	{ "program", 0 },
+	{ "program_sha256", 0 },
+	{ "files", 0 },
+	{ "weights_sha256", 0 },
+	{ "runtime", 0 },
+	{ "sdk", 0 },
+	{ "kept_in", 0 },
+	{ "kept_out", 0 },
 };
 
 /* -1 is none. */
@@ -46,20 +61,37 @@ static struct mer_cell number(int64_t value)
 static void fill_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_COLUMNS])
 {
 	const struct mer_cell all[LOG_COLUMNS] = {
-		mer_cell_text(row->request_uid), mer_cell_text(row->model),
-		mer_cell_word(row->deployment),  mer_cell_word(row->server),
-		mer_cell_word(row->weights),     mer_cell_text(row->door),
-		mer_cell_text(row->host),        mer_cell_i64(row->pid),
-		mer_cell_text(row->status),      mer_cell_word(row->started_at),
-		mer_cell_word(row->stopped_at),  number(row->exit_code),
-		mer_cell_word(row->signal),      mer_cell_word(row->error),
-		mer_cell_text(row->stderr_tail), mer_cell_i64(row->attempts),
-		number(row->queue_ms),           number(row->start_ms),
-		number(row->infer_ms),           number(row->bytes_in),
-		number(row->bytes_out),          mer_cell_text(row->who),
-		mer_cell_text(row->queued_at),   mer_cell_word(row->sha256_in),
-		mer_cell_word(row->sha256_out),  mer_cell_word(row->owner),
+		mer_cell_text(row->request_uid),
+		mer_cell_text(row->model),
+		mer_cell_word(row->deployment),
+		mer_cell_word(row->server),
+		mer_cell_word(row->weights),
+		mer_cell_text(row->door),
+		mer_cell_text(row->host),
+		mer_cell_i64(row->pid),
+		mer_cell_text(row->status),
+		mer_cell_word(row->started_at),
+		mer_cell_word(row->stopped_at),
+		number(row->exit_code),
+		mer_cell_word(row->signal),
+		mer_cell_word(row->error),
+		mer_cell_text(row->stderr_tail),
+		mer_cell_i64(row->attempts),
+		number(row->queue_ms),
+		number(row->start_ms),
+		number(row->infer_ms),
+		number(row->bytes_in),
+		number(row->bytes_out),
+		mer_cell_text(row->who),
+		mer_cell_text(row->queued_at),
+		mer_cell_word(row->sha256_in),
+		mer_cell_word(row->sha256_out),
+		mer_cell_word(row->owner),
 		mer_cell_text(row->kind),
+		mer_cell_word(row->replays),
+		number(row->cpu_us),
+		number(row->max_rss_kib),
+		mer_cell_word(row->provenance),
 	};
 	memcpy(cells, all, sizeof all);
 }
@@ -116,28 +148,89 @@ static const struct cmd_arg show_args[] = {
 	[UID] = CMD_WORD("UID", ARG_TEXT, "request_uid of a run", .required = true),
 };
 
+/* Cells of several queries, and the texts of theirs. */
 struct shown {
-	struct session *s;
-	bool found;
+	struct mer_cell cells[SHOWN_COLUMNS];
+	char *kept[SHOWN_COLUMNS];
+	size_t n; /* of cells */
+	char digest[64];
 };
 
-static enum mer_status on_shown(void *ctx, const void *row, struct mer_error *err)
+static void shown_done(struct shown *shown)
+{
+	for (size_t i = 0; i < SHOWN_COLUMNS; i++)
+		free(shown->kept[i]);
+}
+
+static enum mer_status show_cells(struct shown *shown, const struct mer_cell cells[], size_t n,
+                                  struct mer_error *err)
+{
+	for (size_t i = 0; i < n; i++, shown->n++) {
+		struct mer_cell *cell = &shown->cells[shown->n];
+		*cell = cells[i];
+		if (cell->text.ptr == NULL)
+			continue;
+		cell->text.ptr = shown->kept[shown->n] = strndup(cell->text.ptr, cell->text.len);
+		if (cell->text.ptr == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	return MER_OK;
+}
+
+static enum mer_status on_shown(void *ctx, const void *data, struct mer_error *err)
 {
 	struct shown *shown = ctx;
+	const struct mer_run_row *row = data;
 	struct mer_cell cells[LOG_COLUMNS];
-	shown->found = true;
 	fill_cells(row, cells);
-	return out_object(shown->s, columns, cells, LOG_COLUMNS, err);
+	(void)snprintf(shown->digest, sizeof shown->digest, "%s", row->provenance);
+	return show_cells(shown, cells, LOG_COLUMNS, err);
+}
+
+static enum mer_status on_provenance(void *ctx, const void *data, struct mer_error *err)
+{
+	const struct mer_provenance_row *row = data;
+	const struct mer_cell cells[] = {
+		mer_cell_word(row->program), mer_cell_word(row->program_sha256),
+		mer_cell_json(row->files),   mer_cell_word(row->weights_sha256),
+		mer_cell_word(row->runtime), mer_cell_word(row->sdk),
+	};
+	return show_cells(ctx, cells, sizeof cells / sizeof *cells, err);
+}
+
+static enum mer_status on_kept(void *ctx, const void *data, struct mer_error *err)
+{
+	const struct mer_kept_row *row = data;
+	const struct mer_cell cells[] = { number(row->kept_in), number(row->kept_out) };
+	return show_cells(ctx, cells, 2, err);
+}
+
+/* What is not known is null, so that the members are always the same. */
+static void show_none(struct shown *shown, size_t up_to)
+{
+	while (shown->n < up_to)
+		shown->cells[shown->n++] = (struct mer_cell){ .type = MER_CELL_NULL };
 }
 
 static enum mer_status show(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	struct shown shown = { .s = s };
-	enum mer_status st = mer_dal_query(s->dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(argv[UID].text)),
-	                                   on_shown, &shown, err);
-	if (st == MER_OK && !shown.found)
-		return mer_fail(err, MER_ENOTFOUND, "there is no run '%s'", argv[UID].text);
-	return st;
+	MER_AUTO(shown_done) struct shown shown = { .n = 0 };
+	const char *uid = argv[UID].text;
+	enum mer_status st =
+		mer_dal_query(s->dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(uid)), on_shown, &shown, err);
+	if (st == MER_OK && shown.n == 0)
+		return mer_fail(err, MER_ENOTFOUND, "there is no run '%s'", uid);
+	if (st == MER_OK)
+		st = mer_dal_query(s->dal, MER_Q_PROVENANCE, MER_ARGS(mer_text(shown.digest)),
+		                   on_provenance, &shown, err);
+	if (st != MER_OK)
+		return st;
+	show_none(&shown, SHOWN_COLUMNS - 2);
+	st = mer_dal_query(s->dal, MER_Q_IO_KEPT, MER_ARGS(mer_text(uid)), on_kept, &shown, err);
+	if (st != MER_OK)
+		return st;
+	show_none(&shown, SHOWN_COLUMNS);
+	return out_object(s, columns, shown.cells, SHOWN_COLUMNS, err);
 }
 
 const struct cmd cmd_log_show = {
@@ -147,4 +240,63 @@ const struct cmd cmd_log_show = {
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
 	.run = show,
+};
+
+/* --- log prune ---------------------------------------------------------------------------- */
+
+enum { BEFORE };
+static const struct cmd_arg prune_args[] = {
+	[BEFORE] = CMD_OPTION("before", ARG_TIME, "T", "all that began before: 2026-01-31T12:00:00Z",
+	                      .required = true),
+};
+
+/* In steps, so that others can record meanwhile. */
+static enum mer_status forget_runs(struct mer_dal *dal, const char *before, int64_t *forgotten,
+                                   struct mer_error *err)
+{
+	enum { STEP = 5000 };
+	int64_t changed = 1;
+	enum mer_status st = MER_OK;
+	while (st == MER_OK && changed > 0) {
+		st = mer_dal_exec(dal, MER_Q_RUNS_PRUNE, MER_ARGS(mer_text(before), mer_i64(STEP)),
+		                  &changed, err);
+		*forgotten += st == MER_OK ? changed : 0;
+	}
+	return st;
+}
+
+/* What no run names any more. The tables are locked, so that no mer comes between the look at who is
+ * there and what is forgotten. */
+static enum mer_status forget_provenance(struct mer_dal *dal, struct mer_error *err)
+{
+	enum mer_status st = mer_dal_begin(dal, err);
+	if (st != MER_OK)
+		return st;
+	if (strcmp(mer_dal_dialect(dal), "postgres") == 0)
+		st = mer_dal_exec(dal, MER_Q_LOCK_TABLES, NULL, 0, NULL, err);
+	if (st == MER_OK)
+		st = mer_dal_exec(dal, MER_Q_PROVENANCE_PRUNE, NULL, 0, NULL, err);
+	return find_end(dal, st, err);
+}
+
+static enum mer_status prune(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	char before[MER_TIME_SIZE];
+	int64_t forgotten = 0;
+	mer_time_text(argv[BEFORE].number, before);
+	enum mer_status st = forget_runs(s->dal, before, &forgotten, err);
+	if (st == MER_OK && forgotten > 0)
+		st = forget_provenance(s->dal, err);
+	if (st == MER_OK)
+		session_note(s, "%lld runs are forgotten", (long long)forgotten);
+	return st;
+}
+
+const struct cmd cmd_log_prune = {
+	.name = "log prune",
+	.summary = "forget runs that have ended, with their feedback and what they kept",
+	.notes = "Runs that are open stay, whenever they began.\n",
+	CMD_ARGS(prune_args),
+	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
+	.run = prune,
 };

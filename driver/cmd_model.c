@@ -1,5 +1,6 @@
 /* model list, show, ping and remove. */
 #include "commands.h"
+#include "example.h"
 #include "find.h"
 #include "session.h"
 #include "spec.h"
@@ -53,10 +54,11 @@ const struct cmd cmd_model_list = {
 
 /* --- model show --------------------------------------------------------------------------- */
 
-enum { SHOWN_COLUMNS = 7 };
+enum { SHOWN_COLUMNS = 11 };
 static const struct out_column shown_columns[SHOWN_COLUMNS] = {
-	{ "uid", OUT_HIDDEN }, { "name", 0 },    { "summary", 0 },     { "feedback", 0 },
-	{ "inputs", 0 },       { "outputs", 0 }, { "deployments", 0 },
+	{ "uid", OUT_HIDDEN },   { "name", 0 },          { "summary", 0 },     { "feedback", 0 },
+	{ "inputs", 0 },         { "outputs", 0 },       { "test_input", 0 },  { "test_output", 0 },
+	{ "test_tolerance", 0 }, { "test_on_start", 0 }, { "deployments", 0 },
 };
 
 struct shown {
@@ -153,38 +155,51 @@ static enum mer_status show_deployments(struct shown *shown, const char *name,
 	return st == MER_OK ? mer_buf_check(&shown->array, err) : st;
 }
 
+static enum mer_status show_all(struct shown *shown, const char *name,
+                                const struct example *example, struct mer_error *err)
+{
+	struct session *s = shown->s;
+	enum mer_status st = MER_OK;
+	bool by_member = out_by_member(s);
+	struct mer_cell cells[SHOWN_COLUMNS] = {
+		mer_cell_text(shown->uid.text),
+		mer_cell_text(name),
+		mer_cell_text(shown->summary),
+		mer_cell_bool(shown->feedback != 0),
+		by_member ? mer_cell_text(shown->inputs) : mer_cell_json(shown->inputs),
+		by_member ? mer_cell_text(shown->outputs) : mer_cell_json(shown->outputs),
+		mer_cell_text(example->input),
+		mer_cell_text(example->output),
+		mer_cell_word(example->tolerance),
+		mer_cell_bool(example->on_start),
+		mer_cell_i64(shown->deployments),
+	};
+	if (!by_member) {
+		st = show_deployments(shown, name, err);
+		cells[SHOWN_COLUMNS - 1] = mer_cell_json(shown->array.ptr);
+		return st == MER_OK ? out_object(s, shown_columns, cells, SHOWN_COLUMNS, err) : st;
+	}
+	for (size_t i = 0; i < SHOWN_COLUMNS && st == MER_OK; i++)
+		st = out_member(s, shown_columns[i].name, cells[i], err);
+	if (st == MER_OK)
+		st = show_deployments(shown, name, err);
+	return st == MER_OK ? out_members_end(s, err) : st;
+}
+
 static enum mer_status show(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
 	const char *name = argv[MODEL].text;
 	MER_AUTO(shown_done) struct shown shown = { .s = s };
+	MER_AUTO(example_release) struct example example = { 0 };
 	mer_buf_init(&shown.array, PTRDIFF_MAX);
 	struct mer_uid uid;
 	enum mer_status st = find_model(s->dal, name, &uid, err);
 	if (st == MER_OK)
 		st = mer_dal_query(s->dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(name)), on_shown_model,
 		                   &shown, err);
-	if (st != MER_OK)
-		return st;
-	bool by_member = out_by_member(s);
-	struct mer_cell cells[SHOWN_COLUMNS] = {
-		mer_cell_text(shown.uid.text),
-		mer_cell_text(name),
-		mer_cell_text(shown.summary),
-		mer_cell_bool(shown.feedback != 0),
-		by_member ? mer_cell_text(shown.inputs) : mer_cell_json(shown.inputs),
-		by_member ? mer_cell_text(shown.outputs) : mer_cell_json(shown.outputs),
-		mer_cell_i64(shown.deployments),
-	};
-	if (!by_member) {
-		st = show_deployments(&shown, name, err);
-		cells[SHOWN_COLUMNS - 1] = mer_cell_json(shown.array.ptr);
-		return st == MER_OK ? out_object(s, shown_columns, cells, SHOWN_COLUMNS, err) : st;
-	}
-	for (size_t i = 0; i < SHOWN_COLUMNS && st == MER_OK; i++)
-		st = out_member(s, shown_columns[i].name, cells[i], err);
 	if (st == MER_OK)
-		st = show_deployments(&shown, name, err);
-	return st == MER_OK ? out_members_end(s, err) : st;
+		st = example_read(s->dal, name, &example, err);
+	return st == MER_OK ? show_all(&shown, name, &example, err) : st;
 }
 
 const struct cmd cmd_model_show = {
@@ -222,6 +237,12 @@ const struct cmd cmd_model_remove = {
 
 /* --- model ping --------------------------------------------------------------------------- */
 
+enum { TEST = MODEL + 1 };
+static const struct cmd_arg ping_args[] = {
+	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[TEST] = CMD_FLAG("test", "and have it answer its example; 1 where it answers otherwise"),
+};
+
 /* Lives until the answer comes, which a signal does not wait for. */
 struct ping {
 	struct mer_sched *sched;
@@ -253,22 +274,67 @@ static void on_cancel(void *ctx, bool kill)
 	ping->left = ping->done = true;
 }
 
-static enum mer_status tell(struct session *s, const char *model, const struct ping *ping,
-                            struct mer_error *err)
+/* Of --test. */
+struct tested {
+	bool done;
+	enum mer_status st; /* MER_OK or MER_EMODEL */
+	int64_t ms;
+	struct mer_buf shown;
+};
+
+static enum mer_status tell_object(struct session *s, const char *model, const struct ping *ping,
+                                   const struct tested *tested, struct mer_error *err)
 {
-	static const struct out_column columns[] = { { "model", 0 },
-		                                         { "server", 0 },
-		                                         { "ready_ms", 0 } };
-	if (!out_by_member(s)) {
-		const struct mer_cell cells[] = { mer_cell_text(model), mer_cell_text(ping->server),
-			                              mer_cell_i64(ping->ms) };
-		return out_object(s, columns, cells, 3, err);
-	}
+	static const struct out_column columns[] = { { "model", 0 },    { "server", 0 },
+		                                         { "ready_ms", 0 }, { "test", 0 },
+		                                         { "test_ms", 0 },  { "difference", 0 } };
+	const struct mer_cell cells[] = {
+		mer_cell_text(model),     mer_cell_text(ping->server),
+		mer_cell_i64(ping->ms),   mer_cell_text(tested->st == MER_OK ? "ok" : "failed"),
+		mer_cell_i64(tested->ms), mer_cell_word(tested->shown.ptr),
+	};
+	s->out.told = true;
+	return out_object(s, columns, cells, tested->done ? 6 : 3, err);
+}
+
+static enum mer_status tell(struct session *s, const char *model, const struct ping *ping,
+                            const struct tested *tested, struct mer_error *err)
+{
+	if (!out_by_member(s))
+		return tell_object(s, model, ping, tested, err);
 	char text[512];
 	(void)snprintf(text, sizeof text, "%s on %s: ready in %lld ms\n", model, ping->server,
 	               (long long)ping->ms);
 	out_text(s, text);
+	if (tested->done && tested->st == MER_OK) {
+		(void)snprintf(text, sizeof text, "%s: passed its test in %lld ms\n", model,
+		               (long long)tested->ms);
+		out_text(s, text);
+	}
+	if (tested->shown.len > 0)
+		out_text(s, tested->shown.ptr);
 	return MER_OK;
+}
+
+static enum mer_status test(struct session *s, const char *model, const struct ping *ping,
+                            struct mer_error *err)
+{
+	struct tested tested = { .done = true };
+	struct mer_dal *dal;
+	mer_buf_init(&tested.shown, PTRDIFF_MAX);
+	enum mer_status st = session_dal(s, &dal, err);
+	if (st == MER_OK)
+		st = tested.st = example_run(s, model, &tested.ms, &tested.shown, err);
+	if (st == MER_OK || tested.shown.len > 0) {
+		struct mer_error other;
+		enum mer_status told = tell(s, model, ping, &tested, &other);
+		if (st == MER_OK && told != MER_OK) {
+			st = told;
+			*err = other;
+		}
+	}
+	mer_buf_release(&tested.shown);
+	return st;
 }
 
 static enum mer_status ping(struct session *s, const struct cmd_value *argv, struct mer_error *err)
@@ -293,8 +359,10 @@ static enum mer_status ping(struct session *s, const struct cmd_value *argv, str
 	st = ping->err.status;
 	if (st != MER_OK && err != NULL)
 		*err = ping->err;
-	if (st == MER_OK)
-		st = tell(s, argv[MODEL].text, ping, err);
+	if (st == MER_OK && argv[TEST].given)
+		st = test(s, argv[MODEL].text, ping, err);
+	else if (st == MER_OK)
+		st = tell(s, argv[MODEL].text, ping, &(struct tested){ .done = false }, err);
 	free(ping);
 	return st;
 }
@@ -303,7 +371,7 @@ const struct cmd cmd_model_ping = {
 	.name = "model ping",
 	.older = (const char *const[]){ "model-ping", "ping-model", "ping", NULL },
 	.summary = "start a model's worker and say how long it took",
-	CMD_ARGS(model_args),
+	CMD_ARGS(ping_args),
 	.formats = CMD_FORMATS_ALL,
 	.run = ping,
 };

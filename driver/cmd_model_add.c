@@ -1,5 +1,6 @@
 /* model add and model set: a model and its first deployment, made and changed. */
 #include "commands.h"
+#include "example.h"
 #include "find.h"
 #include "session.h"
 #include "spec.h"
@@ -27,7 +28,11 @@ static enum mer_status insert(struct spec *spec, struct mer_dal *dal, const stru
 	}
 	if (st == MER_OK)
 		st = spec_apply(spec, dal, values, err);
-	return st == MER_OK ? spec_insert(spec, dal, err) : st;
+	if (st == MER_OK)
+		st = spec_insert(spec, dal, err);
+	if (st == MER_OK && example_is_given(values))
+		st = example_change(dal, name, spec->model_uid.text, values, err);
+	return st;
 }
 
 static enum mer_status add(struct session *s, const struct cmd_value *argv, struct mer_error *err)
@@ -77,11 +82,11 @@ static enum mer_status on_deployment(void *ctx, const void *row, struct mer_erro
 	return existing->n++ == 0 ? spec_read(existing->spec, row, err) : MER_OK;
 }
 
-/* Whether anything but the summary is given. */
+/* Whether anything is given that is not the model's own. */
 static bool changes_deployment(const struct cmd_value values[])
 {
 	for (size_t i = 0; i < SPEC_MODEL_ARGS; i++) {
-		if (i != SPEC_SUMMARY && values[i].given)
+		if (i != SPEC_SUMMARY && !example_is_arg(i) && values[i].given)
 			return true;
 	}
 	return false;
@@ -115,6 +120,8 @@ static enum mer_status update(struct mer_dal *dal, const char *model,
 		st = mer_dal_exec(dal, MER_Q_MODEL_UPDATE,
 		                  MER_ARGS(mer_text(uid.text), mer_text(values[SPEC_SUMMARY].text)), NULL,
 		                  err);
+	if (st == MER_OK && example_is_given(values))
+		st = example_change(dal, model, uid.text, values, err);
 	if (st == MER_OK && changes_deployment(values))
 		st = set_deployment(dal, model, values, err);
 	return st;
@@ -139,8 +146,10 @@ const struct cmd cmd_model_set = {
 	.name = "model set",
 	.older = (const char *const[]){ "model-modify", "modify", NULL },
 	.summary = "change a model, or how it is started",
-	.notes = "error-line=GLOB replaces all globs, env=NAME=VALUE adds a variable, env=NAME takes\n"
-			 "it away; an empty token or glob is the default again.\n",
+	.notes =
+		"error-line=GLOB replaces all globs, env=NAME=VALUE adds a variable, env=NAME takes\n"
+		"it away; an empty token or glob is the default again. Empty test-input= and test-output=\n"
+		"take the example away, @/dev/null is one that is empty.\n",
 	CMD_ARGS(set_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = set,

@@ -32,6 +32,8 @@ const struct cmd *const commands[] = {
 	&cmd_feedback_export,
 	&cmd_log,
 	&cmd_log_show,
+	&cmd_log_prune,
+	&cmd_replay,
 	&cmd_db_copy,
 	&cmd_worker_check,
 	&cmd_help,

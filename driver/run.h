@@ -14,6 +14,7 @@ struct run_choice {
 	const char *model, *server, *deployment; /* NULL: any */
 	const char *session;                     /* NULL: none */
 	const char *weights;                     /* NULL: the active ones */
+	const char *replays;                     /* uid of the run that it repeats; NULL: none */
 	int64_t timeout_ms;                      /* 0: the deployment's */
 	int64_t jobs;                            /* lines at a time */
 	bool no_record, raw, keep_going;
@@ -66,6 +67,16 @@ void run_log_end(struct run_log *log, const char *model);
 /** @param meta  of the input, as of struct mer_input; NULL: it is bytes */
 MER_MUST enum mer_status run_one(struct session *s, const struct run_choice *choice,
                                  struct mer_str input, const char *meta, struct mer_error *err);
+
+/**
+ * The same, but nothing is printed.
+ * @param output  initialised; gets the output, byte by byte as it is recorded
+ * @param result  how it ended; the caller frees it
+ * @return what kept it from being run
+ */
+MER_MUST enum mer_status run_one_kept(struct session *s, const struct run_choice *choice,
+                                      struct mer_str input, const char *meta, struct spool *output,
+                                      struct run_kept **result, struct mer_error *err);
 
 /** @param fd  of the input; name for messages */
 MER_MUST enum mer_status run_lines(struct session *s, const struct run_choice *choice, int fd,

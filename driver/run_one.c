@@ -8,12 +8,13 @@ struct one {
 	const struct run_choice *choice;
 	struct mer_run *run; /* NULL once it has ended */
 	bool kept_output;    /* for an object */
+	bool as_it_is;       /* tensors are bytes too */
 	bool tidy;           /* for a terminal */
 	bool dropped;        /* cancelled: what still comes is not printed */
 	bool done;
 	struct caret caret;
 	struct answer answer;
-	struct spool output;
+	struct spool *output;
 	struct run_log log;
 	struct run_kept *result; /* NULL: no memory for it */
 };
@@ -33,7 +34,7 @@ static void print(struct one *one, const char *bytes, size_t n)
 	if (one->dropped || n == 0)
 		return;
 	if (one->kept_output) {
-		spool_add(&one->output, bytes, n);
+		spool_add(one->output, bytes, n);
 		return;
 	}
 	if (one->tidy) {
@@ -55,6 +56,8 @@ static void print_tensors(struct one *one)
 static void on_meta(void *ctx, const char *meta)
 {
 	struct one *one = ctx;
+	if (one->as_it_is)
+		return;
 	answer_meta(&one->answer, meta);
 	print_tensors(one);
 }
@@ -121,6 +124,7 @@ static enum mer_status submit(struct one *one, struct mer_str input, const char 
 		.server = choice->server,
 		.session = choice->session,
 		.weights = choice->weights,
+		.replays = choice->replays,
 		.input = input.ptr,
 		.input_len = input.len,
 		.input_meta = meta,
@@ -131,6 +135,35 @@ static enum mer_status submit(struct one *one, struct mer_str input, const char 
 	struct mer_sched *sched;
 	enum mer_status st = session_sched(one->s, false, &sched, err);
 	return st == MER_OK ? mer_sched_submit(sched, &request, &events, one, &one->run, err) : st;
+}
+
+/* Waits until it has ended. */
+static enum mer_status complete(struct one *one, struct mer_str input, const char *meta,
+                                struct mer_error *err)
+{
+	struct session *s = one->s;
+	enum mer_status st = submit(one, input, meta, err);
+	if (st != MER_OK)
+		return st;
+	s->out.sink.on_drain = on_drain;
+	s->out.sink.ctx = one;
+	session_cancels(s, on_cancel, one);
+	session_run(s, &one->done);
+	session_cancels(s, NULL, NULL);
+	s->out.sink.on_drain = NULL;
+	return one->result != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+enum mer_status run_one_kept(struct session *s, const struct run_choice *choice,
+                             struct mer_str input, const char *meta, struct spool *output,
+                             struct run_kept **result, struct mer_error *err)
+{
+	struct one one = {
+		.s = s, .choice = choice, .kept_output = true, .as_it_is = true, .output = output
+	};
+	enum mer_status st = complete(&one, input, meta, err);
+	*result = one.result;
+	return st;
 }
 
 /* --- what is said of it ------------------------------------------------------------------- */
@@ -150,8 +183,6 @@ static void answered(const struct one *one)
 static enum mer_status tell(struct one *one, struct mer_error *err)
 {
 	struct session *s = one->s;
-	if (one->result == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
 	enum mer_status st = run_status(&one->result->result, err);
 	if (st == MER_OK)
 		st = answer_end(&one->answer, err);
@@ -160,7 +191,7 @@ static enum mer_status tell(struct one *one, struct mer_error *err)
 	if (one->kept_output && run_came_to_be(one->result)) {
 		struct mer_error other;
 		s->out.told = true;
-		enum mer_status told = run_object(s, one->result, &one->output, 0, &other);
+		enum mer_status told = run_object(s, one->result, one->output, 0, &other);
 		if (st == MER_OK && told != MER_OK) {
 			st = told;
 			*err = other;
@@ -176,28 +207,22 @@ static enum mer_status tell(struct one *one, struct mer_error *err)
 enum mer_status run_one(struct session *s, const struct run_choice *choice, struct mer_str input,
                         const char *meta, struct mer_error *err)
 {
+	struct spool output;
 	struct one one = {
 		.s = s,
 		.choice = choice,
 		.kept_output = run_as_json(s),
 		.tidy = !run_as_json(s) && !choice->raw && out_is_terminal(),
+		.output = &output,
 	};
-	struct sink *sink = &s->out.sink;
-	spool_init(&one.output, KEPT_IN_MEMORY);
+	spool_init(&output, KEPT_IN_MEMORY);
 	answer_init(&one.answer, choice->model, choice->tensor_out,
 	            meta == NULL ? input : (struct mer_str){ NULL, 0 });
-	enum mer_status st = submit(&one, input, meta, err);
-	if (st == MER_OK) {
-		sink->on_drain = on_drain;
-		sink->ctx = &one;
-		session_cancels(s, on_cancel, &one);
-		session_run(s, &one.done);
-		session_cancels(s, NULL, NULL);
-		sink->on_drain = NULL;
+	enum mer_status st = complete(&one, input, meta, err);
+	if (st == MER_OK)
 		st = tell(&one, err);
-	}
 	answer_release(&one.answer);
-	spool_release(&one.output);
+	spool_release(&output);
 	free(one.result);
 	return st;
 }

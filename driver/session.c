@@ -248,6 +248,7 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		.python = python,
 		.environment = s->environment,
 		.hidden = password != NULL ? mer_ref_env_name(password) : NULL,
+		.keep_io_max = setting(&s->settings, SET_KEEP_IO_MAX)->number,
 		.place = place,
 	};
 	return mer_sched_open(loop, &options, &s->sched, err);

@@ -20,6 +20,13 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 	[SPEC_NAME] = CMD_WORD("NAME", ARG_NAME, "what the model is to be called",
 		.value = "model", .required = true),
 	[SPEC_SUMMARY] = CMD_OPTION("summary", ARG_TEXT, "T", "what it does, in a line"),
+	[SPEC_TEST_INPUT] = CMD_OPTION("test-input", ARG_TEXT, "TEXT",
+		"an example to test it by: an input, or @FILE"),
+	[SPEC_TEST_OUTPUT] = CMD_OPTION("test-output", ARG_TEXT, "TEXT",
+		"the output that it should give, or @FILE"),
+	[SPEC_TEST_TOLERANCE] = CMD_OPTION("test-tolerance", ARG_TEXT, "X",
+		"numbers in it may differ: by X * max(1, |number|)"),
+	[SPEC_TEST_ON_START] = CMD_FLAG("test-on-start", "a worker is ready once it has passed"),
 	[SPEC_SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "where it runs", .fallback = "local"),
 	[SPEC_PROTOCOL] = CMD_OPTION("protocol", ARG_CHOICE, NULL,
 		"how input and output are told: a process a run, or one that stays",
@@ -64,6 +71,7 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 		"where training leaves new weights; default: $XDG_DATA_HOME/mer/weights/MODEL"),
 	[SPEC_CLEAN_ENV] = CMD_FLAG("clean-env", "it inherits only what a login has"),
 	[SPEC_SHELL] = CMD_FLAG("shell", "ARGV is a line for /bin/sh -c"),
+	[SPEC_KEEP_IO] = CMD_FLAG("keep-io", "keep each run's input and output, up to MER_KEEP_IO_MAX"),
 	[SPEC_STATEFUL] = CMD_FLAG("stateful",
 		"it stays and remembers: the runs of a --session go to one worker"),
 	[SPEC_TRAIN] = CMD_OPTION("train", ARG_TEXT, "'WORDS'", "the command that trains it"),
@@ -471,6 +479,8 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 		st = apply_flag(spec, "clean_env", &values[SPEC_CLEAN_ENV], err);
 	if (st == MER_OK)
 		st = apply_flag(spec, "shell", &values[SPEC_SHELL], err);
+	if (st == MER_OK)
+		st = apply_flag(spec, "keep_io", &values[SPEC_KEEP_IO], err);
 	if (st == MER_OK)
 		st = apply_flag(spec, "stateful", &values[SPEC_STATEFUL], err);
 	if (st == MER_OK)

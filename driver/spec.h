@@ -18,6 +18,10 @@
 enum spec_arg {
 	SPEC_NAME,
 	SPEC_SUMMARY,
+	SPEC_TEST_INPUT,
+	SPEC_TEST_OUTPUT,
+	SPEC_TEST_TOLERANCE,
+	SPEC_TEST_ON_START,
 	SPEC_SERVER,
 	SPEC_PROTOCOL,
 	SPEC_ANSWER,
@@ -39,6 +43,7 @@ enum spec_arg {
 	SPEC_WEIGHTS_DIR,
 	SPEC_CLEAN_ENV,
 	SPEC_SHELL,
+	SPEC_KEEP_IO,
 	SPEC_STATEFUL,
 	SPEC_TRAIN,
 	SPEC_ARGV,
@@ -84,7 +89,7 @@ MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *da
                                      struct mer_error *err);
 
 /* The members by which a deployment is shown: columns, and the cells of one row. */
-enum { SPEC_COLUMNS = 30 };
+enum { SPEC_COLUMNS = 31 };
 extern const struct out_column spec_columns[SPEC_COLUMNS];
 
 /* Cells and the texts that they borrow. */

@@ -314,9 +314,6 @@ CHANGE_ROWS = [
 for option in ("remote-model",):
     CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",
                         f"no such option of 'model add': '--{option}'"))
-for option in ("keep-io",):
-    CHANGE_ROWS.append((f"model add x --{option} -- cat", 2, b"",
-                        f"no such option of 'model add': '--{option}'"))
 
 
 class Rows(Case):
@@ -489,7 +486,8 @@ class Lists(Case):
 
     def test_show_model(self):
         shown = self.json("model", "show", "lines")
-        self.assertEqual(list(shown), [*self.MODEL[:4], "inputs", "outputs", "deployments"])
+        self.assertEqual(list(shown), [*self.MODEL[:4], "inputs", "outputs", "test_input", "test_output",
+                                       "test_tolerance", "test_on_start", "deployments"])
         self.assertEqual((shown["inputs"], shown["outputs"]), (None, None))
         deployment, = shown["deployments"]
         self.assertEqual(list(deployment)[:5], ["uid", "model", "server", "protocol", "argv"])
@@ -498,7 +496,7 @@ class Lists(Case):
                     "ready_token": "READY", "start_token": "GO", "stop_token": "OVER",
                     "exit_token": "BYE", "error_line": ["bad*"], "workdir": "/tmp", "env": {},
                     "timeout": "1h", "start_timeout": "2m", "idle": "5m", "max_output": "256MiB",
-                    "clean_env": False, "shell": False, "train": None}
+                    "clean_env": False, "shell": False, "keep_io": False, "train": None}
         self.assertEqual({name: deployment[name] for name in expected}, expected)
         self.assertEqual(self.json("model", "show", "environment")["deployments"][0]["env"],
                          {"GREETING": "hello", "PLAIN": "text:env:X"})
@@ -528,7 +526,8 @@ class Lists(Case):
             self.assertEqual(list(run)[:len(self.RUN)], self.RUN)
             self.assertRegex(run["request_uid"], rf"\A{UID}\Z")
             self.assertEqual((run["door"], run["server"], run["attempts"]), ("batch", "local", 1))
-            self.assertEqual(self.json("log", "show", run["request_uid"]), run)
+            shown = self.json("log", "show", run["request_uid"])
+            self.assertEqual({name: shown[name] for name in run}, run)
         self.assertEqual((runs[3]["bytes_in"], runs[3]["bytes_out"], runs[3]["exit_code"]), (3, 3, 0))
         self.assertEqual((runs[2]["exit_code"], runs[2]["stderr_tail"]), (3, "first\nlast words\n"))
         self.assertEqual((runs[1]["exit_code"], runs[1]["signal"]), (None, "SIGSEGV"))

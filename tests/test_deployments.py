@@ -19,7 +19,7 @@ DEFAULTS = {
     "exit_token": None, "error_line": [], "workdir": None, "env": {}, "timeout": "1h",
     "start_timeout": "2m", "idle": "5m", "max_workers": len(os.sched_getaffinity(0)),
     "max_queue": 64, "max_output": "256MiB", "limit": {}, "retries": 0,
-    "clean_env": False, "shell": False, "stateful": False,
+    "clean_env": False, "shell": False, "keep_io": False, "stateful": False,
     "train": None, "weights": None, "priority": 0, "enabled": True,
     "weights_dir": None,
 }
@@ -111,7 +111,7 @@ class Deployments(Case):
                     "worse*", "--workdir", "/", "--env", "A=1", "--timeout", "3s", "--start-timeout",
                     "4s", "--idle", "250ms", "--max-workers", "3", "--max-queue", "0",
                     "--max-output", "1KiB", "--retries", "2", "--clean-env", "--shell",
-                    "--stateful", "--limit", "nice=3", "--limit", "memory=1GiB", "--train",
+                    "--keep-io", "--stateful", "--limit", "nice=3", "--limit", "memory=1GiB", "--train",
                     "fit it", "--priority", "-7", "--", "sh", "-c", "x")
         self.assertEqual(self.of("echo", "full"), {
             "uid": self.of("echo", "full")["uid"], "model": "echo", "server": "second",
@@ -120,7 +120,7 @@ class Deployments(Case):
             "error_line": ["bad*", "worse*"], "workdir": "/", "env": {"A": "1"}, "timeout": "3s",
             "start_timeout": "4s", "idle": "250ms", "max_workers": 3, "max_queue": 0,
             "max_output": "1KiB", "limit": {"memory": "1GiB", "nice": "3"}, "retries": 2, "clean_env": True, "shell": True,
-            "stateful": True,
+            "keep_io": True, "stateful": True,
             "train": ["fit", "it"], "weights": None, "priority": -7, "enabled": True,
             "weights_dir": None})
         self.assertEqual(self.names("echo"), ["full", "local"])

@@ -260,11 +260,24 @@ class Documented(unittest.TestCase):
         self.assertEqual("0\n", self.server.psql("SELECT count(*) FROM owners", self.url("mer_owner", socket=True)))
         self.succeed("alice", "mer-migrate", "status", "--check")
         self.succeed("alice", "mer-migrate", "verify")
+        shown = json.loads(self.succeed("alice", "mer", "log", "show", "--json", row["request_uid"]))
+        self.assertTrue(shown["program"].endswith("/digest.py"), shown)
+        self.denied("alice", "mer", "--allow-changes", "log", "prune", "--before", "2999-01-01")
         self.denied("alice", "mer", "--allow-changes", "model", "remove", "digest")
         self.denied("alice", "mer", "--allow-changes", "model", "add", "mine", "--", "cat")
         self.denied("alice", "mer", "--allow-changes", "server", "add", "mine", "--kind", "local")
         self.succeed("mer_owner", "mer", "--allow-changes", "model", "add", "ours", "--", "cat")
         self.assertEqual("x", self.succeed("alice", "mer", "run", "ours", "x"))
+        self.succeed("mer_owner", "mer", "--allow-changes", "model", "set", "ours", "keep-io=on")
+        self.assertEqual("y", self.succeed("alice", "mer", "run", "ours", "y"))
+        uid = json.loads(self.succeed("alice", "mer", "log", "--json"))[0]["request_uid"]
+        self.assertEqual("", self.succeed("alice", "mer", "replay", uid, "--diff"))
+        hidden = "REVOKE SELECT ON model_access_io FROM mer_runner"
+        self.server.psql(hidden, self.url("mer_owner", socket=True))
+        self.assertEqual("z", self.succeed("alice", "mer", "run", "ours", "z"))
+        self.denied("alice", "mer", "replay", uid)
+        self.server.psql(hidden.replace("REVOKE", "GRANT").replace("FROM", "TO"), self.url("mer_owner", socket=True))
+        self.succeed("mer_owner", "mer", "--allow-changes", "log", "prune", "--before", "2999-01-01")
 
     def test_contracts(self):
         """What a worker announces is kept by who may write it, and by nobody else tried."""
