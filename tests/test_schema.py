@@ -188,7 +188,7 @@ class Sqlite(Both):
             where = ""
             if partial:
                 (text,), = self.rows(f"SELECT sql FROM sqlite_schema WHERE name = '{name}'")
-                where = condition(text.partition(" WHERE ")[2])
+                where = condition(re.split(r"\sWHERE\s", text, maxsplit=1)[1])
             kind = {"pk": "primary key", "u": "unique constraint", "c": "index"}[origin]
             found.add((kind, name if origin == "c" else "", columns, bool(unique), where))
         return found

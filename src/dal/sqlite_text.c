@@ -49,6 +49,13 @@
 	"sha256_out, owner, kind, replays, provenance, coalesce(cpu_us, -1) AS cpu_us, " \
 	"coalesce(max_rss_kib, -1) AS max_rss_kib FROM model_access "
 
+/* Runs of a status that is rare are found by the index that has no others. */
+#define IS_RARE "$2 IN ('failed', 'timeout', 'cancelled', 'lost', 'rejected') "
+#define MANY "NOT " IS_RARE "AND ($2 = '' OR status = $2) AND "
+#define FEW \
+	IS_RARE "AND status = $2 AND status <> 'ok' AND status <> 'queued' AND status <> 'running' " \
+			"AND ($1 = '' OR model = $1) AND "
+
 /* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
  * set; the exact time is compared besides. */
 #define SINCE \
@@ -165,9 +172,9 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_FEEDBACK_BAD] =
 		"SELECT count(*) AS count " FEEDBACK "WHERE a.weights = $2 AND f.rating < $3",
 
-	/* Two halves, of which one is empty at once, since an OR would not use the index. */
-	[MER_Q_RUNS] = RUNS "WHERE $1 <> '' AND model = $1 AND ($2 = '' OR status = $2) AND " SINCE
-						"UNION ALL " RUNS "WHERE $1 = '' AND ($2 = '' OR status = $2) AND " SINCE
+	/* Three parts, of which all but one are empty at once, since an OR would not use the indexes. */
+	[MER_Q_RUNS] = RUNS "WHERE $1 <> '' AND model = $1 AND " MANY SINCE "UNION ALL " RUNS
+						"WHERE $1 = '' AND " MANY SINCE "UNION ALL " RUNS "WHERE " FEW SINCE
 						"ORDER BY request_uid DESC LIMIT $4",
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
