@@ -73,6 +73,23 @@ while True:
         os._exit(0)
 """
 
+# Dies when it has taken all that it may; the next one answers: with the input, and which one it was.
+AGAIN = """#!/usr/bin/python3 -uIS
+{frames}
+from pathlib import Path
+wire, died, n = Wire(), Path(os.environ["HOME"], "died"), 0
+wire.ready(concurrency={concurrency})
+if not died.exists():
+    for _ in range({concurrency}):
+        wire.request()
+    died.touch()
+    os._exit(3)
+while True:
+    number, data = wire.request()
+    n += 1
+    wire.answer(number, b"%s %d" % (data, n))
+"""
+
 # Waits until as many have come as the input says.
 MEET = """: >"$HOME/$$.$input"
 while [ "$(ls "$HOME" | grep -c '\\.')" -lt {n} ]; do sleep 0.01; done
@@ -81,9 +98,9 @@ echo "$$"
 
 
 class Jobs(test_faults.Case):
-    def frame(self, text, concurrency, name="m", **columns):
+    def frame(self, text, concurrency, name="m", options=(), **columns):
         program = text.format(frames=FRAMES, concurrency=concurrency)
-        self.add(name, self.script(program, name), options=("--protocol", "frame"))
+        self.add(name, self.script(program, name), options=("--protocol", "frame", *options))
         self.change(**columns)
 
     def change(self, **columns):
@@ -226,6 +243,11 @@ class Jobs(test_faults.Case):
         self.assertEqual((process.returncode, out), (1, b"\n\n\n"))
         self.assertEqual(err.count(b"SIGKILL"), 3, err)
         self.assertEqual(self.statuses(), ["failed"] * 3)
+
+    def test_a_crash_keeps_their_order(self):
+        """Those that are sent once more are sent in the order of the lines."""
+        self.frame(AGAIN, 3, options=("--retries", "1"))
+        self.assertEqual(self.lines(3, *"abc"), ["a 1", "b 2", "c 3"])
 
     def test_a_deadline_ends_one(self):
         """Its worker gives up that run and answers the others."""

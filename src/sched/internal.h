@@ -181,6 +181,7 @@ struct mer_run {
 	void *ctx;
 
 	struct mer_uid uid;
+	uint64_t number;   /* in the order of submission */
 	const char *input; /* borrowed until done */
 	size_t input_len;
 	const char *input_meta; /* borrowed until done; NULL: none */
@@ -268,15 +269,16 @@ struct mer_sched {
 	struct run_list closing; /* to be closed in the database */
 	struct run_list all_timed;
 	size_t n_pending, n_closing, n_open, n_ready;
-	size_t kept_bytes; /* of runs that have ended */
-	bool recording;    /* a record job is under way */
-	bool hurried;      /* haste is to stay until the next submission */
-	bool stuck;        /* some of closing could not be written: later */
-	size_t jobs;       /* of any kind under way */
-	size_t slots;      /* workers that are not gone */
-	bool crowded;      /* a run may wait for a worker of another route to leave */
-	uv_timer_t clock;  /* earliest deadline */
-	int64_t clock_at;  /* loop time; 0: not armed */
+	size_t kept_bytes;  /* of runs that have ended */
+	uint64_t submitted; /* runs so far */
+	bool recording;     /* a record job is under way */
+	bool hurried;       /* haste is to stay until the next submission */
+	bool stuck;         /* some of closing could not be written: later */
+	size_t jobs;        /* of any kind under way */
+	size_t slots;       /* workers that are not gone */
+	bool crowded;       /* a run may wait for a worker of another route to leave */
+	uv_timer_t clock;   /* earliest deadline */
+	int64_t clock_at;   /* loop time; 0: not armed */
 	uv_timer_t close_delay;
 	uv_timer_t keep; /* looks after the connection while runs are open; not for files */
 	struct mer_job keep_job;
@@ -364,8 +366,9 @@ void run_keep_log(struct mer_run *run, const char *bytes, size_t n);
 void run_end(struct mer_run *run, const struct mer_outcome *outcome);
 /* Ends a run that no worker has, as its ending says: cancelled, or its deadline has passed. */
 void run_cancelled(struct mer_run *run);
-/* Puts it into its route's ready list, and takes it out. */
-void run_make_ready(struct mer_run *run, bool first);
+/* Puts it into its route's ready list, and takes it out; again: it was there before, and those submitted
+ * earlier may be. */
+void run_make_ready(struct mer_run *run, bool again);
 void run_leave_ready(struct mer_run *run);
 void run_fail(struct mer_run *run, enum mer_status status, const char *row_status,
               const struct mer_error *error);

@@ -227,12 +227,15 @@ void run_cancelled(struct mer_run *run)
 	run_end(run, &cancelled);
 }
 
-void run_make_ready(struct mer_run *run, bool first)
+void run_make_ready(struct mer_run *run, bool again)
 {
 	struct route *route = run->route;
+	struct mer_run *behind = again ? TAILQ_FIRST(&route->ready) : NULL;
+	while (behind != NULL && behind->number < run->number)
+		behind = TAILQ_NEXT(behind, link);
 	run->state = RUN_READY;
-	if (first)
-		TAILQ_INSERT_HEAD(&route->ready, run, link);
+	if (behind != NULL)
+		TAILQ_INSERT_BEFORE(behind, run, link);
 	else
 		TAILQ_INSERT_TAIL(&route->ready, run, link);
 	route->n_ready++;

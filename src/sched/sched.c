@@ -220,6 +220,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	               request->replays != NULL ? request->replays : "");
 	run->queued_ns = uv_hrtime();
 	mer_uid_next(&sched->uids, &run->uid);
+	run->number = sched->submitted++;
 	sched->stop_reading = false;
 	if (route->current == NULL && !sched->recording)
 		record_resolve(route);
