@@ -118,8 +118,14 @@ struct seen {
 	size_t output_len;
 	struct mer_error error;
 	int started, done, exit_code;
-	bool cancel_when_started, stream;
+	bool cancel_when_started, stream, held;
 };
+
+static bool may_start(void *ctx)
+{
+	const struct seen *seen = ctx;
+	return !seen->held;
+}
 
 static void on_started(void *ctx, const struct mer_run *run)
 {
@@ -157,6 +163,7 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 }
 
 static const struct mer_run_events events = {
+	.may_start = may_start,
 	.on_started = on_started,
 	.on_output = on_output,
 	.on_log = on_log,
@@ -417,6 +424,43 @@ END_TEST
 
 /* Of a queue for two: a worker that is not ready yet has one run, two wait, what comes then is refused.
  * A stream waits. */
+/* Though there is a worker for it. */
+START_TEST(waits_until_it_may_start)
+{
+	uv_loop_t loop;
+	static struct seen seen[3] = { { .stream = true },
+		                           { .stream = true, .held = true },
+		                           { .stream = true } };
+	add_model("token", ECHO_WORKER, "{}", 60000);
+	struct mer_sched *sched = sched_open(&loop);
+	for (int i = 0; i < 3; i++)
+		submit(sched, &seen[i], "m", "hello", 0);
+	wait_done(&loop, &seen[0]);
+	ck_assert(seen[1].started == 0 && seen[2].started == 0);
+	seen[1].held = false;
+	mer_sched_ask_again(sched);
+	ck_assert_int_eq(seen[1].started, 0); /* callbacks come later */
+	wait_done(&loop, &seen[2]);
+	sched_close(&loop, sched);
+	for (int i = 0; i < 3; i++)
+		ck_assert_str_eq(seen[i].status, "ok");
+}
+END_TEST
+
+START_TEST(held_runs_are_cancelled)
+{
+	uv_loop_t loop;
+	static struct seen seen = { .held = true };
+	add_model("token", ECHO_WORKER, "{}", 60000);
+	struct mer_sched *sched = sched_open(&loop);
+	submit(sched, &seen, "m", "hello", 0);
+	mer_run_cancel(seen.run, false);
+	wait_done(&loop, &seen);
+	sched_close(&loop, sched);
+	ck_assert_int_eq(seen.error.status, MER_ECANCELED);
+}
+END_TEST
+
 START_TEST(full_queue_refuses)
 {
 	enum { N = 6, QUEUE = 2, STREAMED = 40 };
@@ -573,6 +617,8 @@ Suite *suite(void)
 	tcase_add_test(tc, many_at_once_each_end);
 	tcase_add_test(tc, stream_of_processes);
 	tcase_add_test(tc, closing_cancels_what_is_open);
+	tcase_add_test(tc, waits_until_it_may_start);
+	tcase_add_test(tc, held_runs_are_cancelled);
 	tcase_add_test(tc, full_queue_refuses);
 	tcase_add_test(tc, closing_ends_a_start);
 	tcase_add_test(tc, ways_make_room_for_one_another);

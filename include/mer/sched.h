@@ -106,6 +106,9 @@ struct mer_run_result {
 };
 
 struct mer_run_events {
+	/* Whether it may be given to a worker now; not so: asked again at any time, and when
+	 * mer_sched_ask_again() wants that. Those submitted behind it wait as well. NULL: it may. */
+	bool (*may_start)(void *ctx);
 	/* The model gets its input from now on; its row is written. */
 	void (*on_started)(void *ctx, const struct mer_run *run);
 	/* As of struct mer_worker_events (mer/meal.h); NULL: such an answer's bytes come alone. */
@@ -120,7 +123,7 @@ struct mer_run_events {
 /**
  * Submits a run.
  *
- * @param events  borrowed until on_done; all slots set but on_meta
+ * @param events  borrowed until on_done; all slots set but may_start and on_meta
  * @param out     the run, for the functions below, until on_done; NULL allowed
  * @return MER_ENOMEM; everything else comes by on_done
  */
@@ -128,6 +131,9 @@ MER_API MER_MUST enum mer_status mer_sched_submit(struct mer_sched *sched,
                                                   const struct mer_run_request *request,
                                                   const struct mer_run_events *events, void *ctx,
                                                   struct mer_run **out, struct mer_error *err);
+
+/** Asks the runs that were not to start once more whether they may. */
+MER_API void mer_sched_ask_again(struct mer_sched *sched);
 
 /** Cancels: SIGTERM, after 2 s SIGKILL; with kill at once, and with all haste (mer_sched_hurry()). One
  * that is not sent yet just ends, though its row be waiting for the database. */

@@ -619,12 +619,15 @@ static bool ended_early(struct mer_run *run)
 	return true;
 }
 
-/* Whether one more run may be open: a stream says how many, a session has them in their order. */
+/* Whether one more run may be open: a stream says how many, a session has them in their order, and
+ * whoever submitted it has the last word. */
 static bool may_open(const struct route *route, const struct mer_run *run)
 {
-	if (route->session[0] != '\0')
-		return route->n_open == 0;
-	return !run->stream || route->n_open < run->jobs;
+	if (route->session[0] != '\0' && route->n_open > 0)
+		return false;
+	if (run->stream && route->n_open >= run->jobs)
+		return false;
+	return run->events->may_start == NULL || run->events->may_start(run->ctx);
 }
 
 /* A slot for a run. Nothing is started for an input that the protocol does not carry. */

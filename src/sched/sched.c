@@ -278,6 +278,11 @@ void sched_kick(struct mer_sched *sched)
 	uv_idle_start(&sched->kick, on_kick);
 }
 
+void mer_sched_ask_again(struct mer_sched *sched)
+{
+	sched_kick(sched);
+}
+
 void mer_run_cancel(struct mer_run *run, bool kill)
 {
 	if (run->ending != ENDING_TIMEOUT || kill)
