@@ -358,6 +358,17 @@ class Case(unittest.TestCase):
         path.write_text("".join(line + "\n" for line in lines))
         return f"@{path}"
 
+    def small_disk(self, folder, size="1m"):
+        """Mounts a disk on a folder, where only this program sees it."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if os.geteuid() != 0 or libc.unshare(0x20000) != 0:  # CLONE_NEWNS
+            self.skipTest("a small disk takes root who may mount")
+        for words in (["--make-rprivate", "/"],
+                      ["-t", "tmpfs", "-o", f"size={size},mode=700", "none", folder]):
+            if subprocess.run(["mount", *words], check=False).returncode != 0:
+                self.skipTest("a small disk takes root who may mount")
+        self.addCleanup(subprocess.run, ["umount", "-l", folder], check=True)
+
     # --- the database ---
 
     @contextlib.contextmanager
@@ -692,17 +703,10 @@ class Database(Case):
     # --- no space ---
 
     def on_small_disk(self, size="1m"):
-        """Puts the database on a disk of its own, mounted where only this program sees it."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        if os.geteuid() != 0 or libc.unshare(0x20000) != 0:  # CLONE_NEWNS
-            self.skipTest("a small disk takes root who may mount")
+        """Puts the database on a disk of its own."""
         folder = self.db.parent
         kept = {path.name: path.read_bytes() for path in folder.glob("mer.db*")}
-        for words in (["--make-rprivate", "/"],
-                      ["-t", "tmpfs", "-o", f"size={size},mode=700", "none", folder]):
-            if subprocess.run(["mount", *words], check=False).returncode != 0:
-                self.skipTest("a small disk takes root who may mount")
-        self.addCleanup(subprocess.run, ["umount", "-l", folder], check=True)
+        self.small_disk(folder, size)
         for name, data in kept.items():
             (folder / name).write_bytes(data)
 
