@@ -232,9 +232,11 @@ static enum mer_status diff(struct session *s, const struct run_choice *choice,
                             const struct recorded *was, double tolerance, struct mer_error *err)
 {
 	enum { IN_MEMORY = 1 << 20 };
+	struct store store;
 	struct spool output;
 	struct run_kept *now = NULL;
-	spool_init(&output, IN_MEMORY);
+	store_init(&store, IN_MEMORY);
+	spool_init(&output, &store);
 	const struct mer_str input = { was->input, was->input_len };
 	enum mer_status st = run_one_kept(s, choice, input, was->meta, &output, &now, err);
 	if (st == MER_OK)
@@ -251,7 +253,8 @@ static enum mer_status diff(struct session *s, const struct run_choice *choice,
 			st = tell(s, &beside, err);
 		mer_buf_release(&beside.shown);
 	}
-	spool_release(&output);
+	spool_clear(&output);
+	store_release(&store);
 	free(now);
 	return st;
 }

@@ -216,8 +216,10 @@ enum mer_status example_run(struct session *s, const char *model, int64_t *ms,
 {
 	struct example example = { 0 };
 	struct run_kept *result = NULL;
+	struct store store;
 	struct spool output;
-	spool_init(&output, BYTES_MAX);
+	store_init(&store, BYTES_MAX);
+	spool_init(&output, &store);
 	enum mer_status st = example_read(s->dal, model, &example, err);
 	if (st == MER_OK && example.input == NULL) {
 		st = mer_fail(err, MER_ENOTFOUND, "model '%s' has no example", model);
@@ -233,7 +235,8 @@ enum mer_status example_run(struct session *s, const char *model, int64_t *ms,
 		*ms = result->result.infer_ms;
 		st = compare(model, &example, &output, shown, err);
 	}
-	spool_release(&output);
+	spool_clear(&output);
+	store_release(&store);
 	free(result);
 	example_release(&example);
 	return st;

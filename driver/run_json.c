@@ -203,7 +203,7 @@ enum mer_status run_copy(struct session *s, struct spool *output, struct caret *
 	enum mer_status st = spool_check(output, err);
 	if (st != MER_OK || output->bytes == 0)
 		return st;
-	if (output->fd >= 0)
+	if (output->bytes > CHUNK || output->first != STORE_NONE)
 		return each_piece(s, output, add_as_it_is, &to, err);
 	(void)add_as_it_is(&to, output->mem.ptr, output->mem.len);
 	sink_added(&s->out.sink);

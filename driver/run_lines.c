@@ -15,8 +15,9 @@ enum {
 	AHEAD = 2048,
 	AHEAD_BYTES = 4 << 20, /* of input; one line may be longer */
 	CHUNK = 65536,
-	LITTLE = 4096,          /* what a run's buffers may keep of memory for the next */
-	KEPT_IN_MEMORY = 65536, /* a run's output, while another one's is printed */
+	LITTLE = 4096,            /* what a run's input may keep of memory for the next */
+	KEPT_IN_MEMORY = 4 << 20, /* bytes of outputs, while another one is printed */
+	KEPT_ON_DISK = 256 << 20, /* with so many none is begun; those that are may add to it */
 };
 
 struct line {
@@ -51,6 +52,8 @@ struct lines {
 
 	struct line *ring; /* AHEAD of them; those in flight from first on */
 	size_t first, count, bytes_ahead;
+	struct store store; /* of their outputs */
+	int64_t held_by;    /* the line before whose end no other is to start; 0: they may */
 	int64_t submitted, objects;
 	bool failing;           /* a line has failed that ends all once it is its turn */
 	bool stop;              /* nothing more is submitted */
@@ -75,6 +78,33 @@ static void fail(struct lines *lines, enum mer_status st, const struct mer_error
 }
 
 /* --- what happens to a run ---------------------------------------------------------------- */
+
+static bool is_much_kept(const struct lines *lines)
+{
+	return store_on_disk(&lines->store) >= KEPT_ON_DISK;
+}
+
+/* All that is kept waits for the first in flight, so that one always may. */
+static bool may_start(void *ctx)
+{
+	const struct line *line = ctx;
+	struct lines *lines = line->lines;
+	if (line == head(lines) || !is_much_kept(lines))
+		return true;
+	lines->held_by = head(lines)->number;
+	return false;
+}
+
+/* What was held may start, since there is another first in flight, or less is kept. */
+static void let_start(struct lines *lines)
+{
+	const struct line *first = head(lines);
+	bool as_before = first != NULL && first->number == lines->held_by && is_much_kept(lines);
+	if (lines->held_by == 0 || as_before)
+		return;
+	lines->held_by = 0;
+	mer_sched_ask_again(lines->sched);
+}
 
 static void on_started(void *ctx, const struct mer_run *run)
 {
@@ -189,6 +219,7 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 }
 
 static const struct mer_run_events events = {
+	.may_start = may_start,
 	.on_started = on_started,
 	.on_meta = on_meta,
 	.on_output = on_output,
@@ -348,9 +379,19 @@ static void end_answer(struct lines *lines, struct line *line)
 	sink_added(sink);
 }
 
+/* Whether all of a run's output could be kept. */
+static enum mer_status check_kept(const struct line *line, struct mer_error *err)
+{
+	enum mer_status st = spool_check(&line->output, err);
+	return st == MER_OK ? st : mer_wrap(err, st, "line %lld", (long long)line->number);
+}
+
 static enum mer_status print_object(struct lines *lines, struct line *line, struct mer_error *err)
 {
 	struct session *s = lines->s;
+	enum mer_status st = check_kept(line, err);
+	if (st != MER_OK)
+		return st;
 	if (s->out.format == MER_FORMAT_JSON)
 		mer_buf_text(&s->out.sink.buf, lines->objects == 0 ? "[" : ",");
 	lines->objects++;
@@ -361,10 +402,11 @@ static enum mer_status print_object(struct lines *lines, struct line *line, stru
 /* What was kept of a run before it was the first in flight. */
 static enum mer_status print_kept(struct lines *lines, struct line *line, struct mer_error *err)
 {
-	if (line->output.bytes == 0)
-		return spool_check(&line->output, err);
+	enum mer_status st = check_kept(line, err);
+	if (st != MER_OK || line->output.bytes == 0)
+		return st;
 	/* More may be added while stdout's reader is waited for, so its end is looked at afterwards. */
-	enum mer_status st = run_copy(lines->s, &line->output, lines->tidy ? &line->caret : NULL, err);
+	st = run_copy(lines->s, &line->output, lines->tidy ? &line->caret : NULL, err);
 	size_t got;
 	if (st == MER_OK)
 		st = spool_read(&line->output, line->output.bytes - 1, &line->last, 1, &got, err);
@@ -418,8 +460,6 @@ static void release_line(struct line *line)
 	free(line->result);
 	line->result = NULL;
 	spool_clear(&line->output);
-	if (line->output.mem.cap > LITTLE)
-		mer_buf_release(&line->output.mem);
 	if (line->input.cap > LITTLE)
 		mer_buf_release(&line->input);
 }
@@ -480,6 +520,7 @@ static void work(struct lines *lines)
 	struct sink *sink = &lines->s->out.sink;
 	for (;;) {
 		deliver(lines);
+		let_start(lines);
 		pump(lines); /* last, so that something is in flight or awaited when the loop waits */
 		if (is_over(lines))
 			return;
@@ -492,6 +533,7 @@ static void work(struct lines *lines)
 
 static enum mer_status open_lines(struct lines *lines, struct mer_error *err)
 {
+	store_init(&lines->store, KEPT_IN_MEMORY);
 	enum mer_status st = session_sched(lines->s, true, &lines->sched, err);
 	if (st != MER_OK)
 		return st;
@@ -500,7 +542,7 @@ static enum mer_status open_lines(struct lines *lines, struct mer_error *err)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	for (size_t i = 0; i < AHEAD; i++) {
 		mer_buf_init(&lines->ring[i].input, RUN_INPUT_BYTES);
-		spool_init(&lines->ring[i].output, KEPT_IN_MEMORY);
+		spool_init(&lines->ring[i].output, &lines->store);
 	}
 	mer_buf_init(&lines->bytes, RUN_INPUT_BYTES);
 	return watch_open(&lines->watch, &lines->s->loop, lines->fd, WATCH_READ, on_readable, lines,
@@ -512,9 +554,10 @@ static void close_lines(struct lines *lines)
 	session_close_watch(lines->s, &lines->watch);
 	for (size_t i = 0; lines->ring != NULL && i < AHEAD; i++) {
 		mer_buf_release(&lines->ring[i].input);
-		spool_release(&lines->ring[i].output);
+		spool_clear(&lines->ring[i].output);
 	}
 	free(lines->ring);
+	store_release(&lines->store);
 	mer_buf_release(&lines->bytes);
 }
 

@@ -207,6 +207,7 @@ static enum mer_status tell(struct one *one, struct mer_error *err)
 enum mer_status run_one(struct session *s, const struct run_choice *choice, struct mer_str input,
                         const char *meta, struct mer_error *err)
 {
+	struct store store;
 	struct spool output;
 	struct one one = {
 		.s = s,
@@ -215,14 +216,16 @@ enum mer_status run_one(struct session *s, const struct run_choice *choice, stru
 		.tidy = !run_as_json(s) && !choice->raw && out_is_terminal(),
 		.output = &output,
 	};
-	spool_init(&output, KEPT_IN_MEMORY);
+	store_init(&store, KEPT_IN_MEMORY);
+	spool_init(&output, &store);
 	answer_init(&one.answer, choice->model, choice->tensor_out,
 	            meta == NULL ? input : (struct mer_str){ NULL, 0 });
 	enum mer_status st = complete(&one, input, meta, err);
 	if (st == MER_OK)
 		st = tell(&one, err);
 	answer_release(&one.answer);
-	spool_release(&output);
+	spool_clear(&output);
+	store_release(&store);
 	free(one.result);
 	return st;
 }

@@ -1,40 +1,22 @@
-/* Output kept in memory or in an unnamed file. */
+/* Output kept in a store. */
 #include "spool.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <string.h>
 
-void spool_init(struct spool *spool, size_t limit)
+void spool_init(struct spool *spool, struct store *store)
 {
-	*spool = (struct spool){ .limit = limit, .fd = -1 };
-	mer_buf_init(&spool->mem, SIZE_MAX / 4);
-}
-
-void spool_release(struct spool *spool)
-{
-	mer_buf_release(&spool->mem);
-	if (spool->fd >= 0)
-		(void)close(spool->fd);
-	spool->fd = -1;
+	*spool = (struct spool){ .store = store, .first = STORE_NONE, .last = STORE_NONE };
+	mer_buf_init(&spool->mem, 0);
 }
 
 void spool_clear(struct spool *spool)
 {
-	size_t limit = spool->limit;
-	if (spool->fd >= 0 || spool->mem.cap > limit) {
-		spool_release(spool);
-		spool_init(spool, limit);
-		return;
-	}
-	mer_buf_clear(&spool->mem);
-	spool->bytes = 0;
-	spool->odd = false;
-	spool->n_cut = 0;
-	spool->err.status = MER_OK;
+	spool->store->borrowed -= spool->mem.cap;
+	mer_buf_release(&spool->mem);
+	if (spool->first != STORE_NONE)
+		store_give(spool->store, spool->first, spool->last);
+	spool_init(spool, spool->store);
 }
 
 /* --- UTF-8, piece by piece ---------------------------------------------------------------- */
@@ -67,39 +49,46 @@ static void check_text(struct spool *spool, const char *bytes, size_t n)
 		memcpy(spool->cut, bytes + whole, cut);
 }
 
-/* --- the file ----------------------------------------------------------------------------- */
+/* --- where it is -------------------------------------------------------------------------- */
 
-static int open_unnamed(const char *folder)
+/* Whether it is in memory now. */
+static bool to_memory(struct spool *spool, const char *bytes, size_t n)
 {
-	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-		return fd;
-	MER_AUTO(mer_text_done) char *path = mer_text_new("%s/mer-XXXXXX", folder);
-	if (path == NULL)
-		return -1;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd >= 0)
-		(void)unlink(path);
-	return fd;
+	struct mer_buf *mem = &spool->mem;
+	size_t before = mem->cap;
+	mem->limit = before + store_memory_left(spool->store);
+	if (spool->first != STORE_NONE || n > mem->limit - mem->len)
+		return false;
+	mer_buf_add(mem, bytes, n);
+	spool->store->borrowed += mem->cap - before;
+	return mem->status == MER_OK;
 }
 
-static enum mer_status to_file(struct spool *spool, const char *bytes, size_t n)
+/* How many bytes are on disk. */
+static int64_t on_disk(const struct spool *spool)
 {
-	const char *folder = getenv("TMPDIR");
-	if (folder == NULL || folder[0] == '\0')
-		folder = "/tmp";
-	if (spool->fd < 0) {
-		spool->fd = open_unnamed(folder);
-		if (spool->fd < 0)
-			return mer_fail(&spool->err, MER_EIO, "cannot keep the output in '%s': %s", folder,
-			                strerror(errno));
-		enum mer_status st =
-			mer_write_all(spool->fd, folder, spool->mem.ptr, spool->mem.len, &spool->err);
-		mer_buf_release(&spool->mem);
+	return spool->bytes - (int64_t)spool->mem.len;
+}
+
+static enum mer_status to_disk(struct spool *spool, const char *bytes, size_t n)
+{
+	while (n > 0) {
+		size_t at = (size_t)on_disk(spool) % STORE_BLOCK;
+		size_t piece = n < STORE_BLOCK - at ? n : STORE_BLOCK - at;
+		enum mer_status st = MER_OK;
+		if (at == 0)
+			st = store_take(spool->store, spool->last, &spool->last, &spool->err);
+		if (st == MER_OK && spool->first == STORE_NONE)
+			spool->first = spool->read_block = spool->last;
+		if (st == MER_OK)
+			st = store_write(spool->store, spool->last, at, bytes, piece, &spool->err);
 		if (st != MER_OK)
 			return st;
+		spool->bytes += (int64_t)piece;
+		bytes += piece;
+		n -= piece;
 	}
-	return mer_write_all(spool->fd, folder, bytes, n, &spool->err);
+	return MER_OK;
 }
 
 void spool_add(struct spool *spool, const char *bytes, size_t n)
@@ -108,13 +97,10 @@ void spool_add(struct spool *spool, const char *bytes, size_t n)
 		return;
 	if (!spool->odd)
 		check_text(spool, bytes, n);
-	spool->bytes += (int64_t)n;
-	if (spool->fd < 0 && spool->mem.len + n <= spool->limit) {
-		mer_buf_add(&spool->mem, bytes, n);
-		(void)!mer_buf_check(&spool->mem, &spool->err);
-	} else {
-		(void)to_file(spool, bytes, n);
-	}
+	if (to_memory(spool, bytes, n))
+		spool->bytes += (int64_t)n;
+	else
+		(void)to_disk(spool, bytes, n);
 }
 
 enum mer_status spool_check(const struct spool *spool, struct mer_error *err)
@@ -124,22 +110,38 @@ enum mer_status spool_check(const struct spool *spool, struct mer_error *err)
 	return spool->err.status;
 }
 
+/* The block of this number. Who reads on does not begin at the first. */
+static size_t find_block(struct spool *spool, size_t number)
+{
+	if (number < spool->read_number) {
+		spool->read_block = spool->first;
+		spool->read_number = 0;
+	}
+	for (; spool->read_number < number; spool->read_number++)
+		spool->read_block = store_next(spool->store, spool->read_block);
+	return spool->read_block;
+}
+
 enum mer_status spool_read(struct spool *spool, int64_t at, char *out, size_t n, size_t *got,
                            struct mer_error *err)
 {
-	if (spool->fd < 0) {
-		size_t left = spool->mem.len - (size_t)at;
-		*got = n < left ? n : left;
-		if (*got > 0)
-			memcpy(out, spool->mem.ptr + at, *got);
-		return MER_OK;
+	int64_t left = spool->bytes - at;
+	size_t all = left < (int64_t)n ? (size_t)left : n, done = 0;
+	if (at < (int64_t)spool->mem.len) {
+		size_t in_memory = spool->mem.len - (size_t)at;
+		done = all < in_memory ? all : in_memory;
+		memcpy(out, spool->mem.ptr + at, done);
 	}
-	ssize_t done;
-	size_t all = 0;
-	while (all < n && (done = pread(spool->fd, out + all, n - all, at + (int64_t)all)) != 0) {
-		if (done < 0 && errno != EINTR)
-			return mer_fail(err, MER_EIO, "cannot read the kept output: %s", strerror(errno));
-		all += done > 0 ? (size_t)done : 0;
+	while (done < all) {
+		size_t from = (size_t)at + done - spool->mem.len, in_block = from % STORE_BLOCK;
+		size_t piece = STORE_BLOCK - in_block;
+		if (piece > all - done)
+			piece = all - done;
+		enum mer_status st = store_read(spool->store, find_block(spool, from / STORE_BLOCK),
+		                                in_block, out + done, piece, err);
+		if (st != MER_OK)
+			return st;
+		done += piece;
 	}
 	*got = all;
 	return MER_OK;

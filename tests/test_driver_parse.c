@@ -405,10 +405,12 @@ START_TEST(keeps_output)
 	for (size_t limit = 0; limit < 100; limit += 50) {
 		for (size_t a = 0; a <= n; a++) {
 			for (size_t b = a; b <= n; b++) {
+				struct store store;
 				struct spool spool;
 				char back[64];
 				size_t got;
-				spool_init(&spool, limit);
+				store_init(&store, limit);
+				spool_init(&spool, &store);
 				spool_add(&spool, bytes, a);
 				spool_add(&spool, bytes + a, b - a);
 				spool_add(&spool, bytes + b, n - b);
@@ -418,8 +420,10 @@ START_TEST(keeps_output)
 				              "row %d cut at %zu, %zu", _i, a, b);
 				ck_assert_int_eq(spool_read(&spool, 0, back, sizeof back, &got, NULL), MER_OK);
 				ck_assert(got == n && memcmp(back, bytes, n) == 0);
-				ck_assert((spool.fd >= 0) == (limit == 0 && n > 0));
-				spool_release(&spool);
+				ck_assert((store.fd >= 0) == (limit == 0 && n > 0));
+				spool_clear(&spool);
+				ck_assert(store_on_disk(&store) == 0 && store.borrowed == 0);
+				store_release(&store);
 			}
 		}
 	}
@@ -428,16 +432,81 @@ END_TEST
 
 START_TEST(says_where_output_cannot_be_kept)
 {
+	struct store store;
 	struct spool spool;
 	struct mer_error err;
 	ck_assert_int_eq(setenv("TMPDIR", "/nonexistent", 1), 0);
-	spool_init(&spool, 2);
+	store_init(&store, 2);
+	spool_init(&spool, &store);
 	spool_add(&spool, "abc", 3);
 	spool_add(&spool, "def", 3);
 	ck_assert_int_eq(spool_check(&spool, &err), MER_EIO);
 	ck_assert_str_eq(err.message,
 	                 "cannot keep the output in '/nonexistent': No such file or directory");
-	spool_release(&spool);
+	spool_clear(&spool);
+	store_release(&store);
+}
+END_TEST
+
+enum { SPOOLS = 3, PIECE = 50001, PIECES = 5, PLACES = 50 };
+
+static char pattern(size_t round, size_t i, size_t at)
+{
+	return (char)(round * 7 + i * 31 + at % 251);
+}
+
+/* Several grow by turns, so that their blocks lie between each other's, and one gives back its own. */
+static void grow_by_turns(struct spool spools[], size_t round)
+{
+	char *bytes = malloc(PIECE);
+	ck_assert_ptr_nonnull(bytes);
+	for (size_t piece = 0; piece < PIECES; piece++) {
+		for (size_t i = 0; i < SPOOLS; i++) {
+			for (size_t at = 0; at < PIECE; at++)
+				bytes[at] = pattern(round, i, piece * PIECE + at);
+			spool_add(&spools[i], bytes, PIECE);
+		}
+	}
+	free(bytes);
+}
+
+/* From places in any order, over the edges of memory and blocks. */
+static void check_kept(struct spool *spool, size_t round, size_t i)
+{
+	char back[70000];
+	ck_assert_int_eq(spool_check(spool, NULL), MER_OK);
+	ck_assert_int_eq(spool->bytes, PIECES * PIECE);
+	for (size_t place = 0; place < PLACES; place++) {
+		size_t at = place == 0 ? PIECES * PIECE - 7 : place * 104729 % (PIECES * PIECE);
+		size_t left = PIECES * PIECE - at, got, same = 0;
+		ck_assert_int_eq(spool_read(spool, (int64_t)at, back, sizeof back, &got, NULL), MER_OK);
+		ck_assert_uint_eq(got, left < sizeof back ? left : sizeof back);
+		while (same < got && back[same] == pattern(round, i, at + same))
+			same++;
+		ck_assert_msg(same == got, "round %zu, spool %zu: wrong from %zu on", round, i, at + same);
+	}
+}
+
+/* Neither memory nor the file grow by what was given back. */
+START_TEST(shares_a_store)
+{
+	enum { MEMORY = 2 * PIECE, ROUNDS = 5 };
+	struct store store;
+	struct spool spools[SPOOLS];
+	store_init(&store, MEMORY);
+	for (size_t i = 0; i < SPOOLS; i++)
+		spool_init(&spools[i], &store);
+	for (size_t round = 0; round < ROUNDS; round++) {
+		grow_by_turns(spools, round);
+		ck_assert_uint_le(store.borrowed, MEMORY + SPOOLS);
+		for (size_t i = 0; i < SPOOLS; i++) {
+			check_kept(&spools[i], round, i);
+			spool_clear(&spools[i]);
+		}
+		ck_assert(store_on_disk(&store) == 0 && store.borrowed == 0);
+	}
+	ck_assert_int_le(lseek(store.fd, 0, SEEK_END), (SPOOLS * 4 + 1) * (off_t)STORE_BLOCK);
+	store_release(&store);
 }
 END_TEST
 
@@ -457,6 +526,7 @@ Suite *suite(void)
 	tc = tcase_create("output");
 	tcase_add_loop_test(tc, shows_control_characters, 0, N_ROWS(caret_rows));
 	tcase_add_loop_test(tc, keeps_output, 0, N_ROWS(spool_rows));
+	tcase_add_test(tc, shares_a_store);
 	tcase_add_test(tc, says_where_output_cannot_be_kept);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -1496,7 +1496,7 @@ class Output(Case):
     @each({"json": ("--json", 70), "lines": ("--keep-going", 70)})
     def no_folder_to_keep_output(self, option, code):
         """Where the output has to wait for its turn and is too long for memory."""
-        self.model("once", "head -c 3000000 /dev/zero; echo")
+        self.model("once", "head -c 5000000 /dev/zero; echo")
         self.env["TMPDIR"] = "/nonexistent"
         words = ["m", "x"] if option == "--json" else ["--lines", "m", self.lines_file("x")]
         self.mer("run", option, *words, code=code, out=None, says="/nonexistent")

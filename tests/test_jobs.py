@@ -3,13 +3,14 @@
 a model, and what one run's end means to the others. As in test_faults nothing is left behind.
 
 MER_PREFIX names the installation. Prints TAP when run as a program."""
+import json
 import os
 import signal
 import sys
 import unittest
 
 import test_faults
-from test_faults import DEADLINE_S, FLAT_KIB, MEASURE, MER, SCRIPTS, each
+from test_faults import DEADLINE_S, FLAT_KIB, MEASURE, MER, MIB, SCRIPTS, each
 from test_frame import FRAMES
 
 # Takes requests until none has come for a moment, then answers them, the last first: with how many
@@ -71,6 +72,26 @@ while True:
         given_up[number].set()
     elif kind == DRAIN:
         os._exit(0)
+"""
+
+# Answers the first when it has answered as many others as that one's input says, or when none has come for
+# {moment} seconds (None: however long that takes): with how many there were. The others' inputs say how many
+# letters they get.
+FIRST_IS_LAST = """#!/usr/bin/python3 -uIS
+{frames}
+import select
+wire = Wire()
+wire.ready(concurrency={concurrency})
+first, others = wire.request()
+n = 0
+while n < int(others) and select.select([wire.source], [], [], {moment})[0]:
+    number, data = wire.request()
+    n += 1
+    wire.answer(number, b"x" * int(data))
+wire.answer(first, b"%d" % n)
+while True:
+    number, data = wire.request()
+    wire.answer(number, b"x" * int(data))
 """
 
 # Dies when it has taken all that it may; the next one answers: with the input, and which one it was.
@@ -182,6 +203,50 @@ class Jobs(test_faults.Case):
         self.assertEqual((process.returncode, err), (0, b""))
         self.assertLess(int(peak.read_text()), FLAT_KIB)
 
+    # --- what is kept until it is its turn ---
+
+    def behind_the_first(self, n, size, jobs=2, wait=None, moment=None, before=(), options=("--raw",)):
+        """The first of n + 1 lines is answered when the others are, or as many as may be. Gives the process."""
+        self.frame(FIRST_IS_LAST.replace("{moment}", str(moment)), jobs)
+        lines = self.lines_file(str(wait or n), *[str(size)] * n)
+        self.before = [*before, "/usr/bin/python3", "-ISc", MEASURE, self.top / "peak"]
+        process = self.start("run", "--lines", "--jobs", jobs, *options, "m", lines)
+        self.before = []
+        return process
+
+    def test_kept_in_few_files(self):
+        """Each of them is longer than what is kept in memory once was."""
+        process = self.behind_the_first(300, 70000, before=("/usr/bin/prlimit", "--nofile=128"))
+        self.finish(process, out=b"300\n" + (b"x" * 70000 + b"\n") * 300)
+
+    def test_kept_in_little_memory(self):
+        """However many, and each short enough for it."""
+        process = self.behind_the_first(2040, 65000)
+        self.finish(process, out=b"2040\n" + (b"x" * 65000 + b"\n") * 2040)
+        self.assertLess(int((self.top / "peak").read_text()), FLAT_KIB)
+
+    @each({"as_it_is": ("--raw",), "objects": ("--jsonl",), "whole": ("--keep-going",), "unrecorded": ("--no-record",)})
+    def kept_up_to_a_bound(self, option):
+        """Then no more are started before the first is answered."""
+        process = self.behind_the_first(160, 4 * MIB, wait=1000, moment=1, options=(option,))
+        out = process.stdout.readline()
+        started = int(json.loads(out)["output"] if option == "--jsonl" else out)
+        self.assertLess(started, 80)
+        size = len(out)
+        while piece := process.stdout.read1(MIB):
+            size += len(piece)
+        self.finish(process, out=None)
+        self.assertGreater(size, 160 * 4 * MIB)
+        self.assertEqual(self.statuses(), [] if option == "--no-record" else ["ok"] * 161)
+        self.assertLess(int((self.top / "peak").read_text()), FLAT_KIB)
+
+    @each({"as_it_is": ("--raw",), "objects": ("--jsonl",), "whole": ("--keep-going",)})
+    def nowhere_to_keep(self, option):
+        """Whose line it is is said."""
+        self.small_disk(self.temp)
+        process = self.behind_the_first(10, MIB, options=(option,))
+        self.finish(process, 70, out=None, says=r"line \d+: cannot write .*No space left")
+
     # --- what one means to the others ---
 
     def test_one_fails(self):
@@ -245,7 +310,7 @@ class Jobs(test_faults.Case):
         self.assertEqual(self.statuses(), ["failed"] * 3)
 
     def test_a_crash_keeps_their_order(self):
-        """Those that are sent once more are sent in the order of the lines."""
+        """Those that are sent once more are sent as they were: all that is kept may wait for the first."""
         self.frame(AGAIN, 3, options=("--retries", "1"))
         self.assertEqual(self.lines(3, *"abc"), ["a 1", "b 2", "c 3"])
 
