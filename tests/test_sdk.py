@@ -22,7 +22,7 @@ def hello(name: str) -> str:
 mer.serve()
 """
 # Says where it was found, and what its path is.
-WHERE = HELLO.replace('f"Hello {name}"', 'f"{mer.__file__} {os.environ.get(\'PYTHONPATH\')}"').replace(
+WHERE = HELLO.replace('f"Hello {name}"', 'f"{mer.__file__}\\n{os.environ.get(\'PYTHONPATH\')}"').replace(
     "import mer\n", "import os\nimport mer\n")
 # A process a run. Its child does what the input says.
 PREFORK = """import os, signal, subprocess, sys, time
@@ -49,7 +49,7 @@ class Sdk(test_faults.Case):
         self.add("hello", PYTHON, "hello.py", options=(*FRAME, *options))
 
     def where(self):
-        file, path = self.mer("run", "hello", "", out=None).decode().split(" ")
+        file, path = self.mer("run", "hello", "", out=None).decode().split("\n")
         return file, path
 
     @each({"plain": ((),), "clean_env": (("--clean-env",),)})
@@ -68,7 +68,7 @@ class Sdk(test_faults.Case):
         self.python(WHERE)
         shutil.copytree(PREFIX, self.top / "moved", symlinks=True)
         got = self.mer("run", "hello", "", program=str(self.top / "moved/bin/mer"), out=None).decode()
-        self.assertEqual(got.split(" ")[1], str(self.top / "moved/lib/mer/python"))
+        self.assertEqual(got.split("\n")[1], str(self.top / "moved/lib/mer/python"))
 
     @each({
         "inherited": ({"PYTHONPATH": "/a:/b"}, (), "/a:/b:"),
