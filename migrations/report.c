@@ -597,7 +597,7 @@ void report_allow_stop(struct report *report, const char *what, struct mer_dal *
 		words[i].message = messages[i];
 		words[i].data = documents[i].ptr != NULL ? documents[i].ptr : "";
 	}
-	stop_allow_cancel(words, cancel);
+	stop_allow(words, cancel);
 	for (size_t i = 0; i < 2; i++)
 		mer_buf_release(&documents[i]);
 }

@@ -123,12 +123,7 @@ static void copy(char to[WORDS_ROOM], const char *text)
 	to[len] = '\0';
 }
 
-void stop_allow(const struct stop_words words[2])
-{
-	stop_allow_cancel(words, NULL);
-}
-
-void stop_allow_cancel(const struct stop_words words[2], struct mer_dal *dal)
+void stop_allow(const struct stop_words words[2], struct mer_dal *dal)
 {
 	for (size_t i = 0; i < N_SIGNALS; i++) {
 		copy(prepared[i].message, words[i].message);

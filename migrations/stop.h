@@ -18,12 +18,12 @@ struct stop_words {
 /** Begins; the signals are held back until stop_allow(). One that was ignored stays so. */
 void stop_open(void);
 
-/** Lets the signals through, with what they say; words[0] is for SIGINT, words[1] for SIGTERM. */
-void stop_allow(const struct stop_words words[2]);
-
-/** The same for as long as a script runs: the first signal is kept, and what this connection does is
- * cancelled; what the words say is for the second. */
-void stop_allow_cancel(const struct stop_words words[2], struct mer_dal *dal);
+/**
+ * Lets the signals through, with what they say; words[0] is for SIGINT, words[1] for SIGTERM.
+ * @param dal  while a script runs: the first signal is kept, and what this connection does is
+ *             cancelled; what the words say is for the second. NULL: none does
+ */
+void stop_allow(const struct stop_words words[2], struct mer_dal *dal);
 
 /** Holds them back. */
 void stop_hold(void);
