@@ -257,6 +257,33 @@ static void check_span(const unsigned char *bytes, size_t len)
 		             bytes[1], bytes[2], bytes[3], len, got, want, cut, want_cut);
 }
 
+#define BAD "\xef\xbf\xbd"
+static const struct {
+	const char *bytes;
+	size_t len;
+	const char *want;
+} mended_rows[] = {
+	{ "", 0, "" },
+	{ "abc \xc3\xa4", 6, "abc \xc3\xa4" },
+	{ "a\xff", 2, "a" BAD },
+	{ "\xff\xfe", 2, BAD BAD },
+	{ "a\0b", 3, "a" BAD "b" },
+	{ "\0", 1, BAD },
+	{ "\xe2\x82", 2, BAD BAD },
+	{ "\xe2\x82z\0\xc3\xa4", 6, BAD BAD "z" BAD "\xc3\xa4" },
+};
+
+START_TEST(mends_utf8)
+{
+	struct mer_buf buf;
+	mer_buf_init(&buf, 100);
+	mer_buf_add_utf8(&buf, mended_rows[_i].bytes, mended_rows[_i].len);
+	ck_assert_uint_eq(buf.len, strlen(mended_rows[_i].want));
+	ck_assert_str_eq(buf.len > 0 ? buf.ptr : "", mended_rows[_i].want);
+	mer_buf_release(&buf);
+}
+END_TEST
+
 /* Sixteen first bytes a row. */
 START_TEST(utf8_of_three_bytes)
 {
@@ -345,6 +372,7 @@ Suite *suite(void)
 	tcase_add_loop_test(utf8, utf8_of_three_bytes, 0, 16);
 	tcase_add_loop_test(utf8, utf8_of_four_bytes, 0, 32);
 	tcase_add_test(utf8, utf8_at_random);
+	tcase_add_loop_test(utf8, mends_utf8, 0, N_ROWS(mended_rows));
 	tcase_add_loop_test(utf8, measures_width, 0, N_ROWS(width_rows));
 	tcase_add_test(utf8, measures_width_without_a_locale);
 	suite_add_tcase(words, split);

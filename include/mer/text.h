@@ -72,6 +72,9 @@ MER_API MER_MUST enum mer_status mer_split_words(const char *line, char ***words
 /** Bytes at the start that are whole, valid UTF-8 (no surrogates, nothing above U+10FFFF). */
 MER_API size_t mer_utf8_span(const char *bytes, size_t len);
 
+/** Appends text as every database takes it: each byte that is not UTF-8, and each NUL, becomes U+FFFD. */
+MER_API void mer_buf_add_utf8(struct mer_buf *buf, const char *bytes, size_t len);
+
 /**
  * Like mer_utf8_span(), but a sequence that is merely cut off at the end is not an error:
  * *cut says how many bytes (0 to 3) of an unfinished sequence follow the span.

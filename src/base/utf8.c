@@ -114,6 +114,19 @@ size_t mer_utf8_span(const char *bytes, size_t len)
 	return mer_utf8_span_cut(bytes, len, &cut);
 }
 
+void mer_buf_add_utf8(struct mer_buf *buf, const char *bytes, size_t len)
+{
+	for (size_t at = 0; at < len; at++) {
+		size_t n = mer_utf8_span(bytes + at, len - at);
+		const char *nul = memchr(bytes + at, '\0', n);
+		n = nul != NULL ? (size_t)(nul - bytes) - at : n;
+		mer_buf_add(buf, bytes + at, n);
+		at += n;
+		if (at < len)
+			mer_buf_text(buf, "\xef\xbf\xbd");
+	}
+}
+
 static bool is_control(uint32_t code)
 {
 	return code < 0x20 || (code >= 0x7F && code < 0xA0);

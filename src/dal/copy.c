@@ -352,12 +352,11 @@ struct copy {
 	struct mer_copy_table *out;
 };
 
-/* Bytes at the start that every database takes for text. */
-static size_t text_span(const char *bytes, size_t n)
+/* Whether every database takes it for text. */
+static bool is_sound(struct mer_str text)
 {
-	const size_t span = mer_utf8_span(bytes, n);
-	const char *nul = memchr(bytes, '\0', span);
-	return nul != NULL ? (size_t)(nul - bytes) : span;
+	return text.len == 0 || (mer_utf8_span(text.ptr, text.len) == text.len &&
+	                         memchr(text.ptr, '\0', text.len) == NULL);
 }
 
 /* Makes U+FFFD of the bytes of a text that are none; *owned is what to free. */
@@ -365,13 +364,7 @@ static enum mer_status mend(struct mer_str *text, char **owned, struct mer_error
 {
 	struct mer_buf buf;
 	mer_buf_init(&buf, 3 * text->len);
-	for (size_t at = 0; at < text->len; at++) {
-		const size_t n = text_span(text->ptr + at, text->len - at);
-		mer_buf_add(&buf, text->ptr + at, n);
-		at += n;
-		if (at < text->len)
-			mer_buf_text(&buf, "\xef\xbf\xbd");
-	}
+	mer_buf_add_utf8(&buf, text->ptr, text->len);
 	enum mer_status st = mer_buf_take(&buf, owned, &text->len, err);
 	if (st == MER_OK)
 		text->ptr = *owned;
@@ -385,7 +378,7 @@ static enum mer_status mend_row(struct copy *copy, struct mer_value row[], char 
 	enum mer_status st = MER_OK;
 	for (size_t i = 0; st == MER_OK && i < copy->n_columns; i++) {
 		struct mer_str *text = &row[i].text;
-		if (row[i].type != MER_VALUE_TEXT || text_span(text->ptr, text->len) == text->len)
+		if (row[i].type != MER_VALUE_TEXT || is_sound(*text))
 			continue;
 		st = mend(text, &owned[i], err);
 		copy->out->mended++;

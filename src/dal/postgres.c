@@ -103,19 +103,6 @@ enum mer_status pg_send_query(struct postgres *pg, enum mer_query query,
 	return MER_OK;
 }
 
-void pg_add_utf8(struct mer_buf *buf, const char *text, size_t len)
-{
-	while (len > 0) {
-		size_t n = mer_utf8_span(text, len);
-		mer_buf_add(buf, text, n);
-		if (n == len)
-			return;
-		mer_buf_text(buf, "\xef\xbf\xbd");
-		text += n + 1;
-		len -= n + 1;
-	}
-}
-
 enum mer_status pg_check_args(const struct dal_call *call, struct mer_error *err)
 {
 	for (size_t i = 0; i < call->shape->n_args; i++) {
@@ -143,7 +130,7 @@ static enum mer_status copy_texts(struct postgres *pg, const struct dal_call *ca
 		if (arg->type == MER_VALUE_I64)
 			mer_buf_printf(buf, "%lld", (long long)arg->number);
 		if (arg->type == MER_VALUE_TEXT)
-			pg_add_utf8(buf, arg->text.ptr, arg->text.len);
+			mer_buf_add_utf8(buf, arg->text.ptr, arg->text.len);
 		mer_buf_byte(buf, '\0');
 	}
 	return mer_buf_check(buf, err);

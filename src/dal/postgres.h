@@ -174,8 +174,6 @@ enum mer_status pg_send_text(struct postgres *pg, const char *sql, const int64_t
  * nobody asks) becomes the number, true being 1, in the first row of the last. */
 enum mer_status pg_settle(struct postgres *pg, struct dal_call *call, int64_t *value,
                           struct mer_error *err);
-/* What is no UTF-8 becomes U+FFFD, since Postgres stores nothing else. */
-void pg_add_utf8(struct mer_buf *buf, const char *text, size_t len);
 /* Refuses an argument with a NUL in it, which Postgres cannot store either. */
 enum mer_status pg_check_args(const struct dal_call *call, struct mer_error *err);
 /* Sends a query, with arguments as text. Their count is that of its shape. */

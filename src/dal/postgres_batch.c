@@ -58,7 +58,7 @@ static void add_element(struct mer_buf *column, const struct mer_value *arg)
 		const char *special = at;
 		while (special < end && *special != '"' && *special != '\\')
 			special++;
-		pg_add_utf8(column, at, (size_t)(special - at));
+		mer_buf_add_utf8(column, at, (size_t)(special - at));
 		if (special < end) {
 			mer_buf_byte(column, '\\');
 			mer_buf_byte(column, *special++);
