@@ -128,26 +128,40 @@ static const struct cmd_arg one_args[] = {
 	[WHICH] = CMD_WORD("V", ARG_TEXT, "a version that 'weights list' shows", .required = true),
 };
 
-static enum mer_status use_in(struct mer_dal *dal, const char *model,
-                              const struct mer_uid *model_uid, const struct weights_list *all,
-                              const char *version, struct mer_error *err)
+/* Changes one version in a transaction. */
+static enum mer_status change(struct session *s, const struct cmd_value *argv,
+                              enum mer_status (*how)(struct mer_dal *dal, const char *model,
+                                                     const struct mer_uid *model_uid,
+                                                     const struct weights *weights,
+                                                     struct mer_error *err),
+                              struct mer_error *err)
 {
+	const char *model = argv[MODEL].text;
+	MER_AUTO(weights_list_done) struct weights_list all = { 0 };
+	struct mer_uid uid;
 	const struct weights *found;
-	enum mer_status st = weights_find(all, model, version, &found, err);
-	return st == MER_OK ? weights_activate(dal, model_uid, found->uid.text, err) : st;
+	enum mer_status st = weights_begin(s->dal, model, &uid, &all, err);
+	if (st != MER_OK)
+		return st;
+	st = weights_find(&all, model, argv[WHICH].text, &found, err);
+	if (st == MER_OK)
+		st = how(s->dal, model, &uid, found, err);
+	return find_end(s->dal, st, err);
+}
+
+static enum mer_status activate(struct mer_dal *dal, const char *model,
+                                const struct mer_uid *model_uid, const struct weights *weights,
+                                struct mer_error *err)
+{
+	(void)model;
+	return weights_activate(dal, model_uid, weights->uid.text, err);
 }
 
 static enum mer_status use(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	const char *model = argv[MODEL].text, *version = argv[WHICH].text;
-	MER_AUTO(weights_list_done) struct weights_list all = { 0 };
-	struct mer_uid uid;
-	enum mer_status st = weights_begin(s->dal, model, &uid, &all, err);
-	if (st != MER_OK)
-		return st;
-	st = find_end(s->dal, use_in(s->dal, model, &uid, &all, version, err), err);
+	enum mer_status st = change(s, argv, activate, err);
 	if (st == MER_OK)
-		session_note(s, "model '%s' uses weights '%s'", model, version);
+		session_note(s, "model '%s' uses weights '%s'", argv[MODEL].text, argv[WHICH].text);
 	return st;
 }
 
@@ -160,36 +174,28 @@ const struct cmd cmd_weights_use = {
 	.run = use,
 };
 
-static enum mer_status remove_in(struct mer_dal *dal, const char *model,
-                                 const struct weights_list *all, const char *version,
-                                 struct mer_error *err)
+static enum mer_status forget(struct mer_dal *dal, const char *model,
+                              const struct mer_uid *model_uid, const struct weights *weights,
+                              struct mer_error *err)
 {
-	const struct weights *found;
-	enum mer_status st = weights_find(all, model, version, &found, err);
-	if (st != MER_OK)
-		return st;
-	if (strcmp(found->state, "active") == 0) {
+	(void)model_uid;
+	if (strcmp(weights->state, "active") == 0) {
 		(void)mer_fail(err, MER_ECONFLICT, "weights '%s' of model '%s' are the active ones",
-		               version, model);
+		               weights->version, model);
 		mer_hint(err, "'weights use' makes room with another version");
 		return MER_ECONFLICT;
 	}
-	return mer_dal_exec(dal, MER_Q_WEIGHTS_DELETE, MER_ARGS(mer_text(found->uid.text)), NULL, err);
+	return mer_dal_exec(dal, MER_Q_WEIGHTS_DELETE, MER_ARGS(mer_text(weights->uid.text)), NULL,
+	                    err);
 }
 
 static enum mer_status remove_weights(struct session *s, const struct cmd_value *argv,
                                       struct mer_error *err)
 {
-	const char *model = argv[MODEL].text, *version = argv[WHICH].text;
-	MER_AUTO(weights_list_done) struct weights_list all = { 0 };
-	struct mer_uid uid;
-	enum mer_status st = weights_begin(s->dal, model, &uid, &all, err);
-	if (st != MER_OK)
-		return st;
-	st = find_end(s->dal, remove_in(s->dal, model, &all, version, err), err);
+	enum mer_status st = change(s, argv, forget, err);
 	if (st == MER_OK)
 		session_note(s, "weights '%s' of model '%s' are forgotten; what is at their path stays",
-		             version, model);
+		             argv[WHICH].text, argv[MODEL].text);
 	return st;
 }
 
