@@ -371,16 +371,15 @@ static void deliver(struct mer_worker *w, struct meal_call *call, struct mer_str
 		w->events->on_output(w->ctx, call->run, bytes.ptr, n);
 	if (!over)
 		return;
-	struct mer_error err;
-	(void)mer_fail(&err, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
-	set_outcome(&call->result, &err);
-	call->finished = true;
-	(void)mer_fail(&err, MER_EMODEL,
+	struct mer_error own, others;
+	(void)mer_fail(&own, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
+	(void)mer_fail(&others, MER_EMODEL,
 	               "the model was ended, since another run's output is over %lld bytes",
 	               (long long)w->max_output);
-	fail_calls(w, &err);
-	(void)mer_fail(&err, MER_ELIMIT, "the output is over %lld bytes", (long long)w->max_output);
-	give_up(w, &err);
+	set_outcome(&call->result, &own);
+	call->finished = true;
+	fail_calls(w, &others);
+	give_up(w, &own);
 }
 
 /* What no run asked for. A worker that does not read what it asks for cannot be kept. */
