@@ -3,6 +3,7 @@
 #include "help.h"
 #include "repl.h"
 #include "session.h"
+#include "statusline.h"
 
 #include <fcntl.h>
 #include <mer/log.h>
@@ -26,6 +27,7 @@ static void on_log(enum mer_log_level level, const char *area, const char *line)
 	char text[2560];
 	int n = snprintf(text, sizeof text, "%s %s: %s\n", names[level], area, line);
 	size_t len = n > 0 && (size_t)n < sizeof text ? (size_t)n : strlen(text);
+	statusline_erase();
 	(void)!write(STDERR_FILENO, text, len);
 }
 

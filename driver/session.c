@@ -2,6 +2,7 @@
 #include "session.h"
 
 #include "help.h"
+#include "statusline.h"
 
 #include <mer/clean.h>
 #include <mer/file.h>
@@ -303,6 +304,7 @@ static void say(const struct session *s, struct place at, const struct mer_error
 	            (s->settings.call.values == NULL || !setting_on(&s->settings, SET_QUIET));
 	if (hint && n > 0 && (size_t)n < sizeof text)
 		n += snprintf(text + n, sizeof text - (size_t)n, "hint: %s\n", err->hint);
+	statusline_erase();
 	if (n > 0)
 		(void)!mer_write_all(STDERR_FILENO, "stderr", text,
 		                     (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);

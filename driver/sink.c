@@ -1,6 +1,8 @@
 /* Writing stdout without waiting for its reader. */
 #include "sink.h"
 
+#include "statusline.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,7 +17,7 @@ enum { MUCH = 65536, LAZY_MS = 5 };
 
 void sink_init(struct sink *sink, int fd)
 {
-	*sink = (struct sink){ .fd = fd, .twin = -1 };
+	*sink = (struct sink){ .fd = fd, .twin = -1, .terminal = isatty(fd) == 1 };
 	mer_buf_init(&sink->buf, PTRDIFF_MAX);
 }
 
@@ -43,6 +45,8 @@ static ssize_t write_some(const struct sink *sink, const char *bytes, size_t n)
 static size_t write_most(struct sink *sink, const char *bytes, size_t n)
 {
 	size_t at = 0;
+	if (sink->terminal)
+		statusline_erase();
 	while (at < n) {
 		ssize_t done = write_some(sink, bytes + at, n - at);
 		if (done >= 0) {

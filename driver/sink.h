@@ -21,6 +21,7 @@ struct sink {
 	struct mer_buf buf; /* to be written; after adding to it call sink_added() */
 	int fd, twin;       /* twin: -1 where there is none */
 	enum sink_way way;
+	bool terminal;   /* what news are on it is erased first */
 	bool lazy;       /* gather for 5 ms instead of one turn of the loop */
 	bool gone;       /* its reader has left; bytes are dropped from then on */
 	int error;       /* errno of a write that failed otherwise; the same */
