@@ -10,6 +10,7 @@
 
 #include <mer/error.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct session;
@@ -28,6 +29,31 @@ enum arg_type {
 	ARG_ARGV,   /* all that stands behind `--`: words */
 };
 
+/* What a value names, by which it is completed at the prompt and in shells. */
+enum arg_value {
+	VALUE_FREE, /* nothing that is listed anywhere */
+	VALUE_MODEL,
+	VALUE_SERVER,
+	VALUE_DEPLOYMENT, /* name of one of the model's on the line */
+	VALUE_WEIGHTS,    /* version of that model's weights */
+	VALUE_RUN,        /* request_uid */
+	VALUE_RATED,      /* a model, or request_uid of a run */
+	VALUE_FILE,       /* or a folder */
+	VALUE_FOLDER,
+	VALUE_AT_FILE, /* @FILE, or what would be in it */
+	VALUE_TENSOR,  /* NAME=@FILE */
+	VALUE_COMMAND, /* the words of a command's name */
+	VALUE_KEY,     /* KEY=VALUE, where KEY is one of keys */
+};
+
+/* What of a value is secret: a line with it is in no history. */
+enum arg_secret {
+	SECRET_NONE,
+	SECRET_ALL,
+	SECRET_URL,  /* the password in it */
+	SECRET_PAIR, /* of NAME=VALUE the VALUE, where NAME sounds like it and it is no REF */
+};
+
 struct cmd_arg {
 	const char *name;           /* an option without its --; NULL: a setting that is no option */
 	const char *value;          /* what help calls an option's value: "D"; of ARG_NAME its noun */
@@ -36,9 +62,13 @@ struct cmd_arg {
 	const char *const *choices; /* ended by NULL */
 	const char *env;            /* of a setting: its environment variable, or NULL */
 	const char *example;        /* of a setting: a value for .env.example */
-	int64_t least;              /* of numbers */
-	int64_t most;               /* the same; 0: any */
+	const struct cmd_arg *keys; /* of VALUE_KEY: rows, of which the options are its keys */
+	size_t n_keys;
+	int64_t least; /* of numbers */
+	int64_t most;  /* the same; 0: any */
 	enum arg_type type;
+	enum arg_value is;
+	enum arg_secret secret;
 	char letter; /* -c beside --command; 0: none */
 	bool option, required;
 	bool repeat; /* words has all; a positional one takes all that is left */

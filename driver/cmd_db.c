@@ -11,9 +11,10 @@
 
 enum { FROM, TO };
 static const struct cmd_arg copy_args[] = {
-	[FROM] = CMD_OPTION("from", ARG_TEXT, "URL", "the database to copy", .required = true),
-	[TO] =
-		CMD_OPTION("to", ARG_TEXT, "URL", "a new one, migrated and not used yet", .required = true),
+	[FROM] = CMD_OPTION("from", ARG_TEXT, "URL", "the database to copy", .secret = SECRET_URL,
+	                    .required = true),
+	[TO] = CMD_OPTION("to", ARG_TEXT, "URL", "a new one, migrated and not used yet",
+	                  .secret = SECRET_URL, .required = true),
 };
 
 enum { COPY_COLUMNS = 4 };

@@ -12,7 +12,8 @@
 
 enum { LISTED };
 static const struct cmd_arg list_args[] = {
-	[LISTED] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows; default: of all"),
+	[LISTED] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows; default: of all",
+	                    .is = VALUE_MODEL),
 };
 
 static enum mer_status on_listed(void *ctx, const void *row, struct mer_error *err)
@@ -51,10 +52,11 @@ const struct cmd cmd_deployment_list = {
 enum { MODEL, DEPLOYMENT, PAIRS };
 #define MODEL_ROW \
 	CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows; or a deployment's uid alone", \
-	         .required = true)
+	         .is = VALUE_MODEL, .required = true)
 #define DEPLOYMENT_ROW \
 	CMD_WORD("DEPLOYMENT", ARG_TEXT, \
-	         "its name or uid; may be left out where the model has no other")
+	         "its name or uid; may be left out where the model has no other", \
+	         .is = VALUE_DEPLOYMENT)
 
 static const struct cmd_arg one_args[] = {
 	[MODEL] = MODEL_ROW,
@@ -156,9 +158,10 @@ const struct cmd cmd_deployment_add = {
 static const struct cmd_arg set_args[] = {
 	[MODEL] = MODEL_ROW,
 	[DEPLOYMENT] = DEPLOYMENT_ROW,
-	[PAIRS] =
-		CMD_WORD("KEY=VALUE", ARG_PAIR,
-	             "KEY is an option of 'deployment add' without its --, or enabled", .repeat = true),
+	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR,
+	                   "KEY is an option of 'deployment add' without its --, or enabled",
+	                   .is = VALUE_KEY, .keys = &spec_args[SPEC_SERVER],
+	                   .n_keys = SPEC_ARGS - SPEC_SERVER, .repeat = true),
 };
 
 struct existing {

@@ -18,7 +18,8 @@ enum { MODEL, SWITCH, THRESHOLD, AFTER };
 static const char *const switches[] = { "off", "on", NULL };
 /* clang-format off */
 static const struct cmd_arg set_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows",
+		.is = VALUE_MODEL, .required = true),
 	[SWITCH] = CMD_WORD("on|off", ARG_CHOICE, "whether the prompt asks after each run",
 		.choices = switches, .required = true),
 	[THRESHOLD] = CMD_OPTION("threshold", ARG_I64, "R",
@@ -90,10 +91,12 @@ const struct cmd cmd_feedback_set = {
 
 enum { RUN_UID, RATING, EXPECTED, NOTE };
 #define EXPECTED_OPTION \
-	CMD_OPTION("expected", ARG_TEXT, "TEXT|@FILE", "what the output should have been; @@x is @x")
+	CMD_OPTION("expected", ARG_TEXT, "TEXT|@FILE", "what the output should have been; @@x is @x", \
+	           .is = VALUE_AT_FILE)
 #define NOTE_OPTION CMD_OPTION("note", ARG_TEXT, "T", "why")
 static const struct cmd_arg add_args[] = {
-	[RUN_UID] = CMD_WORD("RUN_UID", ARG_TEXT, "request_uid of a run", .required = true),
+	[RUN_UID] =
+		CMD_WORD("RUN_UID", ARG_TEXT, "request_uid of a run", .is = VALUE_RUN, .required = true),
 	[RATING] = CMD_WORD("RATING", ARG_TEXT, "1, bad, to 5, good", .required = true),
 	[EXPECTED] = EXPECTED_OPTION,
 	[NOTE] = NOTE_OPTION,
@@ -136,8 +139,8 @@ const struct cmd cmd_feedback_add = {
 
 enum { WHAT, VALUE };
 static const struct cmd_arg short_args[] = {
-	[WHAT] =
-		CMD_WORD("MODEL|RUN_UID", ARG_TEXT, "a model, or request_uid of a run", .required = true),
+	[WHAT] = CMD_WORD("MODEL|RUN_UID", ARG_TEXT, "a model, or request_uid of a run",
+	                  .is = VALUE_RATED, .required = true),
 	[VALUE] = CMD_WORD("on|off|RATING", ARG_TEXT, "of a model on or off, of a run 1 to 5",
 	                   .required = true),
 	[EXPECTED] = EXPECTED_OPTION,
@@ -176,7 +179,8 @@ const struct cmd cmd_feedback = {
 /* --- feedback export ---------------------------------------------------------------------- */
 
 static const struct cmd_arg export_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
 };
 
 static void add_text(struct mer_buf *out, const char *name, struct mer_str text)

@@ -9,7 +9,8 @@
 
 enum { COMMAND };
 static const struct cmd_arg help_args[] = {
-	[COMMAND] = CMD_WORD("COMMAND", ARG_TEXT, "its name, of one word or two", .repeat = true),
+	[COMMAND] = CMD_WORD("COMMAND", ARG_TEXT, "its name, of one word or two", .is = VALUE_COMMAND,
+	                     .repeat = true),
 };
 
 static enum mer_status help(struct session *s, const struct cmd_value *argv, struct mer_error *err)

@@ -102,7 +102,7 @@ enum { MODEL, STATUS, SINCE, LIMIT };
 static const char *const statuses[] = { "queued",    "running", "ok",       "failed", "timeout",
 	                                    "cancelled", "lost",    "rejected", NULL };
 static const struct cmd_arg log_args[] = {
-	[MODEL] = CMD_OPTION("model", ARG_TEXT, "M", "only runs of this model"),
+	[MODEL] = CMD_OPTION("model", ARG_TEXT, "M", "only runs of this model", .is = VALUE_MODEL),
 	[STATUS] = CMD_OPTION("status", ARG_CHOICE, "S",
 	                      "only these: queued, running, ok, failed, timeout, cancelled, lost or "
 	                      "rejected",
@@ -145,7 +145,7 @@ const struct cmd cmd_log = {
 
 enum { UID };
 static const struct cmd_arg show_args[] = {
-	[UID] = CMD_WORD("UID", ARG_TEXT, "request_uid of a run", .required = true),
+	[UID] = CMD_WORD("UID", ARG_TEXT, "request_uid of a run", .is = VALUE_RUN, .required = true),
 };
 
 /* Cells of several queries, and the texts of theirs. */

@@ -12,7 +12,8 @@
 
 enum { MODEL };
 static const struct cmd_arg model_args[] = {
-	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
 };
 
 /* --- model list --------------------------------------------------------------------------- */
@@ -239,7 +240,8 @@ const struct cmd cmd_model_remove = {
 
 enum { TEST = MODEL + 1 };
 static const struct cmd_arg ping_args[] = {
-	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
 	[TEST] = CMD_FLAG("test", "and have it answer its example; 1 where it answers otherwise"),
 };
 

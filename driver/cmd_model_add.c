@@ -66,8 +66,10 @@ const struct cmd cmd_model_add = {
 
 enum { MODEL, PAIRS };
 static const struct cmd_arg set_args[] = {
-	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("NAME", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
 	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR, "KEY is an option of 'model add' without its --",
+	                   .is = VALUE_KEY, .keys = spec_args, .n_keys = SPEC_MODEL_ARGS,
 	                   .required = true, .repeat = true),
 };
 

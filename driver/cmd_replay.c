@@ -9,9 +9,11 @@
 enum { UID, WEIGHTS, SERVER, DIFF, TOLERANCE };
 /* clang-format off */
 static const struct cmd_arg replay_args[] = {
-	[UID] = CMD_WORD("UID", ARG_TEXT, "request_uid of a run that kept its input", .required = true),
-	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one"),
-	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there"),
+	[UID] = CMD_WORD("UID", ARG_TEXT, "request_uid of a run that kept its input",
+		.is = VALUE_RUN, .required = true),
+	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one",
+		.is = VALUE_WEIGHTS),
+	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there", .is = VALUE_SERVER),
 	[DIFF] = CMD_FLAG("diff", "print what differs from the recorded output; 1 where something does"),
 	[TOLERANCE] = CMD_OPTION("tolerance", ARG_TEXT, "X",
 		"with --diff: numbers a, then b, are the same where |b - a| <= X * max(1, |a|)"),

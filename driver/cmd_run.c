@@ -27,16 +27,20 @@ enum {
 };
 /* clang-format off */
 static const struct cmd_arg run_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows",
+		.is = VALUE_MODEL, .required = true),
 	[INPUT] = CMD_WORD("INPUT", ARG_TEXT,
-		"words, joined by a space; alone @FILE is a file, - is stdin, @@x is @x", .repeat = true),
+		"words, joined by a space; alone @FILE is a file, - is stdin, @@x is @x",
+		.is = VALUE_AT_FILE, .repeat = true),
 	[LINES] = CMD_FLAG("lines", "each line of the input is a run; answers in the same order"),
 	[JOBS] = CMD_OPTION("jobs", ARG_I64, "N", "with --lines: so many at a time; default: 1", .least = 1),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
 		"how long it may take: queue, start and answer; default: the deployment's", .least = 1),
-	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one"),
-	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there"),
-	[DEPLOYMENT] = CMD_OPTION("deployment", ARG_TEXT, "D", "this one of the model's deployments"),
+	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one",
+		.is = VALUE_WEIGHTS),
+	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "run it there", .is = VALUE_SERVER),
+	[DEPLOYMENT] = CMD_OPTION("deployment", ARG_TEXT, "D", "this one of the model's deployments",
+		.is = VALUE_DEPLOYMENT),
 	[SESSION] = CMD_OPTION("session", ARG_TEXT, "NAME",
 		"of a stateful model: the worker that had this session's runs before, in their order"),
 	[RAW] = CMD_FLAG("raw", "on a terminal too print the output as it is"),
@@ -44,10 +48,11 @@ static const struct cmd_arg run_args[] = {
 	[KEEP_GOING] = CMD_FLAG("keep-going",
 		"with --lines: a line that fails is answered by an empty one"),
 	[TENSOR] = CMD_OPTION("tensor", ARG_TEXT, "NAME=VALUE",
-		"instead of INPUT: @FILE.npy or JSON; NAME:FP32 says the datatype", .repeat = true),
+		"instead of INPUT: @FILE.npy or JSON; NAME:FP32 says the datatype", .is = VALUE_TENSOR,
+		.repeat = true),
 	[TENSOR_OUT] = CMD_OPTION("tensor-out", ARG_TEXT, "NAME=@FILE",
 		"write that tensor of the answer as .npy; a folder: each, as NAME.npy", .letter = 'o',
-		.repeat = true),
+		.is = VALUE_TENSOR, .repeat = true),
 };
 /* clang-format on */
 

@@ -32,7 +32,8 @@ static void fill_cells(const struct mer_server_row *row, struct mer_cell cells[S
 
 enum { SERVER };
 static const struct cmd_arg name_args[] = {
-	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .required = true),
+	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .is = VALUE_SERVER,
+	                    .required = true),
 };
 
 /* --- server list, server show ------------------------------------------------------------- */
@@ -99,8 +100,9 @@ static const struct cmd_arg add_args[N_ADD] = {
 	[HOST] = CMD_OPTION("host", ARG_TEXT, "H", "ssh: its name or address"),
 	[PORT] = CMD_OPTION("port", ARG_I64, "P", "ssh: its port"),
 	[USER] = CMD_OPTION("user", ARG_TEXT, "U", "ssh: who to be there"),
-	[URL] = CMD_OPTION("url", ARG_TEXT, "URL", "http: where it answers"),
-	[PARAM] = CMD_OPTION("param", ARG_PAIR, NULL, "whatever else the kind knows", .repeat = true),
+	[URL] = CMD_OPTION("url", ARG_TEXT, "URL", "http: where it answers", .secret = SECRET_URL),
+	[PARAM] = CMD_OPTION("param", ARG_PAIR, NULL, "whatever else the kind knows",
+		.secret = SECRET_PAIR, .repeat = true),
 };
 /* clang-format on */
 
@@ -140,9 +142,11 @@ const struct cmd cmd_server_add = {
 
 enum { PAIRS = 1 };
 static const struct cmd_arg set_args[] = {
-	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .required = true),
+	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .is = VALUE_SERVER,
+	                    .required = true),
 	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR, "KEY is an option of 'server add' without its --",
-	                   .required = true, .repeat = true),
+	                   .is = VALUE_KEY, .keys = add_args, .n_keys = N_ADD, .required = true,
+	                   .repeat = true),
 };
 
 /* Only what ssh and http have can be changed. */

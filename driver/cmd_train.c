@@ -13,9 +13,12 @@
 enum { MODEL, DATASET, OLD, NEW, TIMEOUT, ACTIVATE };
 /* clang-format off */
 static const struct cmd_arg train_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
-	[DATASET] = CMD_OPTION("dataset", ARG_TEXT, "PATH", "what it learns from", .required = true),
-	[OLD] = CMD_OPTION("weights", ARG_TEXT, "V", "begin with this version; default: the active one"),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows",
+		.is = VALUE_MODEL, .required = true),
+	[DATASET] = CMD_OPTION("dataset", ARG_TEXT, "PATH", "what it learns from", .is = VALUE_FILE,
+		.required = true),
+	[OLD] = CMD_OPTION("weights", ARG_TEXT, "V", "begin with this version; default: the active one",
+		.is = VALUE_WEIGHTS),
 	[NEW] = CMD_OPTION("new", ARG_NAME, "V", "what to call the new one; default: the next number"),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
 		"how long it may take; default: the deployment's", .least = 1),

@@ -10,11 +10,12 @@
 
 enum { MODEL, PATH, VERSION };
 static const struct cmd_arg add_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
 	[PATH] = CMD_WORD("PATH", ARG_TEXT,
 	                  "a file or a folder; {models} at the front is the folder of "
 	                  "the example models",
-	                  .required = true),
+	                  .is = VALUE_FILE, .required = true),
 	[VERSION] = CMD_OPTION("version", ARG_NAME, "V", "what to call it; default: the next number"),
 };
 
@@ -70,7 +71,8 @@ const struct cmd cmd_weights_add = {
 
 enum { CHECK = 1 };
 static const struct cmd_arg list_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
 	[CHECK] = CMD_FLAG("check", "read all bytes: exit 4 where some are not those that were added"),
 };
 
@@ -124,8 +126,10 @@ const struct cmd cmd_weights_list = {
 
 enum { WHICH = 1 };
 static const struct cmd_arg one_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true),
-	[WHICH] = CMD_WORD("V", ARG_TEXT, "a version that 'weights list' shows", .required = true),
+	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .is = VALUE_MODEL,
+	                   .required = true),
+	[WHICH] = CMD_WORD("V", ARG_TEXT, "a version that 'weights list' shows", .is = VALUE_WEIGHTS,
+	                   .required = true),
 };
 
 /* Changes one version in a transaction. */

@@ -15,6 +15,7 @@ static const char *const print_names[] = { "docs", "env", "contract", NULL };
 const struct cmd_arg setting_rows[SET_COUNT] = {
 	[SET_DATABASE] = CMD_OPTION("database", ARG_TEXT, "URL",
 		"where the metadata is; default sqlite:$XDG_STATE_HOME/mer/mer.db",
+		.secret = SECRET_URL,
 		.env = "MER_DATABASE_URL", .example = "sqlite:/var/lib/mer/mer.db"),
 	[SET_CHANGES] = CMD_FLAG("allow-changes", "commands may change the metadata",
 		.env = "MER_ALLOW_CHANGES", .example = "1"),
@@ -35,6 +36,7 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 	[SET_QUIET] = CMD_FLAG("quiet", "no banner, notes or hints"),
 	[SET_NO_COLOR] = CMD_FLAG("no-color", "no colour; NO_COLOR and TERM=dumb say the same"),
 	[SET_ENV_FILE] = CMD_OPTION("env-file", ARG_TEXT, "FILE", "read settings from FILE first",
+		.is = VALUE_FILE,
 		.env = "MER_ENV_FILE"),
 	[SET_LOG] = CMD_OPTION("log", ARG_TEXT, "SPEC",
 		"what to tell on stderr: warn, info, debug, or by area warn,meal=debug",
@@ -43,6 +45,7 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 		.letter = 'c', .repeat = true),
 	[SET_FILE] = CMD_OPTION(NULL, ARG_TEXT, "FILE",
 		"do what the lines of FILE say, - is stdin; repeatable, in order with -c",
+		.is = VALUE_FILE,
 		.letter = 'f', .repeat = true),
 	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "docs, env or contract",
 		.choices = print_names, .hidden = true),
