@@ -2,12 +2,20 @@
  * Between the files of the scheduler.
  *
  *   sched.c       the front: open, submit, cancel, deadlines, close
- *   record.c      what the database thread does: resolve routes, write rows in groups
+ *   resolve.c     what a route leads to
+ *   record.c      when rows are written; record.h:
+ *     group.c       writes a group of them
+ *     rows.c        the rows of runs and of their owner
+ *     connection.c  the database thread's connection
  *   deployment.c  a deployment's row made ready for starting workers
  *   choose.c      which of several deployments a run goes to; pure
  *   again.c       what becomes of a run whose worker did not answer
  *   weights.c     whether a route's weights are still the bytes that were added
- *   pool.c        workers of a route: start, dispatch, idle, gone
+ *   pool.c        workers of a route: limit, idle, changes; pool.h:
+ *     slot.c        one worker: start, runs, end
+ *     events.c      what workers say
+ *     dispatch.c    which worker a run is given to
+ *     ping.c        whether a model could answer
  *   run.c         a run from its submission to its closed row
  *   contract.c    what workers announce of inputs and outputs, kept with their model
  *   keep.c        what runs read and wrote, where it is kept
@@ -222,16 +230,6 @@ struct mer_run {
 	char *error;
 };
 
-/* Why a route has no deployment, or those that it has now. */
-struct resolved {
-	SLIST_ENTRY(resolved) link;
-	struct route *route;
-	struct places *fresh; /* NULL: as before, or error */
-	struct mer_error error;
-	bool wrong; /* it is the weights that error is about */
-};
-SLIST_HEAD(resolved_list, resolved);
-
 /* A time and its text. */
 struct stamp {
 	int64_t ms;
@@ -316,28 +314,43 @@ enum mer_status weights_look(struct route *route, bool *unread, struct mer_error
 /* Reads them. Takes its time: not in a transaction. */
 enum mer_status weights_read(struct route *route, struct mer_error *err);
 
+/* --- resolve.c --- */
+/* Reads what the route leads to, in the database thread. *fresh stays NULL where nothing has changed. */
+enum mer_status resolve_route(struct mer_sched *sched, struct route *route, struct places **fresh,
+                              struct mer_error *err);
+/* Has it read ahead, so that its worker is prepared while rows are written. */
+void resolve_ahead(struct route *route);
+
 /* --- record.c --- */
-/* Reads a route's deployment ahead, so that its worker is prepared while rows are written. */
-void record_resolve(struct route *route);
 /* Writes what is pending when it is time to; now: in any case. */
 void record_flush(struct mer_sched *sched, bool now);
-void record_close_dal(struct mer_sched *sched);
-/* Opens the connection, in the database thread. */
-enum mer_status record_dal(struct mer_sched *sched, struct mer_error *err);
-/* Begins to look after the connection. */
-void record_keep(struct mer_sched *sched);
+
+/* --- connection.c --- */
+/* Opens the connection unless it is, in the database thread. */
+enum mer_status connection_open(struct mer_sched *sched, struct mer_error *err);
+/* Begins to look after it. */
+void connection_keep(struct mer_sched *sched);
+/* Has the thread close it, as the last that it does. */
+void connection_leave(struct mer_sched *sched);
+
+/* --- dispatch.c --- */
+/* Gives ready runs to workers, and starts workers. */
+void dispatch_route(struct route *route);
+
+/* --- ping.c --- */
+/* What the route's ping asks for. */
+void ping_begin(struct route *route);
+void ping_cancel(struct route *route);
+
+/* --- slot.c --- */
+/* Holds the worker, or lets it go on, as its runs say. */
+void slot_hold(struct slot *slot);
 
 /* --- pool.c --- */
-/* Gives ready runs to workers, and starts workers. */
-void pool_dispatch(struct route *route);
 /* Starts a worker that waits to be let go. */
 void pool_prepare(struct route *route);
-void pool_ping(struct route *route);
-void pool_cancel_ping(struct route *route);
 /* Ends a run that a slot has. */
 void pool_end_run(struct mer_run *run, bool kill);
-/* Holds the worker of a run, or lets it go on, as its runs say. */
-void pool_hold(struct slot *slot);
 /* Other deployments are in force, which it takes: workers of the old ones leave when they are idle. */
 void pool_changed(struct route *route, struct places *fresh);
 void pool_drain(struct route *route);

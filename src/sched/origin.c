@@ -299,7 +299,7 @@ static void origin_in_thread(struct mer_job *base)
 {
 	struct origin_job *job = (struct origin_job *)base;
 	struct origin *origin = job->origin;
-	if (record_dal(job->sched, NULL) == MER_OK)
+	if (connection_open(job->sched, NULL) == MER_OK)
 		(void)!mer_dal_query(job->sched->dal, MER_Q_PROVENANCE, MER_ARGS(mer_text(origin->digest)),
 		                     on_known, &origin->known, NULL);
 	if (!origin->known)

@@ -39,7 +39,7 @@ static void on_clock(uv_timer_t *timer)
 	TAILQ_FOREACH(route, &sched->routes, link)
 	{
 		pool_tick(route, now);
-		pool_dispatch(route);
+		dispatch_route(route);
 	}
 	record_flush(sched, false);
 	arm(sched);
@@ -223,7 +223,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->number = sched->submitted++;
 	sched->stop_reading = false;
 	if (route->current == NULL && !sched->recording)
-		record_resolve(route);
+		resolve_ahead(route);
 	TAILQ_INSERT_TAIL(&sched->pending, run, link);
 	sched->n_pending++;
 	record_flush(sched, false);
@@ -264,10 +264,10 @@ static void on_kick(uv_idle_t *kick)
 			run_cancelled(run);
 		}
 		if (sched->on_closed != NULL) {
-			pool_cancel_ping(route);
+			ping_cancel(route);
 			pool_drain(route); /* workers that were starting for what ends here */
 		}
-		pool_dispatch(route);
+		dispatch_route(route);
 	}
 	record_flush(sched, true);
 	sched_maybe_closed(sched);
@@ -300,7 +300,7 @@ void mer_run_pause(struct mer_run *run, bool pause)
 {
 	run->paused = pause;
 	if (run->state == RUN_OPEN && run->slot != NULL)
-		pool_hold(run->slot);
+		slot_hold(run->slot);
 }
 
 const char *mer_run_uid(const struct mer_run *run)
@@ -326,7 +326,7 @@ enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model, int64
 	take_time(sched);
 	*ping = (struct ping){ on_ready, ctx, uv_hrtime(), timeout_ms };
 	route->ping = ping;
-	record_resolve(route);
+	resolve_ahead(route);
 	return MER_OK;
 }
 
@@ -376,7 +376,7 @@ void sched_maybe_closed(struct mer_sched *sched)
 	}
 	if (!sched->leaving) {
 		sched->leaving = true;
-		record_close_dal(sched);
+		connection_leave(sched);
 		return;
 	}
 	if (!sched->closed_dal)
@@ -452,7 +452,7 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	(void)uv_timer_init(loop, &sched->keep);
 	(void)uv_idle_init(loop, &sched->kick);
 	sched->clock.data = sched->close_delay.data = sched->keep.data = sched->kick.data = sched;
-	record_keep(sched);
+	connection_keep(sched);
 	if (options->place)
 		sched->place = place_new(sched->work);
 	*out = sched;
