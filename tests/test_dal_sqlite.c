@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum { NOBODY = 65534 };
@@ -835,6 +836,53 @@ END_TEST
 
 /* --- the WAL ------------------------------------------------------------------------------ */
 
+static int n_syncs; /* that SQLite asked for */
+
+/* SQLite's own comes here, since the program's is found first. */
+int fdatasync(int fd)
+{
+	n_syncs++;
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+static const struct {
+	const char *journal;
+	bool lazy_syncs;
+} lazy_rows[] = { { "PRAGMA journal_mode = WAL", false },
+	              { "PRAGMA journal_mode = DELETE", true } };
+
+static int syncs_of(struct mer_dal *dal, bool lazy)
+{
+	struct mer_uid uid;
+	mer_uid_new(&uid);
+	n_syncs = 0;
+	MUST(lazy ? mer_dal_begin_lazy(dal, &err) : mer_dal_begin(dal, &err));
+	MUST(open_run(dal, uid.text, "", &err));
+	MUST(mer_dal_end(dal, true, &err));
+	return n_syncs;
+}
+
+START_TEST(syncs_when_it_must)
+{
+	migrate(url, 0);
+	other_program(lazy_rows[_i].journal);
+	struct mer_dal *dal = must_open(url);
+	bool lazy_syncs = lazy_rows[_i].lazy_syncs;
+	(void)syncs_of(dal, false); /* a WAL that is new has a header to sync */
+	ck_assert_int_eq(syncs_of(dal, true) > 0, lazy_syncs);
+	ck_assert_int_gt(syncs_of(dal, false), 0);
+	ck_assert_int_eq(syncs_of(dal, true) > 0, lazy_syncs);
+	n_syncs = 0;
+	MUST(mer_dal_keep(dal, &err));
+	ck_assert_int_eq(n_syncs > 0, !lazy_syncs);
+	n_syncs = 0;
+	MUST(mer_dal_keep(dal, &err)); /* nothing has come since */
+	ck_assert_int_eq(n_syncs, 0);
+	mer_dal_close(dal);
+	check_whole();
+}
+END_TEST
+
 START_TEST(leaves_a_short_wal)
 {
 	migrate(url, 0);
@@ -1127,6 +1175,7 @@ Suite *suite(void)
 	tcase_add_test(tc, never_takes_the_living_for_dead);
 	tcase_add_test(tc, survives_a_fork);
 	tcase_add_test(tc, does_not_inherit_into_programs);
+	tcase_add_loop_test(tc, syncs_when_it_must, 0, N_ROWS(lazy_rows));
 	tcase_add_test(tc, leaves_a_short_wal);
 	tcase_add_test(tc, takes_over_what_was_left_behind);
 	tcase_add_loop_test(tc, knows_network_file_systems, 0, N_ROWS(fs_rows));

@@ -148,6 +148,14 @@ MER_API int64_t mer_dal_last_place(const struct mer_dal *dal);
  */
 MER_API MER_MUST enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err);
 
+/**
+ * The same for what need not be on the disk as soon as it is committed: a power cut may take the newest
+ * such transactions away, in their order, though nothing else can, the end of this process least of
+ * all. The next transaction that was begun otherwise, and mer_dal_keep(), bring them to the disk. Only
+ * a file with a WAL makes a difference; of a server its synchronous_commit decides.
+ */
+MER_API MER_MUST enum mer_status mer_dal_begin_lazy(struct mer_dal *dal, struct mer_error *err);
+
 /** Commits or rolls back. After a failed commit nothing of it is in the database, unless
  * mer_dal_repeatable() says that the connection was lost. */
 MER_API MER_MUST enum mer_status mer_dal_end(struct mer_dal *dal, bool commit,
@@ -170,7 +178,8 @@ MER_API bool mer_dal_repeatable(const struct mer_dal *dal);
 
 /**
  * Looks whether the connection is still there, without asking the server, and opens it again with its
- * locks if not. For who waits long while others must see that it lives: every few seconds is fine.
+ * locks if not. For who waits long while others must see that it lives: every few seconds is fine. Of a
+ * file: what was committed lazily is on the disk then.
  */
 MER_API MER_MUST enum mer_status mer_dal_keep(struct mer_dal *dal, struct mer_error *err);
 

@@ -322,9 +322,10 @@ int64_t mer_dal_last_place(const struct mer_dal *dal)
 	return dal->last_place;
 }
 
-enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)
+static enum mer_status begin(struct mer_dal *dal, bool lazy, struct mer_error *err)
 {
 	MER_ASSERT(!dal->in_transaction);
+	dal->lazy = lazy;
 	int64_t began = enter(dal);
 	memset(dal->tally, 0, sizeof dal->tally);
 	enum mer_status st = dal->ops->begin(dal, err);
@@ -335,6 +336,16 @@ enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)
 	if (st != MER_OK && dal->in_transaction)
 		mer_dal_rollback(dal);
 	return st;
+}
+
+enum mer_status mer_dal_begin(struct mer_dal *dal, struct mer_error *err)
+{
+	return begin(dal, false, err);
+}
+
+enum mer_status mer_dal_begin_lazy(struct mer_dal *dal, struct mer_error *err)
+{
+	return begin(dal, true, err);
 }
 
 enum mer_status mer_dal_end(struct mer_dal *dal, bool commit, struct mer_error *err)
@@ -368,10 +379,20 @@ bool mer_dal_repeatable(const struct mer_dal *dal)
 	return dal->repeatable;
 }
 
+static enum mer_status bring_to_disk(struct mer_dal *dal, struct mer_error *err)
+{
+	if (dal->ops->sync == NULL)
+		return MER_OK;
+	int64_t began = enter(dal);
+	enum mer_status st = dal->ops->sync(dal, err);
+	leave(dal, began, "sync", "done", st == MER_OK, st);
+	return st;
+}
+
 enum mer_status mer_dal_keep(struct mer_dal *dal, struct mer_error *err)
 {
 	if (!dal->remote)
-		return MER_OK;
+		return bring_to_disk(dal, err);
 	dal->impatient = true;
 	enum mer_status st = mer_dal_begin(dal, err);
 	dal->impatient = false;

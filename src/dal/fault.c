@@ -81,6 +81,7 @@ static enum mer_status fault_begin(struct mer_dal *dal, struct mer_error *err)
 	enum mer_status st = step(fault, "begin", err);
 	if (st != MER_OK)
 		return st;
+	fault->inner->lazy = dal->lazy;
 	return give_back(fault, fault->inner->ops->begin(lend(fault), err));
 }
 

@@ -96,6 +96,7 @@ struct mer_dal {
 	bool owner_leaves;
 	bool owner_left; /* that is committed: its lock no longer means anything */
 	bool in_transaction;
+	bool lazy; /* it, or the one that is about to begin, need not be on the disk when committed */
 	bool in_call;
 };
 
@@ -129,6 +130,9 @@ struct dal_ops {
 	/* Ends the transaction. Whatever it returns, no transaction is open afterwards, and unless it
 	 * was MER_OK with commit nothing of it is in the database. */
 	enum mer_status (*end)(struct mer_dal *dal, bool commit, struct mer_error *err);
+
+	/* Brings to the disk what was committed lazily. NULL: there is no such thing. */
+	enum mer_status (*sync)(struct mer_dal *dal, struct mer_error *err);
 
 	/* Runs a script inside the open transaction and refuses one that ended it; *place is written on
 	 * failure. What ran before the failure is still there until the rollback. Without an open

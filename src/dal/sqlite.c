@@ -41,9 +41,13 @@ struct sqlite {
 	int64_t wait_ms, busy_since_ms;
 	volatile sig_atomic_t canceled; /* what began last is to end, also where it waits */
 	int wal_pages;                  /* after the last commit of this connection */
-	bool reads;                     /* as MER_DAL_READ says */
-	bool within;                    /* the script runs within a transaction */
-	bool denied;                    /* the script wanted to begin or end a transaction */
+	bool has_wal;                   /* known from the first lazy transaction on */
+	bool looked_for_wal;
+	bool lazy;     /* commits need not be on the disk, at this moment */
+	bool unsynced; /* one was not */
+	bool reads;    /* as MER_DAL_READ says */
+	bool within;   /* the script runs within a transaction */
+	bool denied;   /* the script wanted to begin or end a transaction */
 	/* What the script did that can leave a foreign key without its row: it added rows to these tables,
 	 * whose names end with a NUL each; or more than that. */
 	struct mer_buf added;
@@ -625,6 +629,40 @@ static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, st
 
 /* --- transactions and scripts ------------------------------------------------------------- */
 
+static int on_journal_mode(void *ctx, int n, char **values, char **names)
+{
+	struct sqlite *lite = ctx;
+	(void)n, (void)names;
+	lite->has_wal = values[0] != NULL && strcmp(values[0], "wal") == 0;
+	return 0;
+}
+
+/* With a WAL a commit that is not synced cannot damage the file, with a rollback journal it could. */
+static int set_lazy(struct sqlite *lite, bool lazy)
+{
+	int code = SQLITE_OK;
+	if (lazy && !lite->looked_for_wal)
+		code = sqlite3_exec(lite->db, "PRAGMA journal_mode", on_journal_mode, lite, NULL);
+	lite->looked_for_wal |= lazy && code == SQLITE_OK;
+	lazy = lazy && lite->has_wal;
+	if (code == SQLITE_OK && lazy != lite->lazy)
+		code = run_text(lite, lazy ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL");
+	if (code == SQLITE_OK)
+		lite->lazy = lazy;
+	return code;
+}
+
+static enum mer_status sqlite_sync(struct mer_dal *dal, struct mer_error *err)
+{
+	struct sqlite *lite = as_sqlite(dal);
+	if (!lite->unsynced)
+		return MER_OK;
+	/* It syncs the WAL before it moves anything, as far as readers let it. */
+	int code = sqlite3_wal_checkpoint_v2(lite->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	lite->unsynced = code != SQLITE_OK;
+	return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ? MER_OK : fail(lite, err);
+}
+
 static enum mer_status sqlite_begin(struct mer_dal *dal, struct mer_error *err)
 {
 	struct sqlite *lite = as_sqlite(dal);
@@ -634,6 +672,8 @@ static enum mer_status sqlite_begin(struct mer_dal *dal, struct mer_error *err)
 	/* There SQLite would begin one that only reads. */
 	if (sqlite3_db_readonly(lite->db, "main") == 1)
 		return fail_read_only(lite, SQLITE_READONLY, err);
+	if (set_lazy(lite, dal->lazy) != SQLITE_OK)
+		return fail(lite, err);
 	/* At once a writer: one that read first could not become one when another wrote meanwhile. */
 	return run_text(lite, "BEGIN IMMEDIATE") == SQLITE_OK ? MER_OK : fail(lite, err);
 }
@@ -648,8 +688,10 @@ static enum mer_status sqlite_end(struct mer_dal *dal, bool commit, struct mer_e
 		return mer_fail(err, MER_EDATABASE, "the transaction of the database '%s' is gone already",
 		                lite->base.name);
 	}
-	if (commit && run_text(lite, "COMMIT") == SQLITE_OK)
+	if (commit && run_text(lite, "COMMIT") == SQLITE_OK) {
+		lite->unsynced = lite->lazy;
 		return MER_OK;
+	}
 	enum mer_status st = commit ? fail(lite, err) : MER_OK;
 	if (!sqlite3_get_autocommit(lite->db) && run_text(lite, "ROLLBACK") != SQLITE_OK && !commit)
 		st = fail(lite, err);
@@ -951,6 +993,7 @@ const struct dal_ops dal_sqlite = {
 	.open = sqlite_open,
 	.run = sqlite_run,
 	.begin = sqlite_begin,
+	.sync = sqlite_sync,
 	.end = sqlite_end,
 	.script = sqlite_script,
 	.lock = sqlite_lock,

@@ -41,17 +41,34 @@ static void keep_done(struct mer_job *job)
 	sched_maybe_closed(sched);
 }
 
-/* While a model works nothing else would notice that the connection is lost, and with it the lock
- * that tells that we are alive. */
-static void on_keep(uv_timer_t *timer)
+static void keep(struct mer_sched *sched)
 {
-	struct mer_sched *sched = timer->data;
-	if (sched->n_open == 0 || sched->recording || sched->keeping || sched->leaving)
+	if (sched->recording || sched->keeping || sched->leaving)
 		return;
 	sched->keep_job = (struct mer_job){ .run = keep_in_thread, .done = keep_done };
 	sched->keeping = true;
 	sched->jobs++;
 	mer_work_push(sched->work, &sched->keep_job);
+}
+
+/* While a model works nothing else would notice that the connection is lost, and with it the lock
+ * that tells that we are alive. */
+static void on_keep(uv_timer_t *timer)
+{
+	struct mer_sched *sched = timer->data;
+	if (sched->n_open > 0)
+		keep(sched);
+}
+
+static void on_sync(uv_timer_t *timer)
+{
+	keep(timer->data);
+}
+
+void connection_sync(struct mer_sched *sched)
+{
+	if (!uv_is_active((uv_handle_t *)&sched->keep))
+		uv_timer_start(&sched->keep, on_sync, SYNC_MS, 0);
 }
 
 void connection_keep(struct mer_sched *sched)

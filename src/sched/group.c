@@ -176,12 +176,27 @@ static void find_gone(struct mer_dal *dal, const struct run_list *closes)
 	}
 }
 
+/* That a run is begun outlives us without a sync, and that it has ended waits for one a moment at most:
+ * the last group, and one a second before it, brings all to the disk. */
+static enum mer_status begin(struct record_job *job, const struct rows *rows, struct mer_error *err)
+{
+	struct mer_sched *sched = job->sched;
+	const int64_t now = mer_clock_ms();
+	if (sched->synced_ms == 0)
+		sched->synced_ms = now;
+	job->lazy = !rows->leaves && !job->last && now - sched->synced_ms < SYNC_MS;
+	if (job->lazy)
+		return mer_dal_begin_lazy(sched->dal, err);
+	sched->synced_ms = now;
+	return mer_dal_begin(sched->dal, err);
+}
+
 static enum mer_status transact(struct record_job *job, const struct rows *rows,
                                 struct mer_error *err)
 {
 	struct mer_dal *dal = job->sched->dal;
 	const bool opens = any_recorded(rows->inserts);
-	enum mer_status st = mer_dal_begin(dal, err);
+	enum mer_status st = begin(job, rows, err);
 	if (st != MER_OK)
 		return st;
 	st = write_closes(job, rows->closes, err);

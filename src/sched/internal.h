@@ -47,6 +47,7 @@
 #define GROUP_MAX 1024    /* what one takes, when a slow disk has let them grow */
 #define READY_LOW 64      /* with fewer recorded runs waiting the next group is written */
 #define KEEP_MS 5000      /* between two looks whether the database's server is there */
+#define SYNC_MS 1000      /* for so long a row may not be on the disk */
 #define AGAIN_MAX 3       /* times a group is written again after a lost connection */
 #define STUCK_MS 2000     /* between two tries to close what the database did not take */
 #define CLOSE_DELAY_MS 50 /* how long an ended run's row may stay open while others go on */
@@ -250,8 +251,9 @@ struct mer_sched {
 
 	/* the database thread's alone */
 	struct mer_dal *dal;
-	bool registered; /* our owner row is written and its lock is held */
-	bool owes;       /* a row of ours stays open */
+	bool registered;   /* our owner row is written and its lock is held */
+	bool owes;         /* a row of ours stays open */
+	int64_t synced_ms; /* when rows were brought to the disk last, or first written; 0: never */
 
 	_Atomic bool stop_reading; /* set by the loop: the database thread is to read no weights */
 
@@ -278,7 +280,8 @@ struct mer_sched {
 	uv_timer_t clock;   /* earliest deadline */
 	int64_t clock_at;   /* loop time; 0: not armed */
 	uv_timer_t close_delay;
-	uv_timer_t keep; /* looks after the connection while runs are open; not for files */
+	uv_timer_t keep; /* looks after the connection: a server's while runs are open, a file's when
+	                  * something is not on the disk */
 	struct mer_job keep_job;
 	bool keeping;   /* keep_job is under way */
 	uv_idle_t kick; /* does what must not happen inside a caller's call */

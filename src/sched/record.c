@@ -137,6 +137,8 @@ static void record_done(struct mer_job *base)
 	sched->jobs--;
 	if (!sched->hurried)
 		mer_haste_over(&sched->haste);
+	if (job->lazy)
+		connection_sync(sched);
 	if (job->last)
 		sched->leaving = sched->closed_dal = true;
 	take_resolved(job);

@@ -28,6 +28,7 @@ struct record_job {
 	struct mer_error insert_error; /* of all inserts; MER_OK: see each run's unwritable */
 	struct mer_error close_error;  /* of what is unwritten */
 	bool last;                     /* nothing follows: we leave */
+	bool lazy;                     /* what it wrote may not be on the disk yet */
 };
 
 /* --- group.c --- */
@@ -45,6 +46,8 @@ enum mer_status rows_insert(struct mer_sched *sched, struct mer_run *run, struct
 enum mer_status rows_close(struct mer_sched *sched, struct mer_run *run, struct mer_error *err);
 
 /* --- connection.c --- */
+/* Something was written that is to be on the disk before long, whatever follows. */
+void connection_sync(struct mer_sched *sched);
 /* Closes it, in the database thread. */
 void connection_close(struct mer_sched *sched);
 
