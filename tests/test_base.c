@@ -316,6 +316,22 @@ START_TEST(log_spec_is_refused)
 }
 END_TEST
 
+START_TEST(log_spec_is_changed)
+{
+	ck_assert_int_eq(mer_log_change("debug", NULL), MER_OK); /* nobody listens yet */
+	ck_assert(!mer_log_on(MER_LOG_ERROR, "x"));
+	ck_assert_int_eq(mer_log_open("warn", remember, NULL), MER_OK);
+	ck_assert_int_eq(mer_log_change("error,meal=debug", NULL), MER_OK);
+	ck_assert(mer_log_on(MER_LOG_DEBUG, "meal") && !mer_log_on(MER_LOG_WARN, "x"));
+	ck_assert_int_eq(mer_log_change("loud", NULL), MER_EINPUT);
+	ck_assert(mer_log_on(MER_LOG_DEBUG, "meal") && !mer_log_on(MER_LOG_WARN, "x"));
+	ck_assert_int_eq(mer_log_change("info", NULL), MER_OK);
+	ck_assert(mer_log_on(MER_LOG_INFO, "x") && !mer_log_on(MER_LOG_DEBUG, "meal"));
+	mer_log_write(MER_LOG_INFO, "x", "heard");
+	ck_assert_str_eq(logged, "3 x: heard");
+}
+END_TEST
+
 #define LOG_AREA "base"
 
 START_TEST(log_line_reaches_the_sink)
@@ -523,6 +539,7 @@ Suite *suite(void)
 	tcase_add_test(buffer, buffer_gives_its_bytes);
 	tcase_add_loop_test(log, log_spec_decides, 0, N_ROWS(log_rows));
 	tcase_add_loop_test(log, log_spec_is_refused, 0, N_ROWS(log_bad_rows));
+	tcase_add_test(log, log_spec_is_changed);
 	tcase_add_test(log, log_line_reaches_the_sink);
 	tcase_set_timeout(uid, 60);
 	tcase_add_test(uid, uids_of_threads_differ);

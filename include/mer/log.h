@@ -25,6 +25,9 @@ typedef void mer_log_sink(enum mer_log_level level, const char *area, const char
 MER_API MER_MUST enum mer_status mer_log_open(const char *spec, mer_log_sink *sink,
                                               struct mer_error *err);
 
+/** Changes what reaches the sink, whoever is logging meanwhile. MER_EINPUT as of mer_log_open(). */
+MER_API MER_MUST enum mer_status mer_log_change(const char *spec, struct mer_error *err);
+
 /** Whether a line of that level in that area reaches a sink. */
 MER_API bool mer_log_on(enum mer_log_level level, const char *area);
 

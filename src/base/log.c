@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <mer/log.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { AREAS_MAX = 32, AREA_SIZE = 24, LINE_SIZE = 2048 };
@@ -19,12 +21,13 @@ struct filter {
 	enum mer_log_level most;     /* the highest of all, so that most calls compare once */
 	struct rule rules[AREAS_MAX];
 	size_t n_rules;
+	const struct filter *before; /* which another thread may be reading still */
 };
 
 static struct {
-	mer_log_sink *sink;
-	struct filter filter;
-} state; /* written by mer_log_open() alone, before other threads log */
+	mer_log_sink *sink; /* written by mer_log_open() alone, before other threads log */
+	const struct filter *_Atomic filter; /* NULL: none yet */
+} state;
 
 static const char *const level_names[] = {
 	[MER_LOG_OFF] = "off",   [MER_LOG_ERROR] = "error", [MER_LOG_WARN] = "warn",
@@ -82,12 +85,11 @@ static enum mer_log_level highest(const struct filter *filter)
 	return most;
 }
 
-enum mer_status mer_log_open(const char *spec, mer_log_sink *sink, struct mer_error *err)
+static enum mer_status parse(const char *spec, struct filter *out, struct mer_error *err)
 {
-	struct filter filter = { .fallback = MER_LOG_OFF };
 	for (const char *at = spec;; at++) {
 		size_t len = strcspn(at, ",");
-		if (!add_word(&filter, at, len)) {
+		if (!add_word(out, at, len)) {
 			(void)mer_fail(err, MER_EINPUT, "not a log setting: '%.*s'",
 			               (int)(len < 200 ? len : 200), at);
 			mer_hint(err, "off, error, warn, info or debug; for one area as in warn,meal=debug");
@@ -97,21 +99,48 @@ enum mer_status mer_log_open(const char *spec, mer_log_sink *sink, struct mer_er
 		if (*at == '\0')
 			break;
 	}
-	filter.most = sink == NULL ? MER_LOG_OFF : highest(&filter);
-	state.filter = filter;
+	out->most = highest(out);
+	return MER_OK;
+}
+
+enum mer_status mer_log_open(const char *spec, mer_log_sink *sink, struct mer_error *err)
+{
+	static struct filter first;
+	struct filter filter = { .fallback = MER_LOG_OFF };
+	enum mer_status st = parse(spec, &filter, err);
+	if (st != MER_OK)
+		return st;
+	first = filter;
 	state.sink = sink;
+	atomic_store(&state.filter, sink != NULL ? &first : NULL);
+	return MER_OK;
+}
+
+enum mer_status mer_log_change(const char *spec, struct mer_error *err)
+{
+	struct filter *filter = calloc(1, sizeof *filter);
+	if (filter == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = parse(spec, filter, err);
+	if (st != MER_OK || state.sink == NULL) {
+		free(filter);
+		return st;
+	}
+	filter->before = atomic_load(&state.filter);
+	atomic_store(&state.filter, filter);
 	return MER_OK;
 }
 
 bool mer_log_on(enum mer_log_level level, const char *area)
 {
-	if (level > state.filter.most || level == MER_LOG_OFF)
+	const struct filter *filter = atomic_load_explicit(&state.filter, memory_order_acquire);
+	if (filter == NULL || level > filter->most || level == MER_LOG_OFF)
 		return false;
-	for (size_t i = 0; i < state.filter.n_rules; i++) {
-		if (strcmp(state.filter.rules[i].area, area) == 0)
-			return level <= state.filter.rules[i].level;
+	for (size_t i = 0; i < filter->n_rules; i++) {
+		if (strcmp(filter->rules[i].area, area) == 0)
+			return level <= filter->rules[i].level;
 	}
-	return level <= state.filter.fallback;
+	return level <= filter->fallback;
 }
 
 void mer_log_write(enum mer_log_level level, const char *area, const char *fmt, ...)
