@@ -74,6 +74,7 @@ struct training {
 	bool done, gone;
 	struct caret caret;
 	struct run_log log;
+	struct progress progress;
 	struct metrics metrics;
 	struct run_kept *result; /* NULL: no memory for it */
 };
@@ -87,8 +88,10 @@ static void show(struct training *training, const char *bytes, size_t n)
 	}
 	mer_buf_init(&text, PTRDIFF_MAX);
 	caret_add(&training->caret, bytes, n, &text);
-	if (text.len > 0)
+	if (text.len > 0) {
+		progress_yield(&training->s->view, text.ptr[text.len - 1] == '\n');
 		(void)!mer_write_all(STDERR_FILENO, "stderr", text.ptr, text.len, NULL);
+	}
 	mer_buf_release(&text);
 }
 
@@ -124,6 +127,22 @@ static void on_log(void *ctx, const char *bytes, size_t n)
 	show(ctx, bytes, n);
 }
 
+/* Where nobody looks on it goes to the log. */
+static void on_progress(void *ctx, const struct mer_progress *progress)
+{
+	struct training *training = ctx;
+	char text[64 + MER_PROGRESS_TEXT + 4];
+	progress_told(&training->progress, progress);
+	if (training->live)
+		return;
+	int n = snprintf(text, sizeof text, "progress: %g", progress->done);
+	if (progress->total > 0)
+		n += snprintf(text + n, sizeof text - (size_t)n, " of %g", progress->total);
+	n += snprintf(text + n, sizeof text - (size_t)n, "%s%.*s\n", progress->text.len > 0 ? ": " : "",
+	              (int)progress->text.len, progress->text.ptr);
+	run_log_add(&training->log, training->model, text, (size_t)n);
+}
+
 static void on_done(void *ctx, const struct mer_run_result *result)
 {
 	struct training *training = ctx;
@@ -145,6 +164,7 @@ static const struct mer_run_events events = {
 	.on_meta = on_meta,
 	.on_output = on_output,
 	.on_log = on_log,
+	.on_progress = on_progress,
 	.on_done = on_done,
 };
 
@@ -168,8 +188,11 @@ static enum mer_status run(struct training *training, struct mer_run_request *re
 		st = mer_sched_submit(sched, request, &events, training, &training->run, err);
 	if (st != MER_OK)
 		return st;
+	progress_begin(&training->progress, training->model);
 	session_cancels(training->s, on_cancel, training);
+	session_progress(training->s, &training->progress);
 	session_run(training->s, &training->done);
+	session_progress(training->s, NULL);
 	session_cancels(training->s, NULL, NULL);
 	session_run(training->s, &training->gone);
 	if (training->result == NULL)

@@ -91,6 +91,16 @@ void session_run(struct session *s, const bool *done)
 	}
 }
 
+void session_progress(struct session *s, const struct progress *progress)
+{
+	if (progress == NULL)
+		progress_hide(&s->view);
+	else if (statusline_may(s))
+		progress_show(&s->view, &s->out.sink, progress);
+	if (s->prompt) /* whoever typed has ended the line */
+		s->view.mid_line = false;
+}
+
 void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx)
 {
 	s->cancel = cancel;
@@ -275,6 +285,7 @@ void session_note(struct session *s, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(text, sizeof text, fmt, args);
 	va_end(args);
+	statusline_erase();
 	(void)fprintf(stderr, "%s\n", text);
 }
 
@@ -475,10 +486,11 @@ static void close_loop(struct session *s)
 	if (!s->has_loop)
 		return;
 	sink_close(&s->out.sink);
+	progress_close(&s->view);
 	signals_wake(NULL);
 	if (s->has_signals)
 		uv_close((uv_handle_t *)&s->signals, on_signals_closed);
-	while (s->has_signals || !sink_closed(&s->out.sink))
+	while (s->has_signals || s->view.open || !sink_closed(&s->out.sink))
 		(void)uv_run(&s->loop, UV_RUN_ONCE);
 	int busy = uv_loop_close(&s->loop);
 	MER_ASSERT(busy == 0);

@@ -10,6 +10,7 @@
 
 #include "cmd.h"
 #include "output.h"
+#include "progress.h"
 #include "settings.h"
 #include "signals.h"
 
@@ -43,6 +44,7 @@ struct session {
 	} answered;
 
 	struct output out;
+	struct progress_view view; /* of what runs, on the terminal */
 	struct mer_dal *dal;
 	struct mer_sched *sched;
 
@@ -102,6 +104,9 @@ MER_MUST enum mer_status session_loop(struct session *s, uv_loop_t **out, struct
 
 /** Runs the loop until *done. The operation must end by itself or by what cancel does. */
 void session_run(struct session *s, const bool *done);
+
+/** Shows how far something is while it is waited for, where somebody looks on; NULL: no more. */
+void session_progress(struct session *s, const struct progress *progress);
 
 /** Sets what a signal calls; NULL at the operation's end. */
 void session_cancels(struct session *s, session_cancel_fn *cancel, void *ctx);

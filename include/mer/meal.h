@@ -19,6 +19,7 @@
 
 #include <mer/buf.h>
 #include <mer/limits.h>
+#include <mer/progress.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -62,7 +63,7 @@ struct mer_worker_spec {
 	/* frame only */
 	const char *weights, *weights_version; /* what it is told of them; NULL: nothing */
 	bool frame_stdio; /* frames go over stdin and stdout, as where no descriptor is inherited */
-	bool trains; /* its runs are trainings: their metas are those of train, and progress is log */
+	bool trains;      /* its runs are trainings: their metas are those of train */
 };
 
 /* What a run gives to a model. Borrowed until its on_done. Frame: to a worker whose contract is of
@@ -105,6 +106,8 @@ struct mer_worker_events {
 	/* A piece of what the model says beside its answers: stderr, stdout outside an answer, and the
 	 * log of a protocol that has one. run is NULL where none is open, or it may be of any. */
 	void (*on_log)(void *ctx, void *run, const char *bytes, size_t n);
+	/* How far a run is, or with run NULL how far the worker is that gets ready. NULL: nobody asks. */
+	void (*on_progress)(void *ctx, void *run, const struct mer_progress *progress);
 	/* The run has ended. The worker may be given another one from here, or ended. */
 	void (*on_done)(void *ctx, void *run, const struct mer_outcome *outcome);
 	/* Nothing of it is left: no process, no descriptor, no file. Open runs were done before. */

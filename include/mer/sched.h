@@ -17,6 +17,7 @@
 
 #include <mer/buf.h>
 #include <mer/hash.h>
+#include <mer/progress.h>
 #include <mer/uid.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -116,6 +117,9 @@ struct mer_run_events {
 	void (*on_output)(void *ctx, const char *bytes, size_t n);
 	/* What the model says beside its answer. */
 	void (*on_log)(void *ctx, const char *bytes, size_t n);
+	/* How far it is, as often as the model says; before on_started: how far its worker is that gets
+	 * ready. NULL: nobody asks. */
+	void (*on_progress)(void *ctx, const struct mer_progress *progress);
 	/* The last call; the run is gone after it. */
 	void (*on_done)(void *ctx, const struct mer_run_result *result);
 };
@@ -123,7 +127,7 @@ struct mer_run_events {
 /**
  * Submits a run.
  *
- * @param events  borrowed until on_done; all slots set but may_start and on_meta
+ * @param events  borrowed until on_done; all slots set but may_start, on_meta and on_progress
  * @param out     the run, for the functions below, until on_done; NULL allowed
  * @return MER_ENOMEM; everything else comes by on_done
  */

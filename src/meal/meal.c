@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <mer/log.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,6 @@ struct mer_worker {
 	bool drain_due;   /* the farewell is to follow the open run's input */
 	int64_t grace_ms; /* of each degree */
 
-	bool trains;         /* its runs are trainings */
 	int64_t max_output;  /* bytes of a run */
 	struct mer_buf kept; /* of stdout or the file, that came while paused */
 	size_t kept_at;      /* bytes of it that were fed */
@@ -409,21 +409,20 @@ static void break_off(struct mer_worker *w, const struct meal_event *event)
 	leave(w, DRAINS);
 }
 
-/* Of a training it is what there is to see; of other runs nobody listens yet. */
+/* A worker's numbers and text are input: they are made to be what struct mer_progress promises. */
 static void tell_progress(struct mer_worker *w, const struct meal_event *event)
 {
-	char text[256];
-	if (!w->trains || event->call == NULL)
+	if (w->events->on_progress == NULL || (event->call != NULL && event->call->cancelling))
 		return;
-	int n = snprintf(text, sizeof text - 1, "progress: %g", event->done);
-	if (event->total > 0)
-		n += snprintf(text + n, sizeof text - 1 - (size_t)n, " of %g", event->total);
-	if (event->bytes.len > 0)
-		n += snprintf(text + n, sizeof text - 1 - (size_t)n, ": %.*s",
-		              (int)(event->bytes.len < 200 ? event->bytes.len : 200), event->bytes.ptr);
-	size_t len = (size_t)n < sizeof text - 1 ? (size_t)n : sizeof text - 2;
-	text[len] = '\n';
-	w->events->on_log(w->ctx, event->call->run, text, len + 1);
+	size_t len = event->bytes.len < MER_PROGRESS_TEXT ? event->bytes.len : MER_PROGRESS_TEXT;
+	struct mer_progress progress = {
+		.done = event->done > 0 ? event->done : 0,
+		.total = event->total > 0 ? event->total : 0,
+		.text = { event->bytes.ptr, len > 0 ? mer_utf8_span(event->bytes.ptr, len) : 0 },
+	};
+	if (progress.total > 0 && progress.done > progress.total)
+		progress.done = progress.total;
+	w->events->on_progress(w->ctx, event->call != NULL ? event->call->run : NULL, &progress);
 }
 
 static void dispatch(struct mer_worker *w, const struct meal_event *event)
@@ -651,7 +650,6 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 		.ctx = ctx,
 		.handles = 4,
 		.max_output = spec->max_output,
-		.trains = spec->trains,
 		.last = { .exit_code = -1 },
 	};
 	mer_buf_init(&w->kept, KEPT_MAX);

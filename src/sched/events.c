@@ -78,6 +78,15 @@ static void on_log(void *ctx, void *of, const char *bytes, size_t n)
 		run_keep_log(run, bytes, n);
 }
 
+/* A run that waits for its worker hears how far that one is. */
+static void on_progress(void *ctx, void *of, const struct mer_progress *progress)
+{
+	const struct slot *slot = ctx;
+	const struct mer_run *run = of != NULL && of != slot->testing ? of : TAILQ_FIRST(&slot->runs);
+	if (run != NULL && run->events->on_progress != NULL)
+		run->events->on_progress(run->ctx, progress);
+}
+
 /* Quick calls that follow one another are made where their worker is. */
 static void place_done(const struct slot *slot, const struct mer_run *run, enum mer_status status)
 {
@@ -197,6 +206,7 @@ const struct mer_worker_events slot_events = {
 	.on_meta = on_meta,
 	.on_output = on_output,
 	.on_log = on_log,
+	.on_progress = on_progress,
 	.on_done = on_done,
 	.on_gone = on_gone,
 };
