@@ -1,6 +1,8 @@
 /* Batch: commands from -c, from files and from stdin, one after another until one fails. */
 #include "batch.h"
 
+#include "background.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <mer/clean.h>
@@ -152,6 +154,8 @@ static bool do_source(struct session *s, struct source *source)
 			s->out.format = s->settings.format;
 			session_failed(s, at, st, &err);
 		}
+		if (st == MER_OK && background_asked(source->command.ptr, (const char *const *)words, n))
+			st = background_refuse(s, at);
 		bool succeeded = st == MER_OK && session_do(s, (const char *const *)words, n, at);
 		if (broken || !goes_on(s, succeeded))
 			return false;

@@ -105,6 +105,7 @@ enum cmd_needs {
 	CMD_NEEDS_DATABASE = 1, /* a connection: session_dal() */
 	CMD_NEEDS_CHANGES = 2,  /* --allow-changes; else it is in no help */
 	CMD_NEEDS_PROMPT = 4,   /* somebody at a prompt */
+	CMD_MAY_DETACH = 8,     /* nothing: with & behind it, it goes to the background */
 };
 
 /* Which --json, --csv and so on it takes. */

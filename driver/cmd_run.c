@@ -1,4 +1,5 @@
 /* run: gives a model one input, or each line of one, and prints what it answers. */
+#include "background.h"
 #include "commands.h"
 #include "run.h"
 #include "tensors.h"
@@ -190,7 +191,8 @@ static enum mer_status lines(struct session *s, const struct run_choice *choice,
 }
 
 /* What cannot be asked for together. */
-static enum mer_status check_options(const struct cmd_value *argv, struct mer_error *err)
+static enum mer_status check_options(const struct session *s, const struct cmd_value *argv,
+                                     struct mer_error *err)
 {
 	bool is_lines = argv[LINES].given;
 	if (argv[JOBS].given && !is_lines)
@@ -200,9 +202,19 @@ static enum mer_status check_options(const struct cmd_value *argv, struct mer_er
 		mer_hint(err, "with --lines a line may be a request in JSON");
 		return MER_EINPUT;
 	}
+	if (s->detach && (is_lines || argv[TENSOR_OUT].given))
+		return mer_fail(err, MER_EINPUT, "--%s: such a run cannot go to the background",
+		                is_lines ? "lines" : "tensor-out");
 	if (argv[TENSOR].given && argv[INPUT].given)
 		return mer_fail(err, MER_EINPUT, "both INPUT and --tensor: one of them is the input");
 	return argv[TENSOR_OUT].given ? answer_check(&argv[TENSOR_OUT], err) : MER_OK;
+}
+
+static enum mer_status run_input(struct session *s, const struct run_choice *choice,
+                                 struct mer_str input, const char *meta, struct mer_error *err)
+{
+	return s->detach ? background_run(s, choice, input, meta, err)
+	                 : run_one(s, choice, input, meta, err);
 }
 
 static enum mer_status run_tensors(struct session *s, const struct run_choice *choice,
@@ -212,7 +224,7 @@ static enum mer_status run_tensors(struct session *s, const struct run_choice *c
 	enum mer_status st = tensors_read(words, RUN_INPUT_BYTES, &tensors, err);
 	const struct mer_str bytes = { tensors.bytes.len > 0 ? tensors.bytes.ptr : "",
 		                           tensors.bytes.len };
-	return st == MER_OK ? run_one(s, choice, bytes, tensors.request, err) : st;
+	return st == MER_OK ? run_input(s, choice, bytes, tensors.request, err) : st;
 }
 
 static enum mer_status run(struct session *s, const struct cmd_value *argv, struct mer_error *err)
@@ -230,7 +242,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.keep_going = argv[KEEP_GOING].given || setting_on(&s->settings, SET_KEEP_GOING),
 		.tensor_out = argv[TENSOR_OUT].given ? &argv[TENSOR_OUT] : NULL,
 	};
-	enum mer_status st = check_options(argv, err);
+	enum mer_status st = check_options(s, argv, err);
 	if (st != MER_OK)
 		return st;
 	if (argv[LINES].given)
@@ -240,7 +252,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 	MER_AUTO(mer_text_done) char *input = NULL;
 	size_t len = 0;
 	st = read_input(s, &argv[INPUT], &input, &len, err);
-	return st == MER_OK ? run_one(s, &choice, (struct mer_str){ input, len }, NULL, err) : st;
+	return st == MER_OK ? run_input(s, &choice, (struct mer_str){ input, len }, NULL, err) : st;
 }
 
 const struct cmd cmd_run = {
@@ -253,8 +265,12 @@ const struct cmd cmd_run = {
 		"\n"
 		"A model that takes tensors is given them by --tensor, or INPUT is a request of the Open\n"
 		"Inference Protocol v2 in JSON. What it answers is printed as such a response, but for what\n"
-		"--tensor-out (or -o) writes to files. docs/tensors.md says more.\n",
+		"--tensor-out (or -o) writes to files. docs/tensors.md says more.\n"
+		"\n"
+		"At the prompt a lone & as the last word puts the run into the background: its uid is\n"
+		"printed, 'runs' lists it, 'wait' shows its output. docs/prompt.md says more.\n",
 	CMD_ARGS(run_args),
+	.needs = CMD_MAY_DETACH,
 	.formats = CMD_FORMATS_JSON,
 	.run = run,
 };

@@ -4,6 +4,9 @@
 /* clang-format off */
 const struct cmd *const commands[] = {
 	&cmd_run,
+	&cmd_runs,
+	&cmd_wait,
+	&cmd_cancel,
 	&cmd_model_list,
 	&cmd_model_show,
 	&cmd_model_ping,

@@ -4,6 +4,7 @@
 
 #include "cmd.h"
 
+extern const struct cmd cmd_cancel;
 extern const struct cmd cmd_db_copy;
 extern const struct cmd cmd_deployment_add;
 extern const struct cmd cmd_deployment_list;
@@ -33,8 +34,10 @@ extern const struct cmd cmd_server_ping;
 extern const struct cmd cmd_server_remove;
 extern const struct cmd cmd_server_set;
 extern const struct cmd cmd_server_show;
+extern const struct cmd cmd_runs;
 extern const struct cmd cmd_train;
 extern const struct cmd cmd_version;
+extern const struct cmd cmd_wait;
 extern const struct cmd cmd_weights_add;
 extern const struct cmd cmd_weights_list;
 extern const struct cmd cmd_weights_remove;

@@ -1,6 +1,7 @@
 /* The prompt: reads lines by the prompt's module and does the commands in them. */
 #include "repl.h"
 
+#include "background.h"
 #include "batch.h"
 #include "feedback.h"
 #include "history.h"
@@ -23,6 +24,7 @@ struct repl {
 	uv_signal_t signals[N_SIGNALS]; /* SIGWINCH, SIGCONT */
 	int open_signals;
 	bool came, cleared; /* a line, or the end of input; Ctrl-C */
+	bool warned;        /* of runs that leaving would cancel */
 	char *line;         /* NULL: the end of input */
 };
 
@@ -78,7 +80,8 @@ static enum mer_status fill(struct session *s, struct source *source, bool open,
                             struct mer_error *err)
 {
 	struct repl *repl = source->ctx;
-	(void)s;
+	if (!open)
+		background_tell(s);
 	if (!read_line(repl, open ? "...> " : "mer> "))
 		return mer_fail(err, MER_ECANCELED, "interrupted");
 	if (repl->line == NULL) {
@@ -207,18 +210,24 @@ static void remember(const struct repl *repl, const char *command)
 
 /* --- feedback ----------------------------------------------------------------------------- */
 
-static char *ask(void *ctx, const char *question)
+static enum mer_status ask(void *ctx, const char *question, char **line, struct mer_error *err)
 {
 	struct repl *repl = ctx;
 	if (!read_line(repl, question))
-		return NULL;
-	char *line = repl->line;
+		return mer_fail(err, MER_ECANCELED, "interrupted");
+	*line = repl->line;
 	repl->line = NULL;
-	if (line == NULL) {
+	if (*line == NULL) {
 		(void)fputs("\n", repl->out);
 		(void)fflush(repl->out);
 	}
-	return line;
+	return MER_OK;
+}
+
+static char *ask_or_skip(void *ctx, const char *question)
+{
+	char *line = NULL;
+	return ask(ctx, question, &line, NULL) == MER_OK ? line : NULL;
 }
 
 static void ask_for_feedback(struct repl *repl)
@@ -226,7 +235,7 @@ static void ask_for_feedback(struct repl *repl)
 	struct session *s = repl->s;
 	struct mer_error err;
 	MER_AUTO(mer_text_done) char *dataset = NULL;
-	enum mer_status st = feedback_ask(s, ask, repl, &dataset, &err);
+	enum mer_status st = feedback_ask(s, ask_or_skip, repl, &dataset, &err);
 	if (st != MER_OK)
 		session_failed(s, (struct place){ 0 }, st, &err);
 	const char *const train[] = { "train", s->answered.model, "--dataset", dataset };
@@ -238,9 +247,42 @@ static void do_words(struct repl *repl, const char *const words[], size_t n)
 {
 	struct session *s = repl->s;
 	s->answered.model[0] = '\0';
-	if (session_do(s, words, n, (struct place){ 0 }) && s->answered.model[0] != '\0' && !s->leave &&
-	    isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+	bool done = session_do(s, words, n, (struct place){ 0 });
+	s->detach = false;
+	repl->warned &= s->leave;
+	if (done && s->answered.model[0] != '\0' && !s->leave && isatty(STDIN_FILENO) &&
+	    isatty(STDOUT_FILENO))
 		ask_for_feedback(repl);
+}
+
+static void do_command(struct repl *repl, const char *command, const char *const words[], size_t n)
+{
+	struct session *s = repl->s;
+	s->detach = background_asked(command, words, n);
+	do_words(repl, words, n - (s->detach ? 1 : 0));
+}
+
+/* Somebody leaves. As with the jobs of a shell: whether not yet, since runs would be cancelled of which
+ * nobody has been told. */
+static bool stays(struct repl *repl, struct source *source)
+{
+	struct session *s = repl->s;
+	struct mer_error err;
+	size_t open = background_open(s);
+	if (open == 0 || s->signal != 0)
+		return false;
+	if (repl->warned) {
+		session_note(s, "%zu run%s in the background %s cancelled", open, open == 1 ? "" : "s",
+		             open == 1 ? "is" : "are");
+		return false;
+	}
+	(void)mer_fail(&err, MER_EBUSY, "%zu run%s in the background", open,
+	               open == 1 ? " is" : "s are");
+	mer_hint(&err, "'runs' lists what is there; leave once more to cancel it");
+	session_failed(s, (struct place){ 0 }, MER_EBUSY, &err);
+	repl->warned = true;
+	s->leave = source->eof = false;
+	return true;
 }
 
 /* Does the next command; whether to go on. */
@@ -265,7 +307,7 @@ static bool do_next(struct repl *repl, struct source *source)
 	if (st != MER_OK)
 		session_failed(s, (struct place){ 0 }, st, &err);
 	else
-		do_words(repl, (const char *const *)words, n);
+		do_command(repl, source->command.ptr, (const char *const *)words, n);
 	return !s->leave && (st == MER_OK || st == MER_EINPUT);
 }
 
@@ -281,8 +323,11 @@ enum mer_status repl_run(struct session *s, struct mer_error *err)
 	struct source source;
 	source_init(&source, NULL, fill);
 	source.ctx = &repl;
-	while (st == MER_OK && do_next(&repl, &source))
+	s->ask = ask;
+	s->ask_ctx = &repl;
+	while (st == MER_OK && (do_next(&repl, &source) || stays(&repl, &source)))
 		;
+	s->ask = NULL;
 	source_release(&source);
 	close_repl(&repl);
 	if (st != MER_OK)

@@ -30,6 +30,9 @@ struct run_kept {
 };
 MER_MUST struct run_kept *run_keep(const struct mer_run_result *result, bool no_record);
 
+/** The status that its row has, or would have; NULL: it did not come to be. */
+const char *run_status_name(const struct run_kept *kept);
+
 /** Whether the run came to be: it has a row, or would have one. */
 bool run_came_to_be(const struct run_kept *kept);
 

@@ -41,8 +41,7 @@ struct run_kept *run_keep(const struct mer_run_result *result, bool no_record)
 	return kept;
 }
 
-/* The status that a row would have. */
-static const char *status_name(const struct run_kept *kept)
+const char *run_status_name(const struct run_kept *kept)
 {
 	if (kept->result.status != NULL)
 		return kept->result.status;
@@ -68,7 +67,7 @@ static const char *status_name(const struct run_kept *kept)
 
 bool run_came_to_be(const struct run_kept *kept)
 {
-	return kept->result.status != NULL || (kept->no_record && status_name(kept) != NULL);
+	return kept->result.status != NULL || (kept->no_record && run_status_name(kept) != NULL);
 }
 
 enum mer_status run_status(const struct mer_run_result *result, struct mer_error *err)
@@ -106,7 +105,7 @@ static void add_members(struct mer_buf *out, const struct run_kept *kept, int64_
 		mer_cell_word(run->deployment),
 		mer_cell_word(run->server),
 		mer_cell_word(run->weights),
-		mer_cell_word(status_name(kept)),
+		mer_cell_word(run_status_name(kept)),
 		number(run->exit_code),
 		mer_cell_word(run->signal),
 		mer_cell_word(run->error.status != MER_OK ? run->error.message : NULL),

@@ -1,6 +1,7 @@
 /* What commands share, and how one command is done. */
 #include "session.h"
 
+#include "background.h"
 #include "help.h"
 #include "statusline.h"
 
@@ -387,8 +388,16 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 		return mer_fail(err, MER_ECONFLICT, "not allowed; start with --allow-changes");
 	if (st != MER_OK)
 		return st;
-	if ((cmd->needs & CMD_NEEDS_PROMPT) != 0 && !s->prompt)
-		return mer_fail(err, MER_EINPUT, "'%s' is for the prompt", cmd->name);
+	if ((cmd->needs & CMD_NEEDS_PROMPT) != 0 && !s->prompt) {
+		(void)mer_fail(err, MER_EINPUT, "'%s' is for the prompt", cmd->name);
+		mer_hint(err, "mer without a command opens it on a terminal");
+		return MER_EINPUT;
+	}
+	if (s->detach && (cmd->needs & CMD_MAY_DETACH) == 0) {
+		(void)mer_fail(err, MER_EINPUT, "'%s' cannot go to the background", cmd->name);
+		mer_hint(err, "'run' can; quoted ('&') it is a word like another");
+		return MER_EINPUT;
+	}
 	s->out.format = choose_format(s, call);
 	struct mer_dal *dal;
 	if ((cmd->needs & CMD_NEEDS_DATABASE) != 0)
@@ -502,6 +511,7 @@ void session_close(struct session *s)
 	s->ending = true;
 	if (s->sched != NULL)
 		close_sched(s);
+	background_close(s);
 	mer_dal_close(s->dal);
 	s->dal = NULL;
 	close_loop(s);

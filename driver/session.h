@@ -21,6 +21,13 @@
 /* The cancelling of what runs: asked twice within a second, kill is set. */
 typedef void session_cancel_fn(void *ctx, bool kill);
 
+/* Asks for a line: gives it without its newline, for the caller to free, or NULL at the end of input.
+ * MER_ECANCELED: Ctrl-C gave it up. */
+typedef enum mer_status session_ask_fn(void *ctx, const char *question, char **line,
+                                       struct mer_error *err);
+
+struct background;
+
 /* Where a command stands, for messages. */
 struct place {
 	const char *file; /* "stdin", "-c", a path; NULL: the program's arguments, or the prompt */
@@ -42,6 +49,11 @@ struct session {
 		struct mer_uid uid;
 		char model[132], weights[132];
 	} answered;
+
+	session_ask_fn *ask; /* of whoever is at the prompt; NULL in batch */
+	void *ask_ctx;
+	bool detach;                   /* the command that runs is to go to the background */
+	struct background *background; /* NULL: nothing has been there */
 
 	struct output out;
 	struct progress_view view; /* of what runs, on the terminal */
