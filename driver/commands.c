@@ -4,6 +4,7 @@
 /* clang-format off */
 const struct cmd *const commands[] = {
 	&cmd_run,
+	&cmd_chat,
 	&cmd_runs,
 	&cmd_wait,
 	&cmd_cancel,

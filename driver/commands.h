@@ -5,6 +5,7 @@
 #include "cmd.h"
 
 extern const struct cmd cmd_cancel;
+extern const struct cmd cmd_chat;
 extern const struct cmd cmd_db_copy;
 extern const struct cmd cmd_deployment_add;
 extern const struct cmd cmd_deployment_list;

@@ -27,6 +27,7 @@ static void stop(void)
 
 static void on_line(char *line)
 {
+	rl_eof_found = 0; /* it would end the line here, and each that follows, a second time */
 	stop();
 	state.on_line(state.ctx, line);
 }

@@ -405,8 +405,7 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 	return st == MER_OK ? cmd->run(s, call->values, err) : st;
 }
 
-/* What came before a command is not meant for it, unless it is to end the program: then there is none. */
-static bool begin(struct session *s)
+bool session_begin(struct session *s)
 {
 	mer_haste_over(signals_haste());
 	take_signals(s);
@@ -423,7 +422,7 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 	s->out.format = json ? MER_FORMAT_JSON : MER_FORMAT_PLAIN;
 	s->out.told = s->reported = false;
 	s->at = at;
-	if (!begin(s)) {
+	if (!session_begin(s)) {
 		session_interrupted(s);
 		return false;
 	}

@@ -84,6 +84,10 @@ void session_close(struct session *s);
  */
 bool session_do(struct session *s, const char *const words[], size_t n, struct place at);
 
+/** What signals came before a command is not meant for it, unless they are to end the program: then there is
+ * to be none. Whether there may be one. */
+bool session_begin(struct session *s);
+
 /** Reports a failure as session_do() does: on stderr, where out.format is JSON and nothing told of
  * it yet also as an object on stdout, and by the exit code. */
 void session_failed(struct session *s, struct place at, enum mer_status st,

@@ -143,6 +143,10 @@ MER_API void mer_sched_ask_again(struct mer_sched *sched);
  * that is not sent yet just ends, though its row be waiting for the database. */
 MER_API void mer_run_cancel(struct mer_run *run, bool kill);
 
+/** Nobody goes on with a session: its worker, if it is idle, leaves at once instead of after its idle
+ * time. None of the session's runs may be open. */
+MER_API void mer_sched_end_session(struct mer_sched *sched, const char *model, const char *session);
+
 /** Back-pressure: while paused no on_output comes and the model is held by its full pipe. */
 MER_API void mer_run_pause(struct mer_run *run, bool pause);
 

@@ -296,6 +296,14 @@ void mer_run_cancel(struct mer_run *run, bool kill)
 	sched_kick(run->sched);
 }
 
+void mer_sched_end_session(struct mer_sched *sched, const char *model, const char *session)
+{
+	struct route *route;
+	TAILQ_FOREACH(route, &sched->routes, link)
+	if (strcmp(route->session, session) == 0 && strcmp(route->model, model) == 0)
+		pool_drain(route);
+}
+
 void mer_run_pause(struct mer_run *run, bool pause)
 {
 	run->paused = pause;
