@@ -62,6 +62,7 @@ struct cmd_arg {
 	const char *const *choices; /* ended by NULL */
 	const char *env;            /* of a setting: its environment variable, or NULL */
 	const char *example;        /* of a setting: a value for .env.example */
+	const char *set;            /* of a setting: its name for `set`, which changes it; or NULL */
 	const struct cmd_arg *keys; /* of VALUE_KEY: rows, of which the options are its keys */
 	size_t n_keys;
 	int64_t least; /* of numbers */

@@ -154,7 +154,9 @@ static enum mer_status chat(struct session *s, const struct cmd_value *argv, str
 							 .server = argv[SERVER].text,
 							 .weights = argv[WEIGHTS].text,
 							 .deployment = argv[DEPLOYMENT].text,
-							 .timeout_ms = argv[TIMEOUT].number,
+							 .timeout_ms = cmd_has(&argv[TIMEOUT])
+		                                       ? argv[TIMEOUT].number
+		                                       : setting(&s->settings, SET_TIMEOUT)->number,
 							 .raw = argv[RAW].given,
 							 .no_record = argv[NO_RECORD].given,
 						 } };

@@ -235,7 +235,8 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.weights = argv[WEIGHTS].text,
 		.deployment = argv[DEPLOYMENT].text,
 		.session = argv[SESSION].text,
-		.timeout_ms = argv[TIMEOUT].number,
+		.timeout_ms = cmd_has(&argv[TIMEOUT]) ? argv[TIMEOUT].number
+		                                      : setting(&s->settings, SET_TIMEOUT)->number,
 		.jobs = argv[JOBS].number,
 		.no_record = argv[NO_RECORD].given,
 		.raw = argv[RAW].given,

@@ -38,6 +38,7 @@ const struct cmd *const commands[] = {
 	&cmd_log_show,
 	&cmd_log_prune,
 	&cmd_replay,
+	&cmd_set,
 	&cmd_db_copy,
 	&cmd_worker_check,
 	&cmd_help,

@@ -10,6 +10,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/module.h>
+#include <mer/text.h>
 #include <signal.h>
 #include <string.h>
 
@@ -258,8 +259,17 @@ static void do_words(struct repl *repl, const char *const words[], size_t n)
 static void do_command(struct repl *repl, const char *command, const char *const words[], size_t n)
 {
 	struct session *s = repl->s;
+	const int64_t begun_us = mer_clock_us();
 	s->detach = background_asked(command, words, n);
 	do_words(repl, words, n - (s->detach ? 1 : 0));
+	const int64_t took_us = mer_clock_us() - begun_us;
+	char took[24];
+	mer_ms_text(took_us / 1000, took);
+	if (!setting_on(&s->settings, SET_TIMING))
+		return;
+	if (took_us < 10000)
+		(void)snprintf(took, sizeof took, "%.1fms", (double)took_us / 1000);
+	(void)fprintf(stderr, "time: %s\n", took);
 }
 
 /* Somebody leaves. As with the jobs of a shell: whether not yet, since runs would be cancelled of which

@@ -4,6 +4,7 @@
 #include <mer/clean.h>
 #include <mer/env.h>
 #include <mer/file.h>
+#include <mer/log.h>
 #include <mer/ref.h>
 #include <mer/text.h>
 #include <string.h>
@@ -25,22 +26,29 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 	[SET_PLAIN] = CMD_FLAG("plain", "print tab-separated values without a header"),
 	[SET_FORMAT] = CMD_WORD(NULL, ARG_CHOICE,
 		"table, json, jsonl, csv or plain; default: table on a terminal, else plain",
-		.env = "MER_FORMAT", .example = "json", .choices = format_names),
+		.env = "MER_FORMAT", .example = "json", .set = "format", .choices = format_names),
 	[SET_PASSWORD] = CMD_WORD(NULL, ARG_TEXT,
 		"the password for a URL without one: env:NAME, file:PATH or cmd:COMMAND",
 		.env = "MER_DATABASE_PASSWORD", .example = "file:/run/secrets/db"),
 	[SET_KEEP_IO_MAX] = CMD_WORD(NULL, ARG_BYTES,
 		"of models with keep-io: how much is kept of a run's input and of its output, at most 256MiB",
 		.env = "MER_KEEP_IO_MAX", .example = "1MiB", .fallback = "1MiB", .most = 256 << 20),
-	[SET_KEEP_GOING] = CMD_FLAG("keep-going", "go on after a command that failed"),
-	[SET_QUIET] = CMD_FLAG("quiet", "no banner, notes or hints"),
-	[SET_NO_COLOR] = CMD_FLAG("no-color", "no colour; NO_COLOR and TERM=dumb say the same"),
+	[SET_KEEP_GOING] = CMD_FLAG("keep-going", "go on after a command that failed",
+		.set = "keep-going"),
+	[SET_QUIET] = CMD_FLAG("quiet", "no banner, notes, hints or progress", .set = "quiet"),
+	[SET_TIMEOUT] = CMD_WORD(NULL, ARG_MS,
+		"how long a run may take without a --timeout of its own; default: the deployment's",
+		.env = "MER_TIMEOUT", .example = "5m", .set = "timeout", .least = 1),
+	[SET_TIMING] = CMD_WORD(NULL, ARG_BOOL, "on: the prompt says how long each command took",
+		.env = "MER_TIMING", .example = "on", .set = "timing"),
+	[SET_NO_COLOR] = CMD_FLAG("no-color", "no colour; NO_COLOR and TERM=dumb say the same",
+		.set = "no-color"),
 	[SET_ENV_FILE] = CMD_OPTION("env-file", ARG_TEXT, "FILE", "read settings from FILE first",
 		.is = VALUE_FILE,
 		.env = "MER_ENV_FILE"),
 	[SET_LOG] = CMD_OPTION("log", ARG_TEXT, "SPEC",
 		"what to tell on stderr: warn, info, debug, or by area warn,meal=debug",
-		.env = "MER_LOG", .example = "warn,meal=debug", .fallback = "warn"),
+		.env = "MER_LOG", .example = "warn,meal=debug", .set = "log", .fallback = "warn"),
 	[SET_COMMAND] = CMD_OPTION(NULL, ARG_TEXT, "LINE", "do what LINE says; repeatable",
 		.letter = 'c', .repeat = true),
 	[SET_FILE] = CMD_OPTION(NULL, ARG_TEXT, "FILE",
@@ -82,12 +90,17 @@ static enum mer_status take_environment(struct settings *settings, enum setting 
 {
 	const struct cmd_arg *arg = &setting_rows[which];
 	struct cmd_value *value = &settings->call.values[which];
+	settings->from[which] = value->given ? FROM_COMMAND_LINE : FROM_DEFAULT;
 	if (value->given || arg->env == NULL)
 		return MER_OK;
 	const char *text = not_empty(getenv(arg->env));
+	enum setting_from from = text != NULL ? FROM_ENVIRONMENT : FROM_FILE;
 	if (text == NULL)
 		text = not_empty(settings->from_file[which]);
-	return text == NULL ? MER_OK : cmd_value_parse(arg, arg->env, text, value, err);
+	if (text == NULL)
+		return MER_OK;
+	settings->from[which] = from;
+	return cmd_value_parse(arg, arg->env, text, value, err);
 }
 
 static enum mer_status read_env_file(struct settings *settings, struct mer_error *err)
@@ -102,7 +115,7 @@ static enum mer_status read_env_file(struct settings *settings, struct mer_error
 	return st;
 }
 
-static enum mer_format choose_format(const struct settings *settings)
+static enum mer_format choose_format(struct settings *settings)
 {
 	static const enum mer_format of_option[] = {
 		[SET_JSON] = MER_FORMAT_JSON,
@@ -112,8 +125,10 @@ static enum mer_format choose_format(const struct settings *settings)
 	};
 	for (size_t i = settings->call.n_tokens; i-- > 0;) {
 		size_t which = (size_t)(settings->call.tokens[i].arg - setting_rows);
-		if (which >= SET_JSON && which <= SET_PLAIN)
+		if (which >= SET_JSON && which <= SET_PLAIN) {
+			settings->from[SET_FORMAT] = FROM_COMMAND_LINE;
 			return of_option[which];
+		}
 	}
 	const char *name = setting(settings, SET_FORMAT)->text;
 	return name == NULL ? MER_FORMAT_UNSET : mer_format_by_name(name);
@@ -150,8 +165,10 @@ enum mer_status settings_load(struct settings *out, const char *const words[], s
 void settings_release(struct settings *settings)
 {
 	cmd_call_release(&settings->call);
-	for (size_t i = 0; i < SET_COUNT; i++)
+	for (size_t i = 0; i < SET_COUNT; i++) {
 		free(settings->from_file[i]);
+		free(settings->from_set[i]);
+	}
 	free(settings->default_database);
 }
 
@@ -186,6 +203,77 @@ char *settings_url_shown(const char *url)
 	if (query != NULL && strstr(query, "password=") != NULL)
 		*query = '\0';
 	return shown;
+}
+
+/* --- what the prompt changes -------------------------------------------------------------- */
+
+enum mer_status settings_find(const char *name, enum setting *out, struct mer_error *err)
+{
+	const char *best = NULL;
+	size_t distance = 0;
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		if (setting_rows[i].set == NULL)
+			continue;
+		if (strcmp(setting_rows[i].set, name) == 0) {
+			*out = (enum setting)i;
+			return MER_OK;
+		}
+		cmd_nearer(name, setting_rows[i].set, &best, &distance);
+	}
+	(void)mer_fail(err, MER_EINPUT, "no such setting: '%.100s'", name);
+	if (best != NULL)
+		mer_hint(err, "did you mean '%s'?", best);
+	else
+		mer_hint(err, "'set' lists them; others are for the start of mer");
+	return MER_EINPUT;
+}
+
+enum mer_status settings_change(struct settings *settings, enum setting which, const char *text,
+                                struct mer_error *err)
+{
+	struct cmd_value value = *setting(settings, which);
+	char *copy = strdup(text);
+	if (copy == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st =
+		cmd_value_parse(&setting_rows[which], setting_rows[which].set, copy, &value, err);
+	if (st == MER_OK && which == SET_LOG)
+		st = mer_log_change(copy, err);
+	if (st != MER_OK) {
+		free(copy);
+		return st;
+	}
+	free(settings->from_set[which]);
+	settings->from_set[which] = copy;
+	settings->call.values[which] = value;
+	settings->from[which] = FROM_SET;
+	if (which == SET_FORMAT)
+		settings->format = mer_format_by_name(copy);
+	return MER_OK;
+}
+
+const char *settings_text(const struct settings *settings, enum setting which, bool terminal)
+{
+	const enum mer_format format = settings->format;
+	if (which != SET_FORMAT && setting_rows[which].type == ARG_BOOL)
+		return setting_on(settings, which) ? "on" : "off";
+	if (which != SET_FORMAT)
+		return setting(settings, which)->text;
+	for (size_t i = 0; format_names[i] != NULL; i++) {
+		if (format != MER_FORMAT_UNSET && mer_format_by_name(format_names[i]) == format)
+			return format_names[i];
+	}
+	return terminal ? "table" : "plain";
+}
+
+const char *settings_from(const struct settings *settings, enum setting which)
+{
+	static const char *const names[] = { [FROM_DEFAULT] = "default",
+		                                 [FROM_COMMAND_LINE] = "command line",
+		                                 [FROM_ENVIRONMENT] = "environment",
+		                                 [FROM_FILE] = "file",
+		                                 [FROM_SET] = "set" };
+	return names[settings->from[which]];
 }
 
 bool settings_guess_json(const char *const words[], size_t n)

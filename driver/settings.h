@@ -18,6 +18,8 @@ enum setting {
 	SET_KEEP_IO_MAX,
 	SET_KEEP_GOING,
 	SET_QUIET,
+	SET_TIMEOUT,
+	SET_TIMING,
 	SET_NO_COLOR,
 	SET_ENV_FILE,
 	SET_LOG,
@@ -34,9 +36,14 @@ enum settings_print { PRINT_DOCS, PRINT_ENV, PRINT_CONTRACT };
 
 extern const struct cmd_arg setting_rows[SET_COUNT];
 
+/* Where the value of a setting comes from. */
+enum setting_from { FROM_DEFAULT, FROM_COMMAND_LINE, FROM_ENVIRONMENT, FROM_FILE, FROM_SET };
+
 struct settings {
-	struct cmd_call call;       /* tokens has -c and -f in their order */
+	struct cmd_call call; /* tokens has -c and -f in their order */
+	enum setting_from from[SET_COUNT];
 	char *from_file[SET_COUNT]; /* what the environment file says; owned */
+	char *from_set[SET_COUNT];  /* what somebody said at the prompt; owned */
 	char *default_database;     /* owned; NULL until it is asked for */
 	enum mer_format format;     /* MER_FORMAT_UNSET: whatever suits stdout */
 };
@@ -61,6 +68,22 @@ static inline bool setting_on(const struct settings *settings, enum setting whic
 MER_MUST enum mer_status settings_load(struct settings *out, const char *const words[], size_t n,
                                        struct mer_error *err);
 void settings_release(struct settings *settings);
+
+/**
+ * The setting that `set` knows by a name.
+ * @return MER_EINPUT there is none; the hint names one that may be meant
+ */
+MER_MUST enum mer_status settings_find(const char *name, enum setting *out, struct mer_error *err);
+
+/** Changes one for as long as the program runs. MER_EINPUT; nothing has changed then. */
+MER_MUST enum mer_status settings_change(struct settings *settings, enum setting which,
+                                         const char *text, struct mer_error *err);
+
+/** Its value as a user would write it; NULL: it has none. Borrowed. */
+const char *settings_text(const struct settings *settings, enum setting which, bool terminal);
+
+/** Where it comes from, in words. */
+const char *settings_from(const struct settings *settings, enum setting which);
 
 /** The URL of the database; borrowed. The default one needs the user's home. */
 MER_MUST enum mer_status settings_database(struct settings *settings, const char **url,
