@@ -107,6 +107,7 @@ enum cmd_needs {
 	CMD_NEEDS_CHANGES = 2,  /* --allow-changes; else it is in no help */
 	CMD_NEEDS_PROMPT = 4,   /* somebody at a prompt */
 	CMD_MAY_DETACH = 8,     /* nothing: with & behind it, it goes to the background */
+	CMD_DRY_READS = 16,     /* with its --dry-run it changes nothing, and needs no permission to */
 };
 
 /* Which --json, --csv and so on it takes. */

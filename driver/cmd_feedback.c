@@ -11,9 +11,6 @@
 
 /* --- feedback set ------------------------------------------------------------------------- */
 
-/* Of a model of which nobody has said when to train it. */
-enum { THRESHOLD_DEFAULT = 3, AFTER_DEFAULT = 10 };
-
 enum { MODEL, SWITCH, THRESHOLD, AFTER };
 static const char *const switches[] = { "off", "on", NULL };
 /* clang-format off */
@@ -51,8 +48,8 @@ static enum mer_status set_model(struct session *s, const char *model, bool on,
 		st = mer_dal_query(s->dal, MER_Q_MODEL_BY_NAME, MER_ARGS(mer_text(model)), on_model, &is,
 		                   err);
 	if (is.feedback_threshold == 0 && is.train_after == 0) {
-		is.feedback_threshold = THRESHOLD_DEFAULT;
-		is.train_after = AFTER_DEFAULT;
+		is.feedback_threshold = FEEDBACK_THRESHOLD;
+		is.train_after = FEEDBACK_TRAIN_AFTER;
 	}
 	if (threshold != NULL)
 		is.feedback_threshold = *threshold;

@@ -1,6 +1,7 @@
 /* server add, list, show, set, remove and ping. */
 #include "commands.h"
 #include "find.h"
+#include "server.h"
 #include "session.h"
 
 #include <mer/clean.h>
@@ -89,40 +90,15 @@ const struct cmd cmd_server_show = {
 
 /* --- server add --------------------------------------------------------------------------- */
 
-enum { NAME, KIND, HOST, PORT, USER, URL, PARAM, N_ADD };
-static const char *const kinds[] = { "local", "ssh", "http", NULL };
-/* clang-format off */
-static const struct cmd_arg add_args[N_ADD] = {
-	[NAME] = CMD_WORD("NAME", ARG_NAME, "what the server is to be called",
-		.value = "server", .required = true),
-	[KIND] = CMD_OPTION("kind", ARG_CHOICE, NULL, "how it is reached", .choices = kinds,
-		.required = true),
-	[HOST] = CMD_OPTION("host", ARG_TEXT, "H", "ssh: its name or address"),
-	[PORT] = CMD_OPTION("port", ARG_I64, "P", "ssh: its port"),
-	[USER] = CMD_OPTION("user", ARG_TEXT, "U", "ssh: who to be there"),
-	[URL] = CMD_OPTION("url", ARG_TEXT, "URL", "http: where it answers", .secret = SECRET_URL),
-	[PARAM] = CMD_OPTION("param", ARG_PAIR, NULL, "whatever else the kind knows",
-		.secret = SECRET_PAIR, .repeat = true),
-};
-/* clang-format on */
-
 static enum mer_status add(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	const char *name = argv[NAME].text, *kind = argv[KIND].text;
-	if (strcmp(kind, "local") != 0)
-		return mer_fail(err, MER_EINPUT, "kind '%s' is not built in", kind);
-	for (size_t i = HOST; i < N_ADD; i++) {
-		if (argv[i].given)
-			return mer_fail(err, MER_EINPUT, "a server of kind 'local' has no --%s",
-			                add_args[i].name);
-	}
+	const char *name = argv[SERVER_NAME].text;
 	struct mer_uid uid;
+	enum mer_status st = server_check(argv, err);
+	if (st != MER_OK)
+		return st;
 	mer_uid_new(&uid);
-	enum mer_status st =
-		mer_dal_exec(s->dal, MER_Q_SERVER_INSERT,
-	                 MER_ARGS(mer_text(uid.text), mer_text(name), mer_text(kind), mer_text(""),
-	                          mer_i64(0), mer_text(""), mer_text("{}")),
-	                 NULL, err);
+	st = server_insert(s->dal, uid.text, name, argv, err);
 	if (st == MER_ECONFLICT)
 		return mer_fail(err, st, "there is a server '%s' already", name);
 	if (st == MER_OK)
@@ -133,7 +109,8 @@ static enum mer_status add(struct session *s, const struct cmd_value *argv, stru
 const struct cmd cmd_server_add = {
 	.name = "server add",
 	.summary = "a place to run models",
-	CMD_ARGS(add_args),
+	.args = server_args,
+	.n_args = SERVER_ARGS,
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = add,
 };
@@ -145,7 +122,7 @@ static const struct cmd_arg set_args[] = {
 	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .is = VALUE_SERVER,
 	                    .required = true),
 	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR, "KEY is an option of 'server add' without its --",
-	                   .is = VALUE_KEY, .keys = add_args, .n_keys = N_ADD, .required = true,
+	                   .is = VALUE_KEY, .keys = server_args, .n_keys = SERVER_ARGS, .required = true,
 	                   .repeat = true),
 };
 

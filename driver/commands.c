@@ -30,6 +30,8 @@ const struct cmd *const commands[] = {
 	&cmd_weights_use,
 	&cmd_weights_remove,
 	&cmd_train,
+	&cmd_apply,
+	&cmd_export,
 	&cmd_feedback,
 	&cmd_feedback_set,
 	&cmd_feedback_add,

@@ -4,6 +4,7 @@
 
 #include "cmd.h"
 
+extern const struct cmd cmd_apply;
 extern const struct cmd cmd_cancel;
 extern const struct cmd cmd_chat;
 extern const struct cmd cmd_db_copy;
@@ -13,6 +14,7 @@ extern const struct cmd cmd_deployment_remove;
 extern const struct cmd cmd_deployment_set;
 extern const struct cmd cmd_deployment_show;
 extern const struct cmd cmd_exit;
+extern const struct cmd cmd_export;
 extern const struct cmd cmd_feedback;
 extern const struct cmd cmd_feedback_add;
 extern const struct cmd cmd_feedback_export;

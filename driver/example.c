@@ -132,8 +132,8 @@ static enum mer_status check_whole(const struct example *example, struct mer_err
 	return MER_OK;
 }
 
-static enum mer_status change(struct example *example, const struct cmd_value values[],
-                              struct mer_error *err)
+enum mer_status example_take(struct example *example, const struct cmd_value values[],
+                             struct mer_error *err)
 {
 	enum mer_status st = take_bytes("test-input", &values[SPEC_TEST_INPUT], &example->input,
 	                                &example->input_len, err);
@@ -167,24 +167,30 @@ static enum mer_status check_stays(struct mer_dal *dal, const char *model, struc
 	return st;
 }
 
+enum mer_status example_write(struct mer_dal *dal, const char *model_uid,
+                              const struct example *example, struct mer_error *err)
+{
+	const struct mer_value none = { .type = MER_VALUE_NULL };
+	return mer_dal_exec(
+		dal, MER_Q_MODEL_TEST_SET,
+		MER_ARGS(mer_text(model_uid),
+	             example->input != NULL ? mer_blob(example->input, example->input_len) : none,
+	             example->output != NULL ? mer_blob(example->output, example->output_len) : none,
+	             mer_text(example->tolerance), mer_i64(example->on_start)),
+		NULL, err);
+}
+
 enum mer_status example_change(struct mer_dal *dal, const char *model, const char *model_uid,
                                const struct cmd_value values[], struct mer_error *err)
 {
-	const struct mer_value none = { .type = MER_VALUE_NULL };
 	struct example example = { 0 };
 	enum mer_status st = example_read(dal, model, &example, err);
 	if (st == MER_OK)
-		st = change(&example, values, err);
+		st = example_take(&example, values, err);
 	if (st == MER_OK && example.on_start)
 		st = check_stays(dal, model, err);
 	if (st == MER_OK)
-		st = mer_dal_exec(
-			dal, MER_Q_MODEL_TEST_SET,
-			MER_ARGS(mer_text(model_uid),
-		             example.input != NULL ? mer_blob(example.input, example.input_len) : none,
-		             example.output != NULL ? mer_blob(example.output, example.output_len) : none,
-		             mer_text(example.tolerance), mer_i64(example.on_start)),
-			NULL, err);
+		st = example_write(dal, model_uid, &example, err);
 	example_release(&example);
 	return st;
 }

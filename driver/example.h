@@ -27,6 +27,17 @@ bool example_is_given(const struct cmd_value values[]);
 bool example_is_arg(size_t arg);
 
 /**
+ * Changes one by what values says of it; an empty input or output takes it away.
+ * @return MER_EINPUT: one half of it is missing, a file cannot be read
+ */
+MER_MUST enum mer_status example_take(struct example *example, const struct cmd_value values[],
+                                      struct mer_error *err);
+
+/** Writes it as the model's. */
+MER_MUST enum mer_status example_write(struct mer_dal *dal, const char *model_uid,
+                                       const struct example *example, struct mer_error *err);
+
+/**
  * Changes the model's by what values says of it; an empty input or output takes it away.
  * @return MER_EINPUT: one half of it is missing, a file cannot be read
  */

@@ -6,6 +6,9 @@
 
 enum { RATING_MIN = 1, RATING_MAX = 5, EXPECTED_BYTES = 1 << 20 };
 
+/* Of a model of which nobody has said when to train it. */
+enum { FEEDBACK_THRESHOLD = 3, FEEDBACK_TRAIN_AFTER = 10 };
+
 /** A rating as it is written. */
 MER_MUST enum mer_status feedback_rating(const char *text, int64_t *out, struct mer_error *err);
 

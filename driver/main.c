@@ -1,5 +1,6 @@
 /* mer: reads its settings, then does one command, those of a file or of stdin, or what is typed. */
 #include "batch.h"
+#include "document.h"
 #include "help.h"
 #include "repl.h"
 #include "session.h"
@@ -38,6 +39,7 @@ static void print_page(struct session *s)
 	case PRINT_DOCS: docs_commands(out); break;
 	case PRINT_ENV: docs_env(out); break;
 	case PRINT_CONTRACT: docs_contract(out); break;
+	case PRINT_SCHEMA: document_schema(out); break;
 	}
 	sink_added(&s->out.sink);
 }

@@ -370,6 +370,16 @@ static enum mer_format choose_format(const struct session *s, const struct cmd_c
 	return out_is_terminal() ? MER_FORMAT_TABLE : MER_FORMAT_PLAIN;
 }
 
+/* Whether it was asked to say what it would do, which changes nothing. */
+static bool only_reads(const struct cmd *cmd, const struct cmd_call *call)
+{
+	for (size_t i = 0; i < call->n_tokens && (cmd->needs & CMD_DRY_READS) != 0; i++) {
+		if (strcmp(call->tokens[i].arg->name, "dry-run") == 0)
+			return true;
+	}
+	return false;
+}
+
 static enum mer_status do_words(struct session *s, const char *const words[], size_t n,
                                 struct cmd_call *call, struct mer_error *err)
 {
@@ -384,7 +394,7 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 	st = cmd_parse(cmd, false, words + used, n - used, call, err);
 	if (st == MER_OK && call->values[cmd->n_args + COMMON_HELP].given)
 		return help_command(s, cmd, err);
-	if ((cmd->needs & CMD_NEEDS_CHANGES) != 0 && !changes)
+	if ((cmd->needs & CMD_NEEDS_CHANGES) != 0 && !changes && !only_reads(cmd, call))
 		return mer_fail(err, MER_ECONFLICT, "not allowed; start with --allow-changes");
 	if (st != MER_OK)
 		return st;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char *const format_names[] = { "table", "json", "jsonl", "csv", "plain", NULL };
-static const char *const print_names[] = { "docs", "env", "contract", NULL };
+static const char *const print_names[] = { "docs", "env", "contract", "schema", NULL };
 
 /* clang-format off */
 const struct cmd_arg setting_rows[SET_COUNT] = {
@@ -55,7 +55,7 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 		"do what the lines of FILE say, - is stdin; repeatable, in order with -c",
 		.is = VALUE_FILE,
 		.letter = 'f', .repeat = true),
-	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "docs, env or contract",
+	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "docs, env, contract or schema",
 		.choices = print_names, .hidden = true),
 	[SET_VERSION] = CMD_FLAG("version", "print the version", .letter = 'V'),
 	[SET_HELP] = CMD_FLAG("help", "print this", .letter = 'h'),

@@ -32,7 +32,7 @@ enum setting {
 };
 
 /* What `mer --print` can print: an index into the choices of SET_PRINT. */
-enum settings_print { PRINT_DOCS, PRINT_ENV, PRINT_CONTRACT };
+enum settings_print { PRINT_DOCS, PRINT_ENV, PRINT_CONTRACT, PRINT_SCHEMA };
 
 extern const struct cmd_arg setting_rows[SET_COUNT];
 

@@ -103,6 +103,18 @@ MER_MUST enum mer_status spec_show(const struct mer_deployment_row *row, struct 
                                    struct mer_error *err);
 void spec_cells_release(struct spec_cells *cells);
 
+/**
+ * All that its options say, as an object with their names, with a default where it is one: what a
+ * document says of it. Numbers with units are texts; null is a default that is not told.
+ * @param server  the name of its server
+ * @param out     gives a reference
+ */
+MER_MUST enum mer_status spec_object(const struct spec *spec, const char *server, json_t **out,
+                                     struct mer_error *err);
+
+/** An option's key in a document; the argument ARGV is argv. NULL: it has none there. */
+const char *spec_key(enum spec_arg arg);
+
 /* --- spec_pairs.c ------------------------------------------------------------------------- */
 
 /* What KEY=VALUE words say, as if they were options. */

@@ -233,3 +233,101 @@ void spec_cells_release(struct spec_cells *cells)
 		free(cells->kept[i]);
 	json_decref(cells->params);
 }
+
+/* --- as an object ------------------------------------------------------------------------- */
+
+const char *spec_key(enum spec_arg arg)
+{
+	if (arg == SPEC_ARGV)
+		return "argv";
+	return spec_args[arg].option && arg != SPEC_CALLED ? spec_args[arg].name : NULL;
+}
+
+/* The column of an option: its name with underscores. */
+static size_t column_of(const char *key)
+{
+	for (size_t i = 0; i < SPEC_COLUMNS; i++) {
+		const char *name = spec_columns[i].name;
+		size_t at = 0;
+		while (name[at] != '\0' && (key[at] == '-' ? '_' : key[at]) == name[at])
+			at++;
+		if (name[at] == '\0' && key[at] == '\0')
+			return i;
+	}
+	mer_defect(__FILE__, __LINE__, key); /* each option is shown, by its name */
+}
+
+static enum mer_status cell_json(const struct mer_cell *cell, json_t **out, struct mer_error *err)
+{
+	switch (cell->type) {
+	case MER_CELL_NULL: *out = json_null(); break;
+	case MER_CELL_I64: *out = json_integer(cell->number); break;
+	case MER_CELL_BOOL: *out = json_boolean(cell->number != 0); break;
+	case MER_CELL_TEXT: *out = json_stringn_nocheck(cell->text.ptr, cell->text.len); break;
+	case MER_CELL_JSON:
+		return mer_json_parse("a deployment's row", cell->text.ptr, cell->text.len, out, err);
+	}
+	return *out != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+static enum mer_status object_of(const struct mer_deployment_row *row, json_t *object,
+                                 struct mer_error *err)
+{
+	struct spec_cells cells;
+	enum mer_status st = spec_show(row, &cells, err);
+	for (size_t i = SPEC_SERVER; i < SPEC_ARGS && st == MER_OK; i++) {
+		const char *key = spec_key((enum spec_arg)i);
+		json_t *value = NULL;
+		if (key == NULL)
+			continue;
+		if (i == SPEC_MAX_WORKERS) /* not what the default is on this machine */
+			value = row->max_workers > 0 ? json_integer(row->max_workers) : json_null();
+		else
+			st = cell_json(&cells.cells[column_of(key)], &value, err);
+		if (st == MER_OK && json_object_set_new_nocheck(object, key, value) != 0)
+			st = mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	spec_cells_release(&cells);
+	return st;
+}
+
+enum mer_status spec_object(const struct spec *spec, const char *server, json_t **out,
+                            struct mer_error *err)
+{
+	MER_AUTO(documents_done) struct documents texts = { 0 };
+	MER_AUTO(mer_json_done) json_t *object = json_object();
+	enum mer_status st = write_documents(spec, &texts, err);
+	if (st == MER_OK && object == NULL)
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
+	if (st != MER_OK)
+		return st;
+	const struct mer_deployment_row row = {
+		.uid = spec->uid.text,
+		.name = spec->name,
+		.model_uid = spec->model_uid.text,
+		.model = "",
+		.server_uid = spec->server_uid.text,
+		.server = server,
+		.server_kind = "",
+		.protocol = spec->protocol,
+		.workdir = spec->workdir,
+		.argv = texts.argv,
+		.train = spec->train,
+		.env = texts.env,
+		.params = texts.params,
+		.limits = texts.limits,
+		.max_workers = spec->max_workers,
+		.idle_ms = spec->idle_ms,
+		.timeout_ms = spec->timeout_ms,
+		.start_timeout_ms = spec->start_timeout_ms,
+		.priority = spec->priority,
+		.enabled = spec->enabled,
+		.weights_version = "",
+	};
+	st = object_of(&row, object, err);
+	if (st != MER_OK)
+		return st;
+	*out = object;
+	object = NULL;
+	return MER_OK;
+}

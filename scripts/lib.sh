@@ -7,18 +7,18 @@
 # The Debian packages, and the only list of them: to build and run, to test, and for each step of
 # check.
 build_packages='gcc libc6-dev pkg-config meson ninja-build libuv1-dev libsqlite3-dev libreadline-dev
-	libjansson-dev libpq-dev libsmartcols-dev musl-tools nettle-dev python3 zlib1g-dev'
-runtime_packages='libpq5 libreadline8 libsmartcols1 python3' # where it was built elsewhere
+	libjansson-dev libpq-dev libsmartcols-dev libyaml-dev musl-tools nettle-dev python3 zlib1g-dev'
+runtime_packages='libpq5 libreadline8 libsmartcols1 libyaml-0-2 python3' # where it was built elsewhere
 compose_test_packages='debootstrap git iproute2'
 test_packages='check pgbouncer postgresql python3-tap python3-pexpect python3-numpy python3-pytest sqlite3
-	procps'
+	procps python3-jsonschema python3-yaml'
 format_packages='clang-format'
 shell_packages='shellcheck'
 clang_packages='clang libclang-rt-14-dev'
 tidy_packages='clang-tidy clang-tools'
 
 # What a build is made of. A change to any of it makes the next start build.
-sources='meson.build meson_options.txt meson.options src include driver migrations sql models python
+sources='meson.build meson_options.txt meson.options src include driver migrations schema sql models python
 	scripts/lib.sh'
 
 # Exit codes beside mer's own.

@@ -77,6 +77,7 @@ enum mer_query {
 	                           a candidate */
 	MER_Q_WEIGHTS_RETIRE,   /* model_uid: its active ones */
 	MER_Q_WEIGHTS_ACTIVATE, /* uid */
+	MER_Q_WEIGHTS_STATE,    /* uid state */
 	MER_Q_WEIGHTS_DELETE,   /* uid */
 
 	/* feedback: what counts of a run is its last */
@@ -122,6 +123,7 @@ enum mer_query {
 	MER_Q_KEYS_LATER,      /* in this transaction foreign keys are checked at its end */
 	MER_Q_LOCK_TABLES,     /* nobody else writes to them in this transaction; Postgres only, since
 	                          elsewhere every transaction is alone */
+	MER_Q_LOCK_MODELS,     /* the same of servers, models, deployments and weights; runs go on */
 	MER_Q_IDENTITY,   /* struct mer_name_row: the same for the same database and schema; on SQLite
 	                          its file, "" where it has none */
 	MER_Q_OTHERS,     /* struct mer_name_row: tables, and columns of ours as TABLE.COLUMN, that

@@ -187,6 +187,7 @@ const char *const pg_text[] = {
 	[MER_Q_WEIGHTS_RETIRE] =
 		"UPDATE model_weights SET state = 'retired' WHERE model_uid = $1 AND state = 'active'",
 	[MER_Q_WEIGHTS_ACTIVATE] = "UPDATE model_weights SET state = 'active' WHERE uid = $1",
+	[MER_Q_WEIGHTS_STATE] = "UPDATE model_weights SET state = $2 WHERE uid = $1",
 	[MER_Q_WEIGHTS_DELETE] = "DELETE FROM model_weights WHERE uid = $1",
 
 	[MER_Q_FEEDBACK_INSERT] = "INSERT INTO feedback (uid, request_uid, rating, expected, note) "
@@ -261,6 +262,9 @@ const char *const pg_text[] = {
 	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",
 	[MER_Q_LOCK_TABLES] = "LOCK TABLE servers, models, deployments, model_weights, provenance, "
 						  "model_access, model_access_io, feedback, owners IN EXCLUSIVE MODE",
+	/* Who writes to one of them later waits, or has us wait: always in this order. */
+	[MER_Q_LOCK_MODELS] = "LOCK TABLE servers, models, deployments, model_weights "
+						  "IN SHARE ROW EXCLUSIVE MODE",
 	[MER_Q_IDENTITY] =
 		"SELECT system_identifier || '/' || (SELECT oid FROM pg_catalog.pg_database "
 		"WHERE datname = current_database()) || '/' || coalesce(current_schema(), '') AS name "

@@ -205,6 +205,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_WEIGHTS_INSERT] = { "weights-insert", 9, NO_ROWS },
 	[MER_Q_WEIGHTS_RETIRE] = { "weights-retire", 1, NO_ROWS },
 	[MER_Q_WEIGHTS_ACTIVATE] = { "weights-activate", 1, NO_ROWS },
+	[MER_Q_WEIGHTS_STATE] = { "weights-state", 2, NO_ROWS },
 	[MER_Q_WEIGHTS_DELETE] = { "weights-delete", 1, NO_ROWS },
 
 	[MER_Q_FEEDBACK_INSERT] = { "feedback-add", 5, NO_ROWS },
@@ -238,6 +239,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_OWNER_OPEN_RUNS] = { "owner-open-runs", 1, ROWS(count) },
 	[MER_Q_KEYS_LATER] = { "keys-later", 0, NO_ROWS },
 	[MER_Q_LOCK_TABLES] = { "lock-tables", 0, NO_ROWS },
+	[MER_Q_LOCK_MODELS] = { "lock-models", 0, NO_ROWS },
 	[MER_Q_IDENTITY] = { "identity", 0, ROWS(name) },
 	[MER_Q_OTHERS] = { "others", 0, ROWS(name) },
 	DAL_TABLES(TABLE_QUERIES)

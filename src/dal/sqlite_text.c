@@ -160,6 +160,7 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_WEIGHTS_RETIRE] =
 		"UPDATE model_weights SET state = 'retired' WHERE model_uid = $1 AND state = 'active'",
 	[MER_Q_WEIGHTS_ACTIVATE] = "UPDATE model_weights SET state = 'active' WHERE uid = $1",
+	[MER_Q_WEIGHTS_STATE] = "UPDATE model_weights SET state = $2 WHERE uid = $1",
 	[MER_Q_WEIGHTS_DELETE] = "DELETE FROM model_weights WHERE uid = $1",
 
 	[MER_Q_FEEDBACK_INSERT] = "INSERT INTO feedback (uid, request_uid, rating, expected, note) "
@@ -221,7 +222,8 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "PRAGMA defer_foreign_keys = 1",
-	[MER_Q_LOCK_TABLES] = "", /* there is one writer */
+	[MER_Q_LOCK_TABLES] = "",                            /* there is one writer */
+	[MER_Q_LOCK_MODELS] = "DELETE FROM servers WHERE 0", /* and it has begun already */
 	[MER_Q_IDENTITY] = "SELECT coalesce(file, '') AS name FROM pragma_database_list "
 					   "WHERE name = 'main'",
 	[MER_Q_OTHERS] =

@@ -1,0 +1,42 @@
+/* A server as users write it, against its row. */
+#ifndef SERVER_H
+#define SERVER_H
+
+#include "cmd.h"
+
+#include <mer/dal.h>
+#include <mer/json.h>
+
+/* The arguments of `server add`; those behind the name are its keys in a document. */
+enum server_arg {
+	SERVER_NAME,
+	SERVER_KIND,
+	SERVER_HOST,
+	SERVER_PORT,
+	SERVER_USER,
+	SERVER_URL,
+	SERVER_PARAM,
+	SERVER_ARGS
+};
+extern const struct cmd_arg server_args[SERVER_ARGS];
+
+/** Whether what is said of a server fits its kind. MER_EINPUT names the option. */
+MER_MUST enum mer_status server_check(const struct cmd_value values[SERVER_ARGS],
+                                      struct mer_error *err);
+
+/** Writes a new row. MER_ECONFLICT: there is one of that name. */
+MER_MUST enum mer_status server_insert(struct mer_dal *dal, const char *uid, const char *name,
+                                       const struct cmd_value values[SERVER_ARGS],
+                                       struct mer_error *err);
+
+/** Writes over the row of a local one, but for its name. */
+MER_MUST enum mer_status server_update(struct mer_dal *dal, const char *uid, struct mer_error *err);
+
+/** What the options say, as an object with their names, defaults too: of what is to be written, and of a
+ * row. Gives a reference. */
+MER_MUST enum mer_status server_object(const struct cmd_value values[SERVER_ARGS], json_t **out,
+                                       struct mer_error *err);
+MER_MUST enum mer_status server_row_object(const struct mer_server_row *row, json_t **out,
+                                           struct mer_error *err);
+
+#endif
