@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/limits.h>
 #include <mer/text.h>
 #include <nettle/base64.h>
 #include <string.h>
@@ -259,8 +260,23 @@ static enum mer_status read_list(const struct reader *reader, const struct docum
 	return MER_OK;
 }
 
-static enum mer_status read_pair(const struct reader *reader, const struct yaml_node *member,
-                                 const char **out, struct mer_error *err)
+/* What a limit may be is known here already. */
+static enum mer_status check_pair(const struct reader *reader, const struct document_key *key,
+                                  const char *pair, const struct yaml_node *member,
+                                  struct mer_error *err)
+{
+	if (key->arg != &spec_args[SPEC_LIMIT])
+		return MER_OK;
+	MER_AUTO(mer_json_done) json_t *scratch = json_object();
+	if (scratch == NULL)
+		return no_memory(err);
+	enum mer_status st = mer_limits_set(scratch, pair, err);
+	return st == MER_OK ? st : at(reader, member->key, st, err);
+}
+
+static enum mer_status read_pair(const struct reader *reader, const struct document_key *key,
+                                 const struct yaml_node *member, const char **out,
+                                 struct mer_error *err)
 {
 	const char *name = member->key->text;
 	if (name[0] == '\0' || strchr(name, '=') != NULL)
@@ -271,7 +287,7 @@ static enum mer_status read_pair(const struct reader *reader, const struct yaml_
 	char *pair = mer_text_new("%s=%s", name, member->text);
 	st = keep(reader->document, pair, err);
 	*out = pair;
-	return st;
+	return st == MER_OK ? check_pair(reader, key, pair, member, err) : st;
 }
 
 static enum mer_status read_map(const struct reader *reader, const struct document_key *key,
@@ -286,7 +302,7 @@ static enum mer_status read_map(const struct reader *reader, const struct docume
 		key->to->words = words;
 	for (const struct yaml_node *member = node->first; member != NULL && st == MER_OK;
 	     member = member->next)
-		st = read_pair(reader, member, &words[at_word++], err);
+		st = read_pair(reader, key, member, &words[at_word++], err);
 	return st;
 }
 
@@ -420,11 +436,16 @@ static enum mer_status read_value(const struct reader *reader, const struct docu
 		else if ((st = check_text(reader, key->name, node, err)) == MER_OK)
 			st = read_example_text(reader, node->text, key->to, err);
 		return st;
-	case SHAPE_LIST: return read_list(reader, key, node, err);
+	case SHAPE_LIST:
+		st = read_list(reader, key, node, err);
+		key->to->given = key->to->count > 0; /* an empty one is the default */
+		return st;
 	case SHAPE_WORDS:
 		st = read_list(reader, key, node, err);
 		if (st == MER_OK && key->arg->type != ARG_ARGV)
-			st = quote_words(reader, key->to, err);
+			return quote_words(reader, key->to, err);
+		if (st == MER_OK && (key->to->count == 0 || key->to->words[0][0] == '\0'))
+			st = fail_kind(reader, node, key->name, "a program and its arguments", err);
 		return st;
 	case SHAPE_MAP: return read_map(reader, key, node, err);
 	case SHAPE_JSON: break;
