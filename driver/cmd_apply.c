@@ -2,6 +2,7 @@
 #include "apply.h"
 #include "commands.h"
 #include "find.h"
+#include "run.h"
 #include "stored.h"
 
 #include <errno.h>
@@ -126,9 +127,9 @@ static enum mer_status folder_of(const char *path, char **out, struct mer_error 
 static enum mer_status read_stdin(struct session *s, char **bytes, size_t *len,
                                   struct mer_error *err)
 {
-	if (s->stdin_taken)
-		return mer_fail(err, MER_EINPUT, "stdin holds the commands, so it is no document");
-	return mer_read_fd(STDIN_FILENO, "stdin", YAML_BYTES_MAX, bytes, len, err);
+	if (s->stdin_taken || s->prompt)
+		return mer_fail(err, MER_EINPUT, "FILE -: stdin is where the commands come from");
+	return run_read_stdin(s, YAML_BYTES_MAX, bytes, len, err);
 }
 
 static enum mer_status read_one(struct session *s, const char *path, struct document *document,

@@ -101,11 +101,12 @@ static enum mer_status read_some(struct session *s, char *to, size_t room, size_
 	}
 }
 
-static enum mer_status read_stdin(struct session *s, char **out, size_t *len, struct mer_error *err)
+enum mer_status run_read_stdin(struct session *s, size_t limit, char **out, size_t *len,
+                               struct mer_error *err)
 {
 	enum { CHUNK = 65536 };
 	MER_AUTO(buf_done) struct mer_buf buf;
-	mer_buf_init(&buf, RUN_INPUT_BYTES);
+	mer_buf_init(&buf, limit);
 	for (char *to; (to = mer_buf_room(&buf, CHUNK)) != NULL;) {
 		size_t got = 0;
 		enum mer_status st = read_some(s, to, CHUNK, &got, err);
@@ -141,7 +142,7 @@ static enum mer_status read_input(struct session *s, const struct cmd_value *wor
 	if (st != MER_OK)
 		return st;
 	if (is_stdin)
-		st = read_stdin(s, out, len, err);
+		st = run_read_stdin(s, RUN_INPUT_BYTES, out, len, err);
 	else if (only == NULL || only[0] != '@')
 		return join(words, out, len, err);
 	else if (only[1] == '@')

@@ -122,8 +122,8 @@ static const struct cmd_arg set_args[] = {
 	[SERVER] = CMD_WORD("NAME", ARG_TEXT, "a server that 'server list' shows", .is = VALUE_SERVER,
 	                    .required = true),
 	[PAIRS] = CMD_WORD("KEY=VALUE", ARG_PAIR, "KEY is an option of 'server add' without its --",
-	                   .is = VALUE_KEY, .keys = server_args, .n_keys = SERVER_ARGS, .required = true,
-	                   .repeat = true),
+	                   .is = VALUE_KEY, .keys = server_args, .n_keys = SERVER_ARGS,
+	                   .required = true, .repeat = true),
 };
 
 /* Only what ssh and http have can be changed. */

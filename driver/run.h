@@ -65,6 +65,10 @@ struct run_log {
 void run_log_add(struct run_log *log, const char *model, const char *bytes, size_t n);
 void run_log_end(struct run_log *log, const char *model);
 
+/** Reads stdin to its end, at most limit bytes; a signal ends it. The caller frees them. */
+MER_MUST enum mer_status run_read_stdin(struct session *s, size_t limit, char **out, size_t *len,
+                                        struct mer_error *err);
+
 /* --- the two ways; input NULL: stdin ------------------------------------------------------ */
 
 /** @param meta  of the input, as of struct mer_input; NULL: it is bytes */

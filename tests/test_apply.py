@@ -344,7 +344,7 @@ class Apply(Documents):
         self.assertIn("needs FILE", self.apply(code=2))
         child = self.start("--allow-changes", stdin=subprocess.PIPE)
         _, err = child.communicate(b"apply -\n", timeout=DEADLINE_S)
-        self.assertEqual((2, b"mer: stdin:1: stdin holds the commands, so it is no document\n"), (child.returncode, err))
+        self.assertEqual((2, b"mer: stdin:1: FILE -: stdin is where the commands come from\n"), (child.returncode, err))
 
     def test_servers(self):
         text = "version: 1\nservers: {here: {kind: local}}\n" + HEAD[11:] + "        server: here\n"
