@@ -130,9 +130,10 @@ const char *const dal_sqlite_text[] = {
 		"UPDATE models SET test_input = $2, test_output = $3, "
 		"test_tolerance = $4, test_on_start = $5, updated_at = " NOW " WHERE uid = $1",
 
-	[MER_Q_DEPLOYMENTS] =
-		DEPLOYMENTS "w.state = 'active' "
-					"WHERE $1 = '' OR m.name = $1 ORDER BY m.name, d.priority, d.name",
+	/* A range, for which there is an index; no name begins with or behind a '~'. */
+	[MER_Q_DEPLOYMENTS] = DEPLOYMENTS "w.state = 'active' "
+									  "WHERE m.name BETWEEN $1 AND coalesce(nullif($1, ''), '~') "
+									  "ORDER BY m.name, d.priority, d.name",
 	[MER_Q_RESOLVE] = DEPLOYMENTS "(w.version = $2 OR $2 = '' AND w.state = 'active') "
 								  "WHERE m.name = $1 AND d.enabled = 1 ORDER BY d.priority, d.name",
 	[MER_Q_DEPLOYMENT_INSERT] =
