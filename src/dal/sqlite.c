@@ -35,6 +35,7 @@ struct sqlite {
 	struct mer_dal base;
 	sqlite3 *db;
 	sqlite3_stmt *stmts[MER_Q_COUNT];               /* made when first needed */
+	struct mer_value *bound[MER_Q_COUNT];           /* what each of them has for $1, $2, ... */
 	unsigned char param[MER_Q_COUNT][DAL_ARGS_MAX]; /* SQLite's index of $1, $2, ... */
 	int lock_fd;                                    /* PATH-lock; -1: not opened yet */
 	bool lock_write; /* lock_fd can take locks, not only look at them */
@@ -398,6 +399,8 @@ static void sqlite_close(struct mer_dal *dal, bool forked)
 	}
 	if (lite->lock_fd >= 0)
 		(void)close(lite->lock_fd); /* last: who holds its lock is alive */
+	for (size_t i = 0; i < MER_Q_COUNT; i++)
+		free(lite->bound[i]);
 	mer_buf_release(&lite->added);
 	free(lite->base.url);
 	free(lite);
@@ -504,6 +507,7 @@ static enum mer_status prepared(struct sqlite *lite, enum mer_query query, sqlit
 			return fail(lite, err);
 		check_shape(lite, query, stmt);
 		lite->stmts[query] = stmt;
+		lite->bound[query] = calloc(dal_queries[query].n_args + 1, sizeof *lite->bound[query]);
 	}
 	*out = lite->stmts[query];
 	return MER_OK;
@@ -525,13 +529,27 @@ static int bind_one(sqlite3_stmt *stmt, int index, const struct mer_value *value
 	return SQLITE_MISUSE;
 }
 
+/* Not the bytes, but where they are: SQLite reads them when it steps. */
+static bool is_bound(const struct mer_value *bound, const struct mer_value *value)
+{
+	return bound->type == value->type && bound->number == value->number &&
+	       bound->text.ptr == value->text.ptr && bound->text.len == value->text.len;
+}
+
+/* Rows that follow one another differ in a few of their values only, and to bind one costs a tenth of
+ * what writing it does. */
 static enum mer_status bind(struct sqlite *lite, sqlite3_stmt *stmt, const struct dal_call *call,
                             struct mer_error *err)
 {
+	struct mer_value *bound = lite->bound[call->query];
 	for (size_t i = 0; i < dal_queries[call->query].n_args; i++) {
+		if (bound != NULL && is_bound(&bound[i], &call->args[i]))
+			continue;
 		int code = bind_one(stmt, lite->param[call->query][i], &call->args[i]);
 		if (code != SQLITE_OK)
 			return fail_code(lite, code, err);
+		if (bound != NULL)
+			bound[i] = call->args[i];
 	}
 	return MER_OK;
 }
