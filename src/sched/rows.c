@@ -85,7 +85,7 @@ enum mer_status rows_insert(struct mer_sched *sched, struct mer_run *run, struct
 	enum mer_status st =
 		mer_dal_exec(sched->dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, err);
 	run->place = mer_dal_last_place(sched->dal);
-	(void)snprintf(run->row_uid, sizeof run->row_uid, "%s", row.deployment);
+	(void)memccpy(run->row_uid, row.deployment, '\0', sizeof run->row_uid - 1);
 	return st;
 }
 
