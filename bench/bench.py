@@ -15,6 +15,8 @@ drifts for both:
             a millisecond
   jobs      lines a second with 1, 2, 4, 8 workers of a model that takes a millisecond, and jobs
   history   one run and `mer log` with a million runs in the log, against the same with none
+  export    a million runs as JSON Lines, CSV and plain text, against `sqlite3 -json`, -csv and -list of
+            the same rows
   memory    peak memory of mer over 100,000 lines
   postgres  `mer model list` on a Postgres server of its own against `psql -c 'select 1'`, and what
             recording costs there: one run and a stream, against the same on SQLite
@@ -197,9 +199,12 @@ def bench_jobs(env, args, work):
               f"{statistics.median(rates) / base:.2f} times one")
 
 
-def bench_history(env, args, work):
-    """Rows as mer writes them, copied: all of one run, but for their uids and times."""
-    there = {**env, "XDG_STATE_HOME": os.path.join(work, "old")}
+def million_runs(work):
+    """An environment with rows as mer writes them, copied: all of one run, but for their uids and times."""
+    there = {"PATH": os.environ["PATH"], "HOME": work, "XDG_STATE_HOME": os.path.join(work, "old"),
+             "XDG_DATA_HOME": work, "LANG": "C.UTF-8", "USER": "bench"}
+    if os.path.exists(there["XDG_STATE_HOME"]):
+        return there
     subprocess.run([MER + "-migrate", "up", "--quiet"], env=there, check=True)
     add_upper(there)
     once([MER, "run", "upper", "x"], there)
@@ -210,6 +215,22 @@ def bench_history(env, args, work):
         db.execute("WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers "
                    f"WHERE n < 1000000) INSERT INTO model_access ({', '.join(columns)}) "
                    f"SELECT {values} FROM model_access, numbers")
+    return there
+
+
+def bench_export(_env, args, work):
+    there = million_runs(work)
+    database = os.path.join(there["XDG_STATE_HOME"], "mer", "mer.db")
+    for what, words, theirs in (("JSON Lines", ["log", "export"], "-json"), ("CSV", ["log", "export", "--format", "csv"], "-csv"),
+                                ("plain", ["--plain", "log", "--limit", "2000000"], "-list")):
+        mer, sql = pairs(lambda: once([MER, *words], there)[0],
+                         lambda: once([SQLITE, theirs, database, "select * from model_access"], there)[0], args.runs)
+        print(f"export   a million runs as {what}: {spread(mer)} s, sqlite3 {theirs} {spread(sql)} s, ratio "
+              f"{spread(ratio(mer, sql))} (wanted: at most 1)")
+
+
+def bench_history(env, args, work):
+    there = million_runs(work)
     for words in (["run", "upper", "x"], ["log"], ["log", "--model", "upper", "--status", "failed"]):
         old, new = pairs(lambda: once([MER, *words], there)[0], lambda: once([MER, *words], env)[0],
                          args.runs * 5)
@@ -270,7 +291,7 @@ def main():
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--lines", type=int, default=20000)
     parser.add_argument("--only", default="oneshot,start,warm,frame,records,"
-                        "jobs,history,memory,postgres")
+                        "jobs,history,export,memory,postgres")
     args = parser.parse_args()
     build()
     work = tempfile.mkdtemp(prefix="mer-bench-")

@@ -15,6 +15,11 @@ const struct cmd_arg cmd_common[COMMON_COUNT] = {
 	[COMMON_JSONL] = CMD_FLAG("jsonl", "print JSON Lines, an object a line"),
 	[COMMON_CSV] = CMD_FLAG("csv", "print CSV with a header (RFC 4180)"),
 	[COMMON_PLAIN] = CMD_FLAG("plain", "print tab-separated values without a header"),
+	[COMMON_VERTICAL] = CMD_FLAG("vertical", "print a field a line", .letter = 'x'),
+	[COMMON_COLUMNS] = CMD_OPTION("columns", ARG_TEXT, "A,B", "print these columns, in this order"),
+	[COMMON_SORT] =
+		CMD_OPTION("sort", ARG_TEXT, "COLUMN[:desc]",
+	               "sort by a column: numbers, times and sizes as such, what has none last"),
 	[COMMON_HELP] = CMD_FLAG("help", "print what the command does and takes", .letter = 'h'),
 };
 
@@ -24,7 +29,10 @@ bool cmd_takes(const struct cmd *cmd, size_t common)
 	case COMMON_JSON:
 	case COMMON_JSONL: return cmd->formats != CMD_FORMATS_NONE;
 	case COMMON_CSV:
-	case COMMON_PLAIN: return cmd->formats == CMD_FORMATS_ALL;
+	case COMMON_PLAIN:
+	case COMMON_VERTICAL: return cmd->formats == CMD_FORMATS_ALL;
+	case COMMON_COLUMNS:
+	case COMMON_SORT: return cmd->prints == CMD_PRINTS_ROWS;
 	default: return true;
 	}
 }

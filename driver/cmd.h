@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct out_column;
 struct session;
 
 /* What the words of an argument may be, and which fields of struct cmd_value they set. */
@@ -113,6 +114,9 @@ enum cmd_needs {
 /* Which --json, --csv and so on it takes. */
 enum cmd_formats { CMD_FORMATS_NONE, CMD_FORMATS_JSON, CMD_FORMATS_ALL };
 
+/* What its columns are of. Rows can be chosen from and sorted: --columns, --sort. */
+enum cmd_prints { CMD_PRINTS_OTHER, CMD_PRINTS_ROWS, CMD_PRINTS_OBJECT };
+
 struct cmd {
 	const char *name;         /* one word, or noun and verb: "model add" */
 	const char *const *older; /* names that mean the same; ended by NULL, NULL: none */
@@ -122,11 +126,16 @@ struct cmd {
 	size_t n_args;
 	unsigned needs;
 	enum cmd_formats formats;
+	enum cmd_prints prints;
+	const struct out_column *columns; /* of what it prints; see output.h */
+	size_t n_columns;
 	/* argv has a value for each row of args, in their order. */
 	enum mer_status (*run)(struct session *s, const struct cmd_value *argv, struct mer_error *err);
 };
 
 #define CMD_ARGS(rows) .args = (rows), .n_args = sizeof(rows) / sizeof *(rows)
+#define CMD_ROWS(columns_, n) .prints = CMD_PRINTS_ROWS, .columns = (columns_), .n_columns = (n)
+#define CMD_OBJECT(columns_, n) .prints = CMD_PRINTS_OBJECT, .columns = (columns_), .n_columns = (n)
 
 /* commands.c: in the order in which help lists them. */
 extern const struct cmd *const commands[];
@@ -146,7 +155,17 @@ MER_MUST enum mer_status cmd_find(const char *const words[], size_t n, bool chan
 /* --- parsing its words -------------------------------------------------------------------- */
 
 /* Options that each command has beside its own. */
-enum { COMMON_JSON, COMMON_JSONL, COMMON_CSV, COMMON_PLAIN, COMMON_HELP, COMMON_COUNT };
+enum {
+	COMMON_JSON,
+	COMMON_JSONL,
+	COMMON_CSV,
+	COMMON_PLAIN,
+	COMMON_VERTICAL,
+	COMMON_COLUMNS,
+	COMMON_SORT,
+	COMMON_HELP,
+	COMMON_COUNT
+};
 extern const struct cmd_arg cmd_common[COMMON_COUNT];
 
 /* A word and the row it belongs to. */

@@ -20,8 +20,8 @@ static const struct cmd_arg copy_args[] = {
 enum { COPY_COLUMNS = 4 };
 static const struct out_column copy_columns[COPY_COLUMNS] = {
 	{ "table", 0 },
-	{ "rows", OUT_RIGHT },
-	{ "mended", OUT_RIGHT },
+	{ "rows", OUT_NUMBER },
+	{ "mended", OUT_NUMBER },
 	{ "sha256", OUT_SHORTEN },
 };
 
@@ -101,5 +101,6 @@ const struct cmd cmd_db_copy = {
 		"Tables and columns that mer's own scripts have not made are named and stay behind.\n",
 	CMD_ARGS(copy_args),
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(copy_columns, COPY_COLUMNS),
 	.run = copy,
 };

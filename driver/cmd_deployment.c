@@ -44,6 +44,7 @@ const struct cmd cmd_deployment_list = {
 	CMD_ARGS(list_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(spec_columns, SPEC_COLUMNS),
 	.run = list,
 };
 
@@ -99,6 +100,7 @@ const struct cmd cmd_deployment_show = {
 	CMD_ARGS(one_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(spec_columns, SPEC_COLUMNS),
 	.run = show,
 };
 

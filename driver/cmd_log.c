@@ -1,55 +1,57 @@
 /* log and log show: what ran. */
 #include "commands.h"
 #include "find.h"
+#include "log_rows.h"
 #include "session.h"
 
 #include <mer/clean.h>
 #include <mer/text.h>
 #include <string.h>
+#include <time.h>
 
-enum { LOG_COLUMNS = 31, SHOWN_COLUMNS = LOG_COLUMNS + 8 };
-static const struct out_column columns[SHOWN_COLUMNS] = {
-	{ "request_uid", 0 },
+enum { SHOWN_COLUMNS = LOG_COLUMNS + 8 };
+const struct out_column log_columns[SHOWN_COLUMNS] = {
+	{ "request_uid", OUT_UID },
 	{ "model", OUT_SHORTEN },
-	{ "deployment", OUT_HIDDEN },
-	{ "server", OUT_HIDDEN },
-	{ "weights", OUT_HIDDEN },
+	{ "deployment", OUT_UID | OUT_NULL | OUT_HIDDEN },
+	{ "server", OUT_NULL | OUT_HIDDEN },
+	{ "weights", OUT_NULL | OUT_HIDDEN },
 	{ "door", OUT_HIDDEN },
 	{ "host", OUT_HIDDEN },
-	{ "pid", OUT_HIDDEN },
+	{ "pid", OUT_NUMBER | OUT_HIDDEN },
 	{ "status", 0 },
-	{ "started_at", OUT_TIME },
-	{ "stopped_at", OUT_HIDDEN },
-	{ "exit_code", OUT_HIDDEN },
-	{ "signal", OUT_HIDDEN },
-	{ "error", OUT_SHORTEN },
-	{ "stderr_tail", OUT_HIDDEN },
-	{ "attempts", OUT_HIDDEN },
-	{ "queue_ms", OUT_HIDDEN },
-	{ "start_ms", OUT_HIDDEN },
-	{ "infer_ms", OUT_RIGHT },
-	{ "bytes_in", OUT_HIDDEN },
-	{ "bytes_out", OUT_HIDDEN },
+	{ "started_at", OUT_TIME | OUT_NULL },
+	{ "stopped_at", OUT_TIME | OUT_NULL | OUT_HIDDEN },
+	{ "exit_code", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
+	{ "signal", OUT_NULL | OUT_HIDDEN },
+	{ "error", OUT_NULL | OUT_SHORTEN },
+	{ "stderr_tail", OUT_SHORTEN | OUT_HIDDEN },
+	{ "attempts", OUT_NUMBER | OUT_HIDDEN },
+	{ "queue_ms", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
+	{ "start_ms", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
+	{ "infer_ms", OUT_NUMBER | OUT_NULL },
+	{ "bytes_in", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
+	{ "bytes_out", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
 	/* beside the contract */
-	{ "who", OUT_HIDDEN },
-	{ "queued_at", OUT_HIDDEN },
-	{ "sha256_in", OUT_HIDDEN },
-	{ "sha256_out", OUT_HIDDEN },
-	{ "owner", OUT_HIDDEN },
+	{ "who", OUT_SHORTEN | OUT_HIDDEN },
+	{ "queued_at", OUT_TIME | OUT_HIDDEN },
+	{ "sha256_in", OUT_NULL | OUT_SHORTEN | OUT_HIDDEN },
+	{ "sha256_out", OUT_NULL | OUT_SHORTEN | OUT_HIDDEN },
+	{ "owner", OUT_UID | OUT_NULL | OUT_HIDDEN },
 	{ "kind", OUT_HIDDEN },
-	{ "replays", OUT_HIDDEN },
-	{ "cpu_us", OUT_HIDDEN },
-	{ "max_rss_kib", OUT_HIDDEN },
-	{ "provenance", OUT_HIDDEN },
+	{ "replays", OUT_UID | OUT_NULL | OUT_HIDDEN },
+	{ "cpu_us", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
+	{ "max_rss_kib", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
+	{ "provenance", OUT_NULL | OUT_HIDDEN },
 	/* of log show alone */
-	{ "program", 0 },
-	{ "program_sha256", 0 },
-	{ "files", 0 },
-	{ "weights_sha256", 0 },
-	{ "runtime", 0 },
-	{ "sdk", 0 },
-	{ "kept_in", 0 },
-	{ "kept_out", 0 },
+	{ "program", OUT_NULL },
+	{ "program_sha256", OUT_NULL },
+	{ "files", OUT_ARRAY | OUT_NULL },
+	{ "weights_sha256", OUT_NULL },
+	{ "runtime", OUT_NULL },
+	{ "sdk", OUT_NULL },
+	{ "kept_in", OUT_NUMBER | OUT_NULL },
+	{ "kept_out", OUT_NUMBER | OUT_NULL },
 };
 
 /* -1 is none. */
@@ -58,7 +60,7 @@ static struct mer_cell number(int64_t value)
 	return value >= 0 ? mer_cell_i64(value) : (struct mer_cell){ .type = MER_CELL_NULL };
 }
 
-static void fill_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_COLUMNS])
+void log_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_COLUMNS])
 {
 	const struct mer_cell all[LOG_COLUMNS] = {
 		mer_cell_text(row->request_uid),
@@ -98,7 +100,7 @@ static void fill_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_
 
 /* --- log ---------------------------------------------------------------------------------- */
 
-enum { MODEL, STATUS, SINCE, LIMIT };
+enum { MODEL, STATUS, SINCE, LIMIT, FOLLOW };
 static const char *const statuses[] = { "queued",    "running", "ok",       "failed", "timeout",
 	                                    "cancelled", "lost",    "rejected", NULL };
 static const struct cmd_arg log_args[] = {
@@ -109,35 +111,44 @@ static const struct cmd_arg log_args[] = {
 	                      .choices = statuses),
 	[SINCE] = CMD_OPTION("since", ARG_TIME, "T", "only from this time on: 2026-01-31T12:00:00Z"),
 	[LIMIT] = CMD_OPTION("limit", ARG_I64, "N", "at most so many", .fallback = "20", .least = 1),
+	[FOLLOW] =
+		CMD_FLAG("follow", "go on with those that end from now on, oldest first", .letter = 'f'),
 };
 
-static enum mer_status on_run(void *ctx, const void *row, struct mer_error *err)
+static enum mer_status follow(struct session *s, const struct log_choice *choice,
+                              struct mer_error *err)
 {
-	struct mer_cell cells[LOG_COLUMNS];
-	fill_cells(row, cells);
-	return out_row(ctx, cells, err);
+	if (pick_sorts(&s->out.pick))
+		return mer_fail(err, MER_EINPUT, "--sort needs an end, which --follow has not");
+	if (s->out.format == MER_FORMAT_JSON) {
+		(void)mer_fail(err, MER_EINPUT, "--json is one array, which --follow never ends");
+		mer_hint(err, "--jsonl prints an object a line");
+		return MER_EINPUT;
+	}
+	return log_follow(s, choice, err);
 }
 
 static enum mer_status list(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	char since[MER_TIME_SIZE] = "";
+	struct log_choice choice = { .model = argv[MODEL].text,
+		                         .status = argv[STATUS].text,
+		                         .limit = argv[LIMIT].number };
 	if (argv[SINCE].given)
-		mer_time_text(argv[SINCE].number, since);
-	out_begin(s, columns, LOG_COLUMNS);
-	enum mer_status st =
-		mer_dal_query(s->dal, MER_Q_RUNS,
-	                  MER_ARGS(mer_text(argv[MODEL].text), mer_text(argv[STATUS].text),
-	                           mer_text(since), mer_i64(argv[LIMIT].number)),
-	                  on_run, s, err);
-	return st == MER_OK ? out_end(s, err) : st;
+		mer_time_text(argv[SINCE].number, choice.since);
+	return argv[FOLLOW].given ? follow(s, &choice, err) : log_print(s, &choice, err);
 }
 
 const struct cmd cmd_log = {
 	.name = "log",
 	.summary = "what ran, newest first",
+	.notes =
+		"With --sort the first of all that match are printed, not only of the newest ones. With\n"
+		"--follow a run is printed once it has ended, with --status running once it is seen to\n"
+		"run; Ctrl-C ends it.\n",
 	CMD_ARGS(log_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(log_columns, LOG_COLUMNS),
 	.run = list,
 };
 
@@ -182,7 +193,7 @@ static enum mer_status on_shown(void *ctx, const void *data, struct mer_error *e
 	struct shown *shown = ctx;
 	const struct mer_run_row *row = data;
 	struct mer_cell cells[LOG_COLUMNS];
-	fill_cells(row, cells);
+	log_cells(row, cells);
 	(void)snprintf(shown->digest, sizeof shown->digest, "%s", row->provenance);
 	return show_cells(shown, cells, LOG_COLUMNS, err);
 }
@@ -230,7 +241,7 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 	if (st != MER_OK)
 		return st;
 	show_none(&shown, SHOWN_COLUMNS);
-	return out_object(s, columns, shown.cells, SHOWN_COLUMNS, err);
+	return out_object(s, log_columns, shown.cells, SHOWN_COLUMNS, err);
 }
 
 const struct cmd cmd_log_show = {
@@ -239,6 +250,7 @@ const struct cmd cmd_log_show = {
 	CMD_ARGS(show_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(log_columns, SHOWN_COLUMNS),
 	.run = show,
 };
 
@@ -250,17 +262,27 @@ static const struct cmd_arg prune_args[] = {
 	                      .required = true),
 };
 
-/* In steps, so that others can record meanwhile. */
+/* Others can record meanwhile: a step takes the database for a fraction of a second, however much its
+ * runs have kept, and then leaves it for a moment. */
 static enum mer_status forget_runs(struct mer_dal *dal, const char *before, int64_t *forgotten,
                                    struct mer_error *err)
 {
-	enum { STEP = 5000 };
-	int64_t changed = 1;
+	enum { STEP = 500, STEP_LEAST = 20, STEP_MOST = 10000, SHORT_MS = 20, LONG_MS = 60 };
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	int64_t changed = 1, step = STEP;
 	enum mer_status st = MER_OK;
 	while (st == MER_OK && changed > 0) {
-		st = mer_dal_exec(dal, MER_Q_RUNS_PRUNE, MER_ARGS(mer_text(before), mer_i64(STEP)),
+		int64_t began_ms = mer_clock_ms();
+		st = mer_dal_exec(dal, MER_Q_RUNS_PRUNE, MER_ARGS(mer_text(before), mer_i64(step)),
 		                  &changed, err);
 		*forgotten += st == MER_OK ? changed : 0;
+		int64_t took_ms = mer_clock_ms() - began_ms;
+		if (took_ms > LONG_MS && step > STEP_LEAST)
+			step /= 2;
+		else if (took_ms < SHORT_MS && step < STEP_MOST)
+			step *= 2;
+		if (changed > 0)
+			(void)nanosleep(&pause, NULL);
 	}
 	return st;
 }

@@ -20,8 +20,9 @@ static const struct cmd_arg model_args[] = {
 
 enum { MODEL_COLUMNS = 5 };
 static const struct out_column model_columns[MODEL_COLUMNS] = {
-	{ "uid", OUT_HIDDEN },        { "name", 0 }, { "summary", OUT_SHORTEN }, { "feedback", 0 },
-	{ "deployments", OUT_RIGHT },
+	{ "uid", OUT_UID | OUT_HIDDEN }, { "name", 0 },
+	{ "summary", OUT_SHORTEN },      { "feedback", OUT_BOOL },
+	{ "deployments", OUT_NUMBER },
 };
 
 static enum mer_status on_model(void *ctx, const void *row, struct mer_error *err)
@@ -50,6 +51,7 @@ const struct cmd cmd_model_list = {
 	.summary = "the models that there are",
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(model_columns, MODEL_COLUMNS),
 	.run = list,
 };
 
@@ -57,9 +59,17 @@ const struct cmd cmd_model_list = {
 
 enum { SHOWN_COLUMNS = 11 };
 static const struct out_column shown_columns[SHOWN_COLUMNS] = {
-	{ "uid", OUT_HIDDEN },   { "name", 0 },          { "summary", 0 },     { "feedback", 0 },
-	{ "inputs", 0 },         { "outputs", 0 },       { "test_input", 0 },  { "test_output", 0 },
-	{ "test_tolerance", 0 }, { "test_on_start", 0 }, { "deployments", 0 },
+	{ "uid", OUT_UID },
+	{ "name", 0 },
+	{ "summary", 0 },
+	{ "feedback", OUT_BOOL },
+	{ "inputs", OUT_ARRAY | OUT_NULL },
+	{ "outputs", OUT_ARRAY | OUT_NULL },
+	{ "test_input", OUT_NULL },
+	{ "test_output", OUT_NULL },
+	{ "test_tolerance", OUT_NULL },
+	{ "test_on_start", OUT_BOOL },
+	{ "deployments", OUT_ARRAY },
 };
 
 struct shown {
@@ -210,6 +220,7 @@ const struct cmd cmd_model_show = {
 	CMD_ARGS(model_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(shown_columns, SHOWN_COLUMNS),
 	.run = show,
 };
 
@@ -284,19 +295,23 @@ struct tested {
 	struct mer_buf shown;
 };
 
+/* The last three where it was tested. */
+enum { PING_COLUMNS = 6, UNTESTED_COLUMNS = 3 };
+static const struct out_column ping_columns[PING_COLUMNS] = {
+	{ "model", 0 }, { "server", 0 },           { "ready_ms", OUT_NUMBER },
+	{ "test", 0 },  { "test_ms", OUT_NUMBER }, { "difference", OUT_NULL },
+};
+
 static enum mer_status tell_object(struct session *s, const char *model, const struct ping *ping,
                                    const struct tested *tested, struct mer_error *err)
 {
-	static const struct out_column columns[] = { { "model", 0 },    { "server", 0 },
-		                                         { "ready_ms", 0 }, { "test", 0 },
-		                                         { "test_ms", 0 },  { "difference", 0 } };
 	const struct mer_cell cells[] = {
 		mer_cell_text(model),     mer_cell_text(ping->server),
 		mer_cell_i64(ping->ms),   mer_cell_text(tested->st == MER_OK ? "ok" : "failed"),
 		mer_cell_i64(tested->ms), mer_cell_word(tested->shown.ptr),
 	};
 	s->out.told = true;
-	return out_object(s, columns, cells, tested->done ? 6 : 3, err);
+	return out_object(s, ping_columns, cells, tested->done ? PING_COLUMNS : UNTESTED_COLUMNS, err);
 }
 
 static enum mer_status tell(struct session *s, const char *model, const struct ping *ping,
@@ -375,5 +390,6 @@ const struct cmd cmd_model_ping = {
 	.summary = "start a model's worker and say how long it took",
 	CMD_ARGS(ping_args),
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(ping_columns, UNTESTED_COLUMNS),
 	.run = ping,
 };

@@ -11,13 +11,13 @@
 
 enum { SERVER_COLUMNS = 7 };
 static const struct out_column columns[SERVER_COLUMNS] = {
-	{ "uid", OUT_HIDDEN },
+	{ "uid", OUT_UID | OUT_HIDDEN },
 	{ "name", 0 },
 	{ "kind", 0 },
-	{ "host", 0 },
-	{ "port", OUT_RIGHT },
-	{ "user", 0 },
-	{ "params", OUT_SHORTEN },
+	{ "host", OUT_NULL },
+	{ "port", OUT_NUMBER | OUT_NULL },
+	{ "user", OUT_NULL },
+	{ "params", OUT_OBJECT | OUT_SHORTEN },
 };
 
 static void fill_cells(const struct mer_server_row *row, struct mer_cell cells[SERVER_COLUMNS])
@@ -59,6 +59,7 @@ const struct cmd cmd_server_list = {
 	.summary = "the servers that models run on",
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(columns, SERVER_COLUMNS),
 	.run = list,
 };
 
@@ -85,6 +86,7 @@ const struct cmd cmd_server_show = {
 	CMD_ARGS(name_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(columns, SERVER_COLUMNS),
 	.run = show,
 };
 
@@ -190,11 +192,15 @@ static enum mer_status reach_local(const struct session *s, struct mer_error *er
 	return mer_worker_probe(&spec, err);
 }
 
+enum { PING_COLUMNS = 3 };
+static const struct out_column ping_columns[PING_COLUMNS] = {
+	{ "server", 0 },
+	{ "kind", 0 },
+	{ "ready_ms", OUT_NUMBER },
+};
+
 static enum mer_status ping(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	static const struct out_column ping_columns[] = { { "server", 0 },
-		                                              { "kind", 0 },
-		                                              { "ready_ms", 0 } };
 	const char *name = argv[SERVER].text;
 	struct mer_uid uid;
 	char kind[16], text[256];
@@ -211,7 +217,7 @@ static enum mer_status ping(struct session *s, const struct cmd_value *argv, str
 	if (!out_by_member(s)) {
 		const struct mer_cell cells[] = { mer_cell_text(name), mer_cell_text(kind),
 			                              mer_cell_i64(ms) };
-		return out_object(s, ping_columns, cells, 3, err);
+		return out_object(s, ping_columns, cells, PING_COLUMNS, err);
 	}
 	(void)snprintf(text, sizeof text, "%s: ready in %lld ms\n", name, (long long)ms);
 	out_text(s, text);
@@ -224,5 +230,6 @@ const struct cmd cmd_server_ping = {
 	CMD_ARGS(name_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(ping_columns, PING_COLUMNS),
 	.run = ping,
 };

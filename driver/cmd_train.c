@@ -397,5 +397,6 @@ const struct cmd cmd_train = {
 	CMD_ARGS(train_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(weights_columns, WEIGHTS_COLUMNS - 1),
 	.run = train,
 };

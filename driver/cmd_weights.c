@@ -64,6 +64,7 @@ const struct cmd cmd_weights_add = {
 	CMD_ARGS(add_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.formats = CMD_FORMATS_ALL,
+	CMD_OBJECT(weights_columns, WEIGHTS_COLUMNS - 1),
 	.run = add,
 };
 
@@ -119,6 +120,7 @@ const struct cmd cmd_weights_list = {
 	CMD_ARGS(list_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(weights_columns, WEIGHTS_COLUMNS),
 	.run = list,
 };
 

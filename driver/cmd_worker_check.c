@@ -19,7 +19,9 @@ static const struct cmd_arg check_args[] = {
 	[ARGV] = CMD_WORD("ARGV", ARG_ARGV, "the program and its arguments"),
 };
 
-enum { RULE_COLUMNS = 2 };
+enum { RULE_COLUMNS = 2, ALL_COLUMNS = 3 };
+
+static const struct out_column all_columns[] = { { "rule", 0 }, { "seen", 0 }, { "asks", 0 } };
 
 /* A rule that is broken. */
 struct broken {
@@ -63,7 +65,7 @@ static enum mer_status print_row(struct session *s, const char *rule, const char
 
 static enum mer_status list(struct session *s, struct mer_error *err)
 {
-	static const struct out_column columns[RULE_COLUMNS] = { { "rule", 0 }, { "asks", 0 } };
+	static const struct out_column columns[] = { { "rule", 0 }, { "asks", 0 } };
 	const struct mer_conform_rule *rule = mer_conform_rules;
 	enum mer_status st = MER_OK;
 	out_begin(s, columns, RULE_COLUMNS);
@@ -75,7 +77,7 @@ static enum mer_status list(struct session *s, struct mer_error *err)
 static enum mer_status print_broken(struct session *s, const struct checking *checking,
                                     struct mer_error *err)
 {
-	static const struct out_column columns[RULE_COLUMNS] = { { "rule", 0 }, { "seen", 0 } };
+	static const struct out_column columns[] = { { "rule", 0 }, { "seen", 0 } };
 	enum mer_status st = MER_OK;
 	out_begin(s, columns, RULE_COLUMNS);
 	for (size_t i = 0; i < checking->n_broken && st == MER_OK; i++) {
@@ -166,5 +168,7 @@ const struct cmd cmd_worker_check = {
 		"not, with 6 where it does not get ready.\n",
 	CMD_ARGS(check_args),
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(all_columns,
+	         ALL_COLUMNS), /* of which --list has no 'seen', and else there is no 'asks' */
 	.run = list_or_check,
 };

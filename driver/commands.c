@@ -38,6 +38,7 @@ const struct cmd *const commands[] = {
 	&cmd_feedback_export,
 	&cmd_log,
 	&cmd_log_show,
+	&cmd_log_export,
 	&cmd_log_prune,
 	&cmd_replay,
 	&cmd_set,

@@ -21,6 +21,7 @@ extern const struct cmd cmd_feedback_export;
 extern const struct cmd cmd_feedback_set;
 extern const struct cmd cmd_help;
 extern const struct cmd cmd_log;
+extern const struct cmd cmd_log_export;
 extern const struct cmd cmd_log_prune;
 extern const struct cmd cmd_log_show;
 extern const struct cmd cmd_model_add;

@@ -62,12 +62,22 @@ static void docs_arg(struct mer_buf *out, const struct cmd_arg *arg)
 	mer_buf_text(out, " |\n");
 }
 
+static void docs_columns(struct mer_buf *out, const struct cmd *cmd)
+{
+	if (cmd->prints != CMD_PRINTS_ROWS)
+		return;
+	mer_buf_text(out, "\nColumns, for `--columns A,B` and `--sort COLUMN[:desc]`:");
+	for (size_t i = 0; i < cmd->n_columns; i++)
+		mer_buf_printf(out, " `%s`", cmd->columns[i].name);
+	mer_buf_text(out, ".\n");
+}
+
 static void docs_command(struct mer_buf *out, const struct cmd *cmd)
 {
 	static const char *const formats[] = {
 		[CMD_FORMATS_NONE] = NULL,
 		[CMD_FORMATS_JSON] = "`--json` `--jsonl`",
-		[CMD_FORMATS_ALL] = "`--json` `--jsonl` `--csv` `--plain`",
+		[CMD_FORMATS_ALL] = "`--json` `--jsonl` `--csv` `--plain` `--vertical`",
 	};
 	mer_buf_printf(out, "\n### %s\n\n", cmd->name);
 	mer_buf_text(out, "```\n");
@@ -85,6 +95,7 @@ static void docs_command(struct mer_buf *out, const struct cmd *cmd)
 		docs_arg(out, arg);
 	if (formats[cmd->formats] != NULL)
 		mer_buf_printf(out, "\nFormats: %s.\n", formats[cmd->formats]);
+	docs_columns(out, cmd);
 	if (cmd->older == NULL)
 		return;
 	mer_buf_text(out, "\nOther names:");
@@ -175,6 +186,23 @@ static void contract_args(struct mer_buf *out, const struct cmd_arg *args, size_
 	mer_buf_byte(out, ']');
 }
 
+/* The members of what it prints: a row each, or one object. */
+static void contract_fields(struct mer_buf *out, const struct cmd *cmd)
+{
+	static const char *const prints[] = {
+		[CMD_PRINTS_OTHER] = NULL, [CMD_PRINTS_ROWS] = "rows", [CMD_PRINTS_OBJECT] = "object"
+	};
+	add_text(out, ",\"prints\":", prints[cmd->prints]);
+	mer_buf_text(out, ",\"fields\":[");
+	for (size_t i = 0; i < cmd->n_columns; i++) {
+		add_text(out, i == 0 ? "\n  {\"name\":" : ",\n  {\"name\":", cmd->columns[i].name);
+		add_text(out, ",\"type\":", out_type_name(cmd->columns[i].flags));
+		add_bool(out, ",\"null\":", (cmd->columns[i].flags & OUT_NULL) != 0);
+		mer_buf_byte(out, '}');
+	}
+	mer_buf_byte(out, ']');
+}
+
 void docs_contract(struct mer_buf *out)
 {
 	add_text(out, "{\"version\":", MER_VERSION);
@@ -191,6 +219,7 @@ void docs_contract(struct mer_buf *out)
 			add_text(out, older == 0 ? "" : ",", cmd->older[older]);
 		mer_buf_text(out, "],\"args\":");
 		contract_args(out, cmd->args, cmd->n_args);
+		contract_fields(out, cmd);
 		mer_buf_byte(out, '}');
 	}
 	mer_buf_text(out, "],\n\"exit_codes\":[");

@@ -5,6 +5,7 @@
 #ifndef OUTPUT_H
 #define OUTPUT_H
 
+#include "pick.h"
 #include "sink.h"
 
 #include <mer/emit.h>
@@ -13,11 +14,21 @@ struct session;
 struct table;
 
 enum out_flags {
-	OUT_HIDDEN = 1,  /* not in tables */
+	OUT_HIDDEN = 1,  /* not in tables, unless asked for */
 	OUT_SHORTEN = 2, /* may be cut in a table that is too wide */
-	OUT_RIGHT = 4,   /* a number */
-	OUT_LINES = 8,   /* may be of several lines */
-	OUT_TIME = 16,   /* RFC 3339; tables of several rows show less of it */
+	OUT_LINES = 4,   /* may be of several lines */
+	OUT_NULL = 8,    /* there may be none */
+
+	/* What it is; where none is said, text. docs/formats.md says more of each. */
+	OUT_NUMBER = 16,    /* a whole one */
+	OUT_BOOL = 32,      /* true or false */
+	OUT_TIME = 64,      /* RFC 3339; tables of several rows show less of it */
+	OUT_UID = 128,      /* never cut */
+	OUT_DURATION = 256, /* text such as 30s */
+	OUT_SIZE = 512,     /* text such as 64MiB */
+	OUT_ARRAY = 1024,   /* JSON */
+	OUT_RIGHT = 4096,   /* a number that is text, at the right as numbers are */
+	OUT_OBJECT = 2048,  /* JSON */
 };
 
 struct out_column {
@@ -30,14 +41,22 @@ enum { OUT_COLUMNS_MAX = 48 };
 struct output {
 	struct sink sink;
 	enum mer_format format; /* of the command that runs; never unset then */
-	bool begun;             /* something of the rows is written */
+	bool begun;             /* the columns are chosen */
+	bool open;              /* something of the rows is written */
 	bool told;              /* its outcome is on stdout as JSON already */
 	struct mer_emit emit;
 	const struct out_column *columns;
 	size_t n_columns;
 	const char *names[OUT_COLUMNS_MAX];
 	struct table *table;
+	struct pick pick;
+	struct out_column picked[OUT_COLUMNS_MAX];
+	struct mer_buf raw; /* on a terminal: what is not made visible yet */
+	size_t n_lines;     /* VERTICAL: how many rows there were; TABLE: since it was printed last */
 };
+
+/** What a column is, as docs/formats.md and the contract call it: "text", "number", ... */
+const char *out_type_name(unsigned flags);
 
 /** Whether stdout is a terminal; and whether it may have colours, which batch never has. */
 bool out_is_terminal(void);
@@ -46,7 +65,8 @@ bool out_has_colors(const struct session *s);
 /** Text for people, or one that is the command's own. */
 void out_text(struct session *s, const char *text);
 
-/** Begins rows; columns (at most OUT_COLUMNS_MAX) are borrowed until out_end(). */
+/** Begins rows; columns (at most OUT_COLUMNS_MAX) are borrowed until out_end(). What is wrong with
+ * --columns is told with the first row or the end. */
 void out_begin(struct session *s, const struct out_column columns[], size_t n_columns);
 
 /**
@@ -56,6 +76,12 @@ void out_begin(struct session *s, const struct out_column columns[], size_t n_co
 MER_MUST enum mer_status out_row(struct session *s, const struct mer_cell cells[],
                                  struct mer_error *err);
 MER_MUST enum mer_status out_end(struct session *s, struct mer_error *err);
+
+/** Rows that are sorted: of them only so many are printed. After out_begin(). */
+void out_most(struct session *s, int64_t most);
+
+/** Writes the rows so far for whoever waits for more of them. */
+MER_MUST enum mer_status out_pause(struct session *s, struct mer_error *err);
 
 /** Forgets rows that were begun and not ended. */
 void out_drop(struct output *out);
@@ -70,23 +96,5 @@ bool out_by_member(const struct session *s);
 MER_MUST enum mer_status out_member(struct session *s, const char *name, struct mer_cell cell,
                                     struct mer_error *err);
 MER_MUST enum mer_status out_members_end(struct session *s, struct mer_error *err);
-
-/* --- table.c: tables for a terminal, by libsmartcols -------------------------------------- */
-
-/** Gives a table that borrows columns; NULL: out of memory. */
-struct table *table_new(const struct out_column columns[], size_t n);
-void table_free(struct table *table);
-
-/** Copies a row. */
-MER_MUST enum mer_status table_row(struct table *table, const struct mer_cell cells[],
-                                   struct mer_error *err);
-
-/** Writes it as wide as the terminal. Nothing where there are no rows. */
-MER_MUST enum mer_status table_print(struct table *table, bool colors, struct mer_buf *out,
-                                     struct mer_error *err);
-
-/** The same for a table of two columns, names and values, without a header and with nothing cut. */
-MER_MUST enum mer_status table_print_members(struct table *table, bool colors, struct mer_buf *out,
-                                             struct mer_error *err);
 
 #endif

@@ -21,6 +21,7 @@ void session_init(struct session *s, const char *const environment[])
 {
 	*s = (struct session){ .environment = environment };
 	sink_init(&s->out.sink, STDOUT_FILENO);
+	mer_buf_init(&s->out.raw, PTRDIFF_MAX);
 	signals_open();
 }
 
@@ -358,9 +359,10 @@ static enum mer_format choose_format(const struct session *s, const struct cmd_c
 	static const enum mer_format of_option[] = { [COMMON_JSON] = MER_FORMAT_JSON,
 		                                         [COMMON_JSONL] = MER_FORMAT_JSONL,
 		                                         [COMMON_CSV] = MER_FORMAT_CSV,
-		                                         [COMMON_PLAIN] = MER_FORMAT_PLAIN };
+		                                         [COMMON_PLAIN] = MER_FORMAT_PLAIN,
+		                                         [COMMON_VERTICAL] = MER_FORMAT_VERTICAL };
 	for (size_t i = call->n_tokens; i-- > 0;) {
-		for (size_t option = COMMON_JSON; option <= COMMON_PLAIN; option++) {
+		for (size_t option = COMMON_JSON; option <= COMMON_VERTICAL; option++) {
 			if (call->tokens[i].arg == &cmd_common[option])
 				return of_option[option];
 		}
@@ -409,8 +411,9 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 		return MER_EINPUT;
 	}
 	s->out.format = choose_format(s, call);
+	st = pick_parse(&s->out.pick, cmd, call->values + cmd->n_args, err);
 	struct mer_dal *dal;
-	if ((cmd->needs & CMD_NEEDS_DATABASE) != 0)
+	if (st == MER_OK && (cmd->needs & CMD_NEEDS_DATABASE) != 0)
 		st = session_dal(s, &dal, err);
 	return st == MER_OK ? cmd->run(s, call->values, err) : st;
 }

@@ -9,7 +9,8 @@
 #include <mer/text.h>
 #include <string.h>
 
-static const char *const format_names[] = { "table", "json", "jsonl", "csv", "plain", NULL };
+static const char *const format_names[] = { "table", "json",     "jsonl", "csv",
+	                                        "plain", "vertical", NULL };
 static const char *const print_names[] = { "docs", "env", "contract", "schema", NULL };
 
 /* clang-format off */
@@ -24,8 +25,9 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 	[SET_JSONL] = CMD_FLAG("jsonl", "print JSON Lines, an object a line"),
 	[SET_CSV] = CMD_FLAG("csv", "print CSV with a header (RFC 4180)"),
 	[SET_PLAIN] = CMD_FLAG("plain", "print tab-separated values without a header"),
+	[SET_VERTICAL] = CMD_FLAG("vertical", "print a field a line", .letter = 'x'),
 	[SET_FORMAT] = CMD_WORD(NULL, ARG_CHOICE,
-		"table, json, jsonl, csv or plain; default: table on a terminal, else plain",
+		"table, json, jsonl, csv, plain or vertical; default: table on a terminal, else plain",
 		.env = "MER_FORMAT", .example = "json", .set = "format", .choices = format_names),
 	[SET_PASSWORD] = CMD_WORD(NULL, ARG_TEXT,
 		"the password for a URL without one: env:NAME, file:PATH or cmd:COMMAND",
@@ -118,14 +120,13 @@ static enum mer_status read_env_file(struct settings *settings, struct mer_error
 static enum mer_format choose_format(struct settings *settings)
 {
 	static const enum mer_format of_option[] = {
-		[SET_JSON] = MER_FORMAT_JSON,
-		[SET_JSONL] = MER_FORMAT_JSONL,
-		[SET_CSV] = MER_FORMAT_CSV,
-		[SET_PLAIN] = MER_FORMAT_PLAIN,
+		[SET_JSON] = MER_FORMAT_JSON,         [SET_JSONL] = MER_FORMAT_JSONL,
+		[SET_CSV] = MER_FORMAT_CSV,           [SET_PLAIN] = MER_FORMAT_PLAIN,
+		[SET_VERTICAL] = MER_FORMAT_VERTICAL,
 	};
 	for (size_t i = settings->call.n_tokens; i-- > 0;) {
 		size_t which = (size_t)(settings->call.tokens[i].arg - setting_rows);
-		if (which >= SET_JSON && which <= SET_PLAIN) {
+		if (which >= SET_JSON && which <= SET_VERTICAL) {
 			settings->from[SET_FORMAT] = FROM_COMMAND_LINE;
 			return of_option[which];
 		}
@@ -284,7 +285,8 @@ bool settings_guess_json(const char *const words[], size_t n)
 		if (strcmp(words[i], "--json") == 0)
 			json = true;
 		else if (strcmp(words[i], "--jsonl") == 0 || strcmp(words[i], "--csv") == 0 ||
-		         strcmp(words[i], "--plain") == 0)
+		         strcmp(words[i], "--plain") == 0 || strcmp(words[i], "--vertical") == 0 ||
+		         strcmp(words[i], "-x") == 0)
 			json = false;
 	}
 	return json;

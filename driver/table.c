@@ -1,5 +1,8 @@
-/* Tables for a terminal. The cells are cut to fit here; libsmartcols aligns and escapes them. */
-#include "output.h"
+/* Tables for a terminal. The cells are made fit to be shown and cut to fit here; libsmartcols aligns
+ * them. */
+#include "table.h"
+
+#include "caret.h"
 
 #include <langinfo.h>
 #include <libsmartcols.h>
@@ -8,38 +11,60 @@
 #include <mer/file.h>
 #include <mer/text.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
+#include <wchar.h>
+#include <wctype.h>
 
 enum { LEAST_WIDTH = 8, GAP = 1 };
 
-/* Cells as people read them, one after the other, each ended by a NUL. */
+/* The texts are cells as people read them, one after the other, each ended by a NUL; only of columns
+ * that are shown. */
 struct table {
-	const struct out_column *columns;
+	const struct out_column *columns[OUT_COLUMNS_MAX]; /* those that are shown */
+	size_t from[OUT_COLUMNS_MAX];                      /* their places in a row that is given */
 	size_t n_columns, n_rows;
-	struct mer_buf texts, places; /* places: where each cell begins, a size_t each */
+	struct mer_buf texts, places; /* places: where each text begins, a size_t each */
+	struct mer_buf raw, visible;  /* for one cell at a time */
+	bool utf8;                    /* what the terminal takes; else ASCII */
+	bool printed;                 /* a header, and rows of these widths: */
+	size_t widths[OUT_COLUMNS_MAX];
 };
 
-struct table *table_new(const struct out_column columns[], size_t n)
+static struct table *create(const struct out_column columns[], size_t n)
 {
 	struct table *table = calloc(1, sizeof *table);
 	if (table == NULL)
 		return NULL;
-	table->columns = columns;
-	table->n_columns = n;
+	for (size_t i = 0; i < n; i++) {
+		if ((columns[i].flags & OUT_HIDDEN) != 0)
+			continue;
+		table->columns[table->n_columns] = &columns[i];
+		table->from[table->n_columns++] = i;
+	}
+	(void)setlocale(LC_CTYPE, "");
+	table->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 	mer_buf_init(&table->texts, PTRDIFF_MAX);
 	mer_buf_init(&table->places, PTRDIFF_MAX);
+	mer_buf_init(&table->raw, PTRDIFF_MAX);
+	mer_buf_init(&table->visible, PTRDIFF_MAX);
 	return table;
 }
 
-void table_free(struct table *table)
+static void release(struct table *table)
 {
 	if (table == NULL)
 		return;
 	mer_buf_release(&table->texts);
 	mer_buf_release(&table->places);
+	mer_buf_release(&table->raw);
+	mer_buf_release(&table->visible);
 	free(table);
 }
+
+/* --- cells -------------------------------------------------------------------------------- */
 
 static void add_text(struct mer_buf *out, const struct mer_cell *cell)
 {
@@ -52,23 +77,72 @@ static void add_text(struct mer_buf *out, const struct mer_cell *cell)
 	}
 }
 
-/* Makes what was added one line. */
-static void join_lines(struct mer_buf *texts, size_t from)
+/* A tab is as wide as where it stands wants it, and a cell is one line unless it may be more. */
+static void join_lines(struct mer_buf *text, bool lines)
 {
-	for (size_t i = from; i < texts->len; i++) {
-		if ((unsigned char)texts->ptr[i] < ' ' || texts->ptr[i] == 127)
-			texts->ptr[i] = ' ';
+	for (size_t i = 0; i < text->len; i++) {
+		if (text->ptr[i] == '\t' || (text->ptr[i] == '\n' && !lines))
+			text->ptr[i] = ' ';
 	}
 }
 
-enum mer_status table_row(struct table *table, const struct mer_cell cells[], struct mer_error *err)
+/* Whether a terminal shows it, in as many columns as wcwidth() says. Those that change the direction
+ * of what follows would put a row's cells in another order. */
+static bool is_fit(wchar_t code)
+{
+	bool turns = (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+	return !turns && iswprint((wint_t)code) != 0 && wcwidth(code) >= 0;
+}
+
+/* Adds text of which each character is one that a terminal in this locale shows. */
+static void add_fit(const struct table *table, struct mer_buf *out, const char *text, size_t len)
+{
+	mbstate_t state = { 0 };
+	for (size_t at = 0; at < len;) {
+		wchar_t code = L'\0';
+		unsigned char byte = (unsigned char)text[at];
+		size_t n = 1;
+		bool fits = byte < 0x80; /* newlines; the others are visible already */
+		if (!fits && table->utf8) {
+			n = mbrtowc(&code, text + at, len - at, &state);
+			bool whole = n != 0 && n <= len - at;
+			fits = whole && is_fit(code);
+			n = whole ? n : 1;
+		} else if (!fits) { /* a character, as far as it is one, is one place */
+			while (at + n < len && ((unsigned char)text[at + n] & 0xC0) == 0x80)
+				n++;
+		}
+		if (fits) {
+			mer_buf_add(out, text + at, n);
+		} else {
+			mer_buf_text(out, table->utf8 ? "\xEF\xBF\xBD" : "?");
+			state = (mbstate_t){ 0 };
+		}
+		at += n;
+	}
+}
+
+static enum mer_status add_row(struct table *table, const struct mer_cell cells[],
+                               struct mer_error *err)
 {
 	for (size_t i = 0; i < table->n_columns; i++) {
+		struct mer_buf *raw = &table->raw, *visible = &table->visible;
+		struct caret caret = { 0 };
 		size_t at = table->texts.len;
 		mer_buf_add(&table->places, &at, sizeof at);
-		add_text(&table->texts, &cells[i]);
-		if ((table->columns[i].flags & OUT_LINES) == 0)
-			join_lines(&table->texts, at);
+		mer_buf_clear(raw);
+		mer_buf_clear(visible);
+		add_text(raw, &cells[table->from[i]]);
+		join_lines(raw, (table->columns[i]->flags & OUT_LINES) != 0);
+		if (raw->len > 0) {
+			caret_add(&caret, raw->ptr, raw->len, visible);
+			if (caret.held != 0) /* the text ended in a character */
+				mer_buf_byte(visible, (char)caret.held);
+		}
+		if (raw->status != MER_OK || visible->status != MER_OK)
+			return mer_fail(err, MER_ENOMEM, "out of memory for a table");
+		if (visible->len > 0)
+			add_fit(table, &table->texts, visible->ptr, visible->len);
 		mer_buf_byte(&table->texts, '\0');
 	}
 	table->n_rows++;
@@ -76,7 +150,7 @@ enum mer_status table_row(struct table *table, const struct mer_cell cells[], st
 	return st == MER_OK ? mer_buf_check(&table->texts, err) : st;
 }
 
-static const char *cell_at(const struct table *table, size_t row, size_t column)
+static char *cell_at(const struct table *table, size_t row, size_t column)
 {
 	size_t at;
 	memcpy(&at, table->places.ptr + (row * table->n_columns + column) * sizeof at, sizeof at);
@@ -89,10 +163,10 @@ static const char *cell_at(const struct table *table, size_t row, size_t column)
 static void shorten_times(struct table *table)
 {
 	for (size_t c = 0; c < table->n_columns; c++) {
-		if ((table->columns[c].flags & OUT_TIME) == 0)
+		if ((table->columns[c]->flags & OUT_TIME) == 0)
 			continue;
 		for (size_t r = 0; r < table->n_rows; r++) {
-			char *text = table->texts.ptr + (cell_at(table, r, c) - table->texts.ptr);
+			char *text = cell_at(table, r, c);
 			if (strlen(text) != MER_TIME_SIZE - 1)
 				continue;
 			memmove(text, text + strlen("2026-"), strlen("01-31T12:00:00"));
@@ -116,31 +190,25 @@ static size_t terminal_width(void)
 	return 80;
 }
 
-static bool is_shown(const struct out_column *column)
-{
-	return (column->flags & OUT_HIDDEN) == 0;
-}
-
 /* The widths that the columns get: as wide as they are, those that may be cut as narrow as the
  * terminal asks for, the widest first. */
-static void choose_widths(const struct table *table, size_t widths[])
+static void choose_widths(struct table *table)
 {
-	size_t total = 0, n = table->n_columns;
+	size_t total = 0, n = table->n_columns, *widths = table->widths;
 	for (size_t c = 0; c < n; c++) {
-		widths[c] = strlen(table->columns[c].name);
+		widths[c] = strlen(table->columns[c]->name);
 		for (size_t r = 0; r < table->n_rows; r++) {
 			size_t width = mer_text_width(cell_at(table, r, c));
 			widths[c] = width > widths[c] ? width : widths[c];
 		}
-		if (is_shown(&table->columns[c]))
-			total += widths[c] + GAP;
+		total += widths[c] + GAP;
 	}
 	size_t room = terminal_width();
 	for (total -= GAP; total > room; total--) {
 		size_t widest = n;
 		for (size_t c = 0; c < n; c++) {
-			bool may = is_shown(&table->columns[c]) && (table->columns[c].flags & OUT_SHORTEN) != 0;
-			if (may && widths[c] > LEAST_WIDTH && (widest == n || widths[c] > widths[widest]))
+			bool may = (table->columns[c]->flags & OUT_SHORTEN) != 0 && widths[c] > LEAST_WIDTH;
+			if (may && (widest == n || widths[c] > widths[widest]))
 				widest = c;
 		}
 		if (widest == n)
@@ -149,28 +217,33 @@ static void choose_widths(const struct table *table, size_t widths[])
 	}
 }
 
-static const char *ellipsis(void)
+/* How many bytes of text are at most so many columns wide, with what combines with the last one. */
+static size_t span(const char *text, size_t width)
 {
-	return strcmp(nl_langinfo(CODESET), "UTF-8") == 0 ? "…" : "~";
-}
-
-/* Text cut to width columns, the last one being the ellipsis; the caller frees it. */
-static char *cut(const char *text, size_t width)
-{
-	char one[5];
 	size_t at = 0, used = 0, len = strlen(text);
 	while (at < len) {
+		char one[5];
 		size_t n = 1;
 		while (n < 4 && ((unsigned char)text[at + n] & 0xC0) == 0x80)
 			n++;
 		memcpy(one, text + at, n);
 		one[n] = '\0';
 		used += mer_text_width(one);
-		if (used > width - 1)
+		if (used > width)
 			break;
 		at += n;
 	}
-	return mer_text_new("%.*s%s", (int)at, text, ellipsis());
+	/* A joiner would join the ellipsis. */
+	while (at >= 3 && memcmp(text + at - 3, "\xE2\x80\x8D", 3) == 0)
+		at -= 3;
+	return at;
+}
+
+/* Text cut to width columns, the last of which are the ellipsis; the caller frees it. */
+static char *cut(const struct table *table, const char *text, size_t width)
+{
+	const char *ellipsis = table->utf8 ? "\xE2\x80\xA6" : "...";
+	return mer_text_new("%.*s%s", (int)span(text, width - (table->utf8 ? 1 : 3)), text, ellipsis);
 }
 
 /* --- printing ----------------------------------------------------------------------------- */
@@ -187,19 +260,19 @@ static enum mer_status no_memory(struct mer_error *err)
 
 static struct libscols_table *new_scols(bool headings, bool colors)
 {
-	(void)setlocale(LC_CTYPE, "");
 	struct libscols_table *table = scols_new_table();
 	if (table == NULL)
 		return NULL;
 	(void)scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
 	(void)scols_table_enable_minout(table, 1);
 	(void)scols_table_enable_noheadings(table, !headings);
+	(void)scols_table_enable_noencoding(table, 1); /* the cells are fit to be shown */
 	(void)scols_table_enable_colors(table, colors);
 	return table;
 }
 
-static enum mer_status print(struct libscols_table *table, struct mer_buf *out,
-                             struct mer_error *err)
+static enum mer_status print_scols(struct libscols_table *table, struct mer_buf *out,
+                                   struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *text = NULL;
 	if (scols_print_table_to_string(table, &text) != 0)
@@ -211,56 +284,62 @@ static enum mer_status print(struct libscols_table *table, struct mer_buf *out,
 	return MER_OK;
 }
 
-static enum mer_status add_column(struct libscols_table *table, const struct out_column *column,
+static enum mer_status add_column(struct libscols_table *scols, const struct table *table, size_t c,
                                   struct mer_error *err)
 {
-	int flags = (column->flags & OUT_RIGHT) != 0 ? SCOLS_FL_RIGHT : 0;
-	struct libscols_column *to = scols_table_new_column(table, column->name, 0, flags);
+	const struct out_column *column = table->columns[c];
+	int flags = (column->flags & (OUT_NUMBER | OUT_RIGHT)) != 0 ? SCOLS_FL_RIGHT : 0;
+	/* The width is a wish that rows of a further part, which are narrower, come up to. */
+	double width = table->widths[c] > 1 ? (double)table->widths[c] : 0;
+	struct libscols_column *to = scols_table_new_column(scols, column->name, width, flags);
 	if (to == NULL || scols_cell_set_color(scols_column_get_header(to), "bold") != 0)
 		return no_memory(err);
 	return MER_OK;
 }
 
-/* Adds a row; what is wider than its column is cut. */
-static enum mer_status add_row(struct libscols_table *scols, const struct table *table, size_t row,
-                               const size_t widths[], struct mer_error *err)
+/* Adds a row; what is wider than its column is cut, where it may be. */
+static enum mer_status add_line(struct libscols_table *scols, const struct table *table, size_t row,
+                                struct mer_error *err)
 {
 	struct libscols_line *line = scols_table_new_line(scols, NULL);
 	if (line == NULL)
 		return no_memory(err);
-	for (size_t c = 0, to = 0; c < table->n_columns; c++) {
-		if (!is_shown(&table->columns[c]))
-			continue;
+	for (size_t c = 0; c < table->n_columns; c++) {
 		const char *text = cell_at(table, row, c);
-		bool fits = mer_text_width(text) <= widths[c];
-		MER_AUTO(mer_text_done) char *less = fits ? NULL : cut(text, widths[c]);
+		bool fits = (table->columns[c]->flags & OUT_SHORTEN) == 0 ||
+		            mer_text_width(text) <= table->widths[c];
+		MER_AUTO(mer_text_done) char *less = fits ? NULL : cut(table, text, table->widths[c]);
 		if (!fits && less == NULL)
 			return no_memory(err);
-		if (scols_line_set_data(line, to++, fits ? text : less) != 0)
+		if (scols_line_set_data(line, c, fits ? text : less) != 0)
 			return no_memory(err);
 	}
 	return MER_OK;
 }
 
-enum mer_status table_print(struct table *table, bool colors, struct mer_buf *out,
-                            struct mer_error *err)
+static enum mer_status print(struct table *table, bool colors, struct mer_buf *out,
+                             struct mer_error *err)
 {
-	size_t widths[OUT_COLUMNS_MAX];
 	enum mer_status st = MER_OK;
-	if (table->n_rows == 0)
+	if (table->n_rows == 0 || table->n_columns == 0)
 		return MER_OK;
-	MER_AUTO(table_done) struct libscols_table *scols = new_scols(true, colors);
+	MER_AUTO(table_done) struct libscols_table *scols = new_scols(!table->printed, colors);
 	if (scols == NULL)
 		return no_memory(err);
 	shorten_times(table);
-	choose_widths(table, widths);
-	for (size_t c = 0; c < table->n_columns && st == MER_OK; c++) {
-		if (is_shown(&table->columns[c]))
-			st = add_column(scols, &table->columns[c], err);
-	}
+	if (!table->printed)
+		choose_widths(table);
+	for (size_t c = 0; c < table->n_columns && st == MER_OK; c++)
+		st = add_column(scols, table, c, err);
 	for (size_t r = 0; r < table->n_rows && st == MER_OK; r++)
-		st = add_row(scols, table, r, widths, err);
-	return st == MER_OK ? print(scols, out, err) : st;
+		st = add_line(scols, table, r, err);
+	if (st == MER_OK)
+		st = print_scols(scols, out, err);
+	table->printed = true;
+	table->n_rows = 0;
+	mer_buf_clear(&table->texts);
+	mer_buf_clear(&table->places);
+	return st;
 }
 
 static enum mer_status member_columns(struct libscols_table *table, bool colors,
@@ -277,8 +356,8 @@ static enum mer_status member_columns(struct libscols_table *table, bool colors,
 	return MER_OK;
 }
 
-enum mer_status table_print_members(struct table *table, bool colors, struct mer_buf *out,
-                                    struct mer_error *err)
+static enum mer_status print_members(struct table *table, bool colors, struct mer_buf *out,
+                                     struct mer_error *err)
 {
 	MER_AUTO(table_done) struct libscols_table *scols = new_scols(false, colors);
 	if (scols == NULL)
@@ -290,5 +369,15 @@ enum mer_status table_print_members(struct table *table, bool colors, struct mer
 		    scols_line_set_data(line, 1, cell_at(table, r, 1)) != 0)
 			st = no_memory(err);
 	}
-	return st == MER_OK ? print(scols, out, err) : st;
+	return st == MER_OK ? print_scols(scols, out, err) : st;
 }
+
+MER_API extern const struct table_ops mer_table;
+const struct table_ops mer_table = {
+	.version = MER_VERSION,
+	.create = create,
+	.release = release,
+	.row = add_row,
+	.print = print,
+	.print_members = print_members,
+};

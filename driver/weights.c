@@ -251,12 +251,19 @@ enum mer_status weights_activate(struct mer_dal *dal, const struct mer_uid *mode
 
 /* --- printing ----------------------------------------------------------------------------- */
 
-enum { COLUMNS = 11, CHECK = COLUMNS - 1 };
-static const struct out_column columns[COLUMNS] = {
-	{ "uid", OUT_HIDDEN },     { "version", 0 },       { "state", 0 },  { "path", OUT_SHORTEN },
-	{ "sha256", OUT_SHORTEN }, { "bytes", OUT_RIGHT }, { "parent", 0 }, { "created_at", OUT_TIME },
-	{ "made_by", OUT_HIDDEN }, /* beside the contract */
-	{ "metrics", OUT_HIDDEN }, { "check", 0 },
+enum { COLUMNS = WEIGHTS_COLUMNS, CHECK = COLUMNS - 1 };
+const struct out_column weights_columns[COLUMNS] = {
+	{ "uid", OUT_UID | OUT_HIDDEN },
+	{ "version", 0 },
+	{ "state", 0 },
+	{ "path", OUT_SHORTEN },
+	{ "sha256", OUT_SHORTEN },
+	{ "bytes", OUT_NUMBER },
+	{ "parent", OUT_NULL },
+	{ "created_at", OUT_TIME },
+	{ "made_by", OUT_UID | OUT_NULL | OUT_HIDDEN }, /* beside the contract */
+	{ "metrics", OUT_OBJECT | OUT_SHORTEN | OUT_HIDDEN },
+	{ "check", 0 }, /* where it was asked for */
 };
 
 static void fill_cells(const struct weights *weights, struct mer_cell cells[COLUMNS])
@@ -284,14 +291,14 @@ enum mer_status weights_show(struct session *s, const char *model, const char *v
 	if (st != MER_OK)
 		return st;
 	fill_cells(found, cells);
-	return out_object(s, columns, cells, CHECK, err);
+	return out_object(s, weights_columns, cells, CHECK, err);
 }
 
 enum mer_status weights_print(struct session *s, const struct weights_list *list, bool check,
                               struct mer_error *err)
 {
 	enum mer_status st = MER_OK;
-	out_begin(s, columns, check ? COLUMNS : CHECK);
+	out_begin(s, weights_columns, check ? COLUMNS : CHECK);
 	for (size_t i = 0; i < list->n && st == MER_OK; i++) {
 		struct mer_cell cells[COLUMNS];
 		fill_cells(&list->rows[i], cells);

@@ -7,6 +7,10 @@
 #include <mer/sum.h>
 #include <mer/uid.h>
 
+/* By which versions are shown; the last one where their bytes were looked at. */
+enum { WEIGHTS_COLUMNS = 11 };
+extern const struct out_column weights_columns[WEIGHTS_COLUMNS];
+
 /* A version as its row was; release it. */
 struct weights {
 	struct mer_uid uid;

@@ -185,8 +185,9 @@ static inline int64_t count_rows(struct mer_dal *dal, enum mer_query query,
 
 static inline int64_t count_runs(struct mer_dal *dal, const char *status)
 {
-	return count_rows(dal, MER_Q_RUNS,
-	                  MER_ARGS(mer_text(""), mer_text(status), mer_text(""), mer_i64(1000000)));
+	return count_rows(
+		dal, MER_Q_RUNS,
+		MER_ARGS(mer_text(""), mer_text(status), mer_text(""), mer_i64(1000000), mer_text("")));
 }
 
 #define EXAMPLE_SERVER "01980000-0000-7000-8000-000000000001"

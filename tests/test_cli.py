@@ -693,7 +693,7 @@ class Settings(Case):
     def test_bad_settings(self):
         for args, env, message in (
                 (["ls"], {"MER_FORMAT": "xml"},
-                 "MER_FORMAT: 'xml' is none of table, json, jsonl, csv, plain"),
+                 "MER_FORMAT: 'xml' is none of table, json, jsonl, csv, plain, vertical"),
                 (["ls"], {"MER_ALLOW_CHANGES": "perhaps"}, "MER_ALLOW_CHANGES: not on or off: 'perhaps'"),
                 (["ls"], {"MER_LOG": "loud"}, "not a log setting: 'loud'"),
                 (["--log", "meal=loud", "ls"], {}, "not a log setting: 'meal=loud'"),

@@ -888,16 +888,24 @@ START_TEST(writes_many_rows_as_one)
 }
 END_TEST
 
+/* The uid of the nth of ten runs, or "" for -1. */
+static void nth_uid(int n, char out[37])
+{
+	/* They begin with the same time, in milliseconds since 1970. */
+	const int64_t ms = INT64_C(0x019c140a4e00) + INT64_C(60000) * n;
+	out[0] = '\0';
+	if (n >= 0)
+		(void)snprintf(out, 37, "%08x-%04x-7000-8000-00000000000%c", (unsigned)(ms >> 16),
+		               (unsigned)(ms & 0xffff), '0' + n);
+}
+
 /* Ten runs: minute n of an hour, model a or b by turns, each third one closed as ok. */
 static void add_log(struct mer_dal *dal)
 {
 	MUST(mer_dal_begin(dal, &err));
 	for (int i = 0; i < 10; i++) {
-		/* The uids begin with the same time, in milliseconds since 1970. */
-		const int64_t ms = INT64_C(0x019c140a4e00) + INT64_C(60000) * i;
 		char uid[37], time[25];
-		(void)snprintf(uid, sizeof uid, "%08x-%04x-7000-8000-00000000000%d", (unsigned)(ms >> 16),
-		               (unsigned)(ms & 0xffff), i);
+		nth_uid(i, uid);
 		(void)snprintf(time, sizeof time, "2026-01-31T12:%02d:00.000Z", i);
 		struct mer_run_open open = { uid,   i % 2 == 0 ? "a" : "b",
 			                         "d",   "s",
@@ -960,11 +968,113 @@ START_TEST(lists_runs)
 	mer_buf_init(&buf, 1000);
 	MUST(mer_dal_query(dal, MER_Q_RUNS,
 	                   MER_ARGS(mer_text(log_rows[row].model), mer_text(log_rows[row].status),
-	                            mer_text(log_rows[row].since), mer_i64(log_rows[row].limit)),
+	                            mer_text(log_rows[row].since), mer_i64(log_rows[row].limit),
+	                            mer_text("")),
 	                   on_digit, &buf, &err));
 	ck_assert_msg(strcmp(buf.len > 0 ? buf.ptr : "", log_rows[row].want) == 0, "row %d: %s, not %s",
 	              row, buf.len > 0 ? buf.ptr : "", log_rows[row].want);
 	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static const struct {
+	const char *model, *since, *until;
+	int after, before; /* -1: from the first, to the last */
+	int64_t limit;
+	const char *want;
+} page_rows[] = {
+	{ "", "", "", -1, -1, 100, "0123456789" },
+	{ "", "", "", -1, -1, 3, "012" },
+	{ "", "", "", 2, -1, 3, "345" },
+	{ "", "", "", 9, -1, 3, "" },
+	{ "a", "", "", 3, -1, 100, "468" },
+	{ "", "2026-01-31T12:05:00.000Z", "", -1, -1, 100, "56789" },
+	{ "", "2026-01-31T12:05:00.000Z", "", 6, -1, 100, "789" },
+	{ "", "", "2026-01-31T12:05:00.000Z", -1, -1, 100, "01234" },
+	{ "", "", "2026-01-31T12:05:00.001Z", -1, -1, 100, "012345" },
+	{ "b", "2026-01-31T12:02:00.000Z", "2026-01-31T12:08:00.000Z", -1, -1, 100, "357" },
+	{ "", "2026-02-28T00:00:00.000Z", "", -1, -1, 100, "" },
+	{ "", "", "2026-01-01T00:00:00.000Z", -1, -1, 100, "" },
+	{ "", "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z", -1, -1, 100, "0123456789" },
+	{ "", "", "", -1, 5, 100, "43210" },
+	{ "a", "", "", -1, 5, 2, "42" },
+	{ "", "2026-01-31T12:02:00.000Z", "", -1, 4, 100, "32" },
+	{ "", "", "", -1, 0, 100, "" },
+};
+
+START_TEST(lists_pages_of_runs)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	add_log(dal);
+	const int row = _i / N_BACKENDS;
+	char after[37], before[37];
+	struct mer_buf buf;
+	mer_buf_init(&buf, 1000);
+	nth_uid(page_rows[row].after, after);
+	nth_uid(page_rows[row].before, before);
+	const struct mer_value model = mer_text(page_rows[row].model);
+	const struct mer_value since = mer_text(page_rows[row].since);
+	const struct mer_value limit = mer_i64(page_rows[row].limit);
+	if (before[0] != '\0')
+		MUST(mer_dal_query(dal, MER_Q_RUNS,
+		                   MER_ARGS(model, mer_text(""), since, limit, mer_text(before)), on_digit,
+		                   &buf, &err));
+	else
+		MUST(mer_dal_query(
+			dal, MER_Q_RUNS_AFTER,
+			MER_ARGS(model, since, mer_text(page_rows[row].until), mer_text(after), limit),
+			on_digit, &buf, &err));
+	ck_assert_msg(strcmp(buf.len > 0 ? buf.ptr : "", page_rows[row].want) == 0,
+	              "row %d: %s, not %s", row, buf.len > 0 ? buf.ptr : "", page_rows[row].want);
+	mer_buf_release(&buf);
+	mer_dal_close(dal);
+}
+END_TEST
+
+static enum mer_status on_name(void *ctx, const void *data, struct mer_error *e)
+{
+	(void)e;
+	mer_buf_text(ctx, ((const struct mer_name_row *)data)->name);
+	mer_buf_byte(ctx, ' ');
+	return MER_OK;
+}
+
+/* What following the log asks. */
+START_TEST(tells_what_changes)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	struct mer_dal *other = must_open(url);
+	struct mer_buf was, is;
+	char first[37], third[37], uids[128];
+	mer_buf_init(&was, 1000);
+	mer_buf_init(&is, 1000);
+	MUST(mer_dal_query(dal, MER_Q_CHANGES, NULL, 0, on_name, &was, &err));
+	add_log(other);
+	MUST(mer_dal_query(dal, MER_Q_CHANGES, NULL, 0, on_name, &is, &err));
+	ck_assert_str_ne(was.ptr, is.ptr);
+	mer_buf_clear(&is);
+	nth_uid(1, first);
+	nth_uid(3, third);
+	(void)snprintf(uids, sizeof uids, "[\"%s\",\"nosuch\",\"%s\"]", third, first);
+	MUST(mer_dal_query(dal, MER_Q_RUNS_OF, MER_ARGS(mer_text(uids)), on_digit, &is, &err));
+	ck_assert_str_eq(is.ptr, "13");
+	/* They are of an owner that is not there. */
+	mer_buf_clear(&is);
+	MUST(mer_dal_query(dal, MER_Q_RUNS_OPEN, NULL, 0, on_name, &is, &err));
+	ck_assert_uint_eq(is.len, 0);
+	MUST(mer_dal_exec(dal, MER_Q_OWNER_INSERT,
+	                  MER_ARGS(mer_text(first), mer_text("h"), mer_i64(1), mer_text("mer")), NULL,
+	                  &err));
+	MUST(mer_dal_query(dal, MER_Q_RUNS_OPEN, NULL, 0, on_name, &is, &err));
+	ck_assert_uint_eq(is.len, 37 * strlen("124578"));
+	mer_buf_release(&was);
+	mer_buf_release(&is);
+	mer_dal_close(other);
 	mer_dal_close(dal);
 }
 END_TEST
@@ -1397,9 +1507,10 @@ START_TEST(says_why_a_run_is_lost)
 	mer_dal_close(dal);
 	dal = must_open(url);
 	ck_assert_int_eq(sweep(dal), 1);
-	MUST(mer_dal_query(dal, MER_Q_RUNS,
-	                   MER_ARGS(mer_text(""), mer_text("lost"), mer_text(""), mer_i64(9)), on_lost,
-	                   NULL, &err));
+	MUST(mer_dal_query(
+		dal, MER_Q_RUNS,
+		MER_ARGS(mer_text(""), mer_text("lost"), mer_text(""), mer_i64(9), mer_text("")), on_lost,
+		NULL, &err));
 	mer_dal_close(dal);
 }
 END_TEST
@@ -1518,6 +1629,8 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, keeps_long_text, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, writes_many_rows_as_one, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, lists_runs, 0, N_BACKENDS * N_ROWS(log_rows));
+	tcase_add_loop_test(tc, lists_pages_of_runs, 0, N_BACKENDS * N_ROWS(page_rows));
+	tcase_add_loop_test(tc, tells_what_changes, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_what_a_run_keeps, 0, N_BACKENDS * N_ROWS(io_rows));
 	tcase_add_loop_test(tc, forgets_what_has_ended, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, stops_when_told, 0, N_BACKENDS);

@@ -1102,6 +1102,10 @@ static const struct {
 } plan_rows[] = {
 	{ MER_Q_RUNS, "SCAN model_access" },
 	{ MER_Q_RUNS, "TEMP B-TREE" },
+	{ MER_Q_RUNS_AFTER, "SCAN" },
+	{ MER_Q_RUNS_AFTER, "TEMP B-TREE" },
+	{ MER_Q_RUNS_OF, "SCAN model_access" },
+	{ MER_Q_RUNS_OPEN, "SCAN model_access" },
 	{ MER_Q_OWNERS, "SCAN r" },
 	{ MER_Q_RUNS_LOST, "SCAN" },
 	{ MER_Q_RUN_BY_UID, "SCAN" },

@@ -11,11 +11,12 @@
 
 enum mer_format {
 	MER_FORMAT_UNSET,
-	MER_FORMAT_TABLE, /* for people; not written here */
-	MER_FORMAT_JSON,  /* an array of objects; one object where there is one by nature */
-	MER_FORMAT_JSONL, /* an object a line */
-	MER_FORMAT_CSV,   /* with a header; CRLF line ends */
-	MER_FORMAT_PLAIN, /* tab separated, no header; \t \n \r and \\ in values are escaped so */
+	MER_FORMAT_TABLE,    /* for people; not written here */
+	MER_FORMAT_JSON,     /* an array of objects; one object where there is one by nature */
+	MER_FORMAT_JSONL,    /* an object a line */
+	MER_FORMAT_CSV,      /* with a header; CRLF line ends */
+	MER_FORMAT_PLAIN,    /* tab separated, no header; \t \n \r and \\ in values are escaped so */
+	MER_FORMAT_VERTICAL, /* for people: a field a line; not written here */
 	MER_FORMAT_COUNT
 };
 
@@ -50,13 +51,14 @@ struct mer_emit {
 	bool single;                /* JSON: one object, no array around it */
 	const char *const *columns; /* borrowed */
 	size_t n_columns;
+	bool plain_names;    /* nothing in the columns' names needs an escape in JSON */
 	struct mer_buf *out; /* borrowed; whoever owns it empties it between rows */
 	size_t rows;
 };
 
 /**
  * Writes what stands before the first row.
- * @param format  not MER_FORMAT_TABLE
+ * @param format  not one for people
  * @param single  of MER_FORMAT_JSON: at most one row follows; null where none does
  */
 MER_API void mer_emit_begin(struct mer_emit *emit, enum mer_format format, bool single,
@@ -66,7 +68,7 @@ MER_API void mer_emit_row(struct mer_emit *emit, const struct mer_cell cells[]);
 /** Writes what stands after the last. Failures show in out. */
 MER_API void mer_emit_end(struct mer_emit *emit);
 
-/** MER_FORMAT_UNSET when it names none: table json jsonl csv plain. */
+/** MER_FORMAT_UNSET when it names none: table json jsonl csv plain vertical. */
 MER_API enum mer_format mer_format_by_name(const char *name);
 
 #endif

@@ -88,10 +88,15 @@ enum mer_query {
 	                          of what that version answered */
 
 	/* runs: struct mer_run_row, newest first */
-	MER_Q_RUNS,         /* model or "", status or "", since (time) or "", limit */
-	MER_Q_RUN_BY_UID,   /* request uid */
-	MER_Q_RUN_INSERT,   /* struct mer_run_open, by mer_run_open_args() */
-	MER_Q_RUN_CLOSE,    /* struct mer_run_close, by mer_run_close_args() */
+	MER_Q_RUNS,       /* model or "", status or "", since (time) or "", limit, request uid: only
+	                        from before it, or "" */
+	MER_Q_RUNS_AFTER, /* oldest first: model or "", since or "", until or "", request uid: only from
+	                        after it, or "", limit */
+	MER_Q_RUNS_OF,    /* a JSON array of request uids: those that are there */
+	MER_Q_RUNS_OPEN,  /* struct mer_name_row: request uids of owners' runs that have not ended */
+	MER_Q_RUN_BY_UID, /* request uid */
+	MER_Q_RUN_INSERT, /* struct mer_run_open, by mer_run_open_args() */
+	MER_Q_RUN_CLOSE,  /* struct mer_run_close, by mer_run_close_args() */
 	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
 	MER_Q_RUN_MOVE,     /* request uid, deployment uid, server: where an open run is now */
 	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
@@ -124,6 +129,8 @@ enum mer_query {
 	MER_Q_LOCK_TABLES,     /* nobody else writes to them in this transaction; Postgres only, since
 	                          elsewhere every transaction is alone */
 	MER_Q_LOCK_MODELS,     /* the same of servers, models, deployments and weights; runs go on */
+	MER_Q_CHANGES,    /* struct mer_name_row: another one once another connection may have committed
+	                          something */
 	MER_Q_IDENTITY,   /* struct mer_name_row: the same for the same database and schema; on SQLite
 	                          its file, "" where it has none */
 	MER_Q_OTHERS,     /* struct mer_name_row: tables, and columns of ours as TABLE.COLUMN, that

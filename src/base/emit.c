@@ -7,8 +7,13 @@
 #include <string.h>
 
 static const char *const format_names[] = {
-	[MER_FORMAT_UNSET] = "",      [MER_FORMAT_TABLE] = "table", [MER_FORMAT_JSON] = "json",
-	[MER_FORMAT_JSONL] = "jsonl", [MER_FORMAT_CSV] = "csv",     [MER_FORMAT_PLAIN] = "plain",
+	[MER_FORMAT_UNSET] = "",
+	[MER_FORMAT_TABLE] = "table",
+	[MER_FORMAT_JSON] = "json",
+	[MER_FORMAT_JSONL] = "jsonl",
+	[MER_FORMAT_CSV] = "csv",
+	[MER_FORMAT_PLAIN] = "plain",
+	[MER_FORMAT_VERTICAL] = "vertical",
 };
 static_assert(sizeof format_names / sizeof *format_names == MER_FORMAT_COUNT,
               "a name for each format");
@@ -91,15 +96,33 @@ static void add_json_cell(struct mer_buf *out, const struct mer_cell *cell)
 	}
 }
 
+static bool is_plain(const char *name)
+{
+	for (; *name != '\0'; name++) {
+		if ((unsigned char)*name < ' ' || (unsigned char)*name >= 0x7F || *name == '"' ||
+		    *name == '\\')
+			return false;
+	}
+	return true;
+}
+
 static void add_object(const struct mer_emit *emit, const struct mer_cell cells[])
 {
-	base_byte(emit->out, '{');
+	struct mer_buf *out = emit->out;
+	base_byte(out, '{');
 	for (size_t i = 0; i < emit->n_columns; i++) {
+		const char *name = emit->columns[i];
 		if (i > 0)
-			base_byte(emit->out, ',');
-		mer_json_quote(emit->out, emit->columns[i], strlen(emit->columns[i]));
-		base_byte(emit->out, ':');
-		add_json_cell(emit->out, &cells[i]);
+			base_byte(out, ',');
+		if (emit->plain_names) {
+			base_byte(out, '"');
+			base_add(out, name, strlen(name));
+			base_byte(out, '"');
+		} else {
+			mer_json_quote(out, name, strlen(name));
+		}
+		base_byte(out, ':');
+		add_json_cell(out, &cells[i]);
 	}
 	base_byte(emit->out, '}');
 }
@@ -191,10 +214,13 @@ static void add_line(const struct mer_emit *emit, const struct mer_cell cells[])
 void mer_emit_begin(struct mer_emit *emit, enum mer_format format, bool single,
                     const char *const columns[], size_t n_columns, struct mer_buf *out)
 {
-	MER_ASSERT(format > MER_FORMAT_TABLE && format < MER_FORMAT_COUNT);
+	MER_ASSERT(format > MER_FORMAT_TABLE && format < MER_FORMAT_VERTICAL);
 	*emit = (struct mer_emit){ .format = format, .single = single, .out = out };
 	emit->columns = columns;
 	emit->n_columns = n_columns;
+	emit->plain_names = true;
+	for (size_t i = 0; i < n_columns; i++)
+		emit->plain_names = emit->plain_names && is_plain(columns[i]);
 	if (format == MER_FORMAT_JSON && !single)
 		base_byte(out, '[');
 	if (format != MER_FORMAT_CSV)

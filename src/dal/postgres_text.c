@@ -202,8 +202,21 @@ const char *const pg_text[] = {
 		"SELECT count(*) AS count " FEEDBACK "WHERE a.weights = $2 AND f.rating < $3",
 
 	/* Planned each time, so that a condition that says nothing is none. */
-	[MER_Q_RUNS] = RUNS "WHERE ($1 = '' OR model = $1) AND ($2 = '' OR status = $2) AND " SINCE
-						"ORDER BY request_uid DESC LIMIT $4",
+	[MER_Q_RUNS] =
+		RUNS "WHERE ($1 = '' OR model = $1) AND ($2 = '' OR status = $2) AND " SINCE
+			 "AND request_uid < coalesce(nullif($5, ''), 'g') ORDER BY request_uid DESC LIMIT $4",
+	[MER_Q_RUNS_AFTER] = RUNS
+	"WHERE ($1 = '' OR model = $1) AND request_uid > $4 AND ($2 = '' OR (queued_at >= $2 AND "
+	"request_uid >= lpad(to_hex(greatest(0, extract(epoch FROM nullif($2, '')::timestamptz)"
+	"::bigint - 86400) * 1000 >> 16), 8, '0'))) AND ($3 = '' OR (queued_at < $3 AND "
+	"request_uid < lpad(to_hex((extract(epoch FROM nullif($3, '')::timestamptz)::bigint + "
+	"86400) * 1000 >> 16), 8, '0') || 'g')) ORDER BY request_uid LIMIT $5",
+	[MER_Q_RUNS_OF] = RUNS "WHERE request_uid IN (SELECT json_array_elements_text($1::json)) "
+						   "ORDER BY request_uid",
+	/* None is older than its owner, as above. */
+	[MER_Q_RUNS_OPEN] =
+		"SELECT request_uid AS name FROM model_access WHERE stopped_at IS NULL AND "
+		"request_uid >= (SELECT coalesce(min(substr(uid, 1, 18)), 'g') FROM owners)",
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
@@ -266,6 +279,7 @@ const char *const pg_text[] = {
 	/* Who writes to one of them later waits, or has us wait: always in this order. */
 	[MER_Q_LOCK_MODELS] = "LOCK TABLE servers, models, deployments, model_weights "
 						  "IN SHARE ROW EXCLUSIVE MODE",
+	[MER_Q_CHANGES] = "SELECT pg_current_snapshot()::text AS name",
 	[MER_Q_IDENTITY] =
 		"SELECT system_identifier || '/' || (SELECT oid FROM pg_catalog.pg_database "
 		"WHERE datname = current_database()) || '/' || coalesce(current_schema(), '') AS name "

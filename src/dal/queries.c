@@ -214,7 +214,10 @@ const struct dal_query dal_queries[] = {
 	                            MER_FEEDBACK_COLUMNS, .values = true },
 	[MER_Q_FEEDBACK_BAD] = { "feedback-bad", 3, ROWS(count) },
 
-	[MER_Q_RUNS] = { "runs", 4, ROWS(run) },
+	[MER_Q_RUNS] = { "runs", 5, ROWS(run) },
+	[MER_Q_RUNS_AFTER] = { "runs-after", 5, ROWS(run) },
+	[MER_Q_RUNS_OF] = { "runs-of", 1, ROWS(run) },
+	[MER_Q_RUNS_OPEN] = { "runs-open", 0, ROWS(name) },
 	[MER_Q_RUN_BY_UID] = { "run-by-uid", 1, ROWS(run) },
 	[MER_Q_RUN_INSERT] = { "run-insert", MER_RUN_OPEN_ARGS, NO_ROWS },
 	[MER_Q_RUN_CLOSE] = { "run-close", MER_RUN_CLOSE_ARGS, NO_ROWS },
@@ -240,6 +243,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_KEYS_LATER] = { "keys-later", 0, NO_ROWS },
 	[MER_Q_LOCK_TABLES] = { "lock-tables", 0, NO_ROWS },
 	[MER_Q_LOCK_MODELS] = { "lock-models", 0, NO_ROWS },
+	[MER_Q_CHANGES] = { "changes", 0, ROWS(name) },
 	[MER_Q_IDENTITY] = { "identity", 0, ROWS(name) },
 	[MER_Q_OTHERS] = { "others", 0, ROWS(name) },
 	DAL_TABLES(TABLE_QUERIES)

@@ -60,7 +60,8 @@
  * set; the exact time is compared besides. */
 #define SINCE \
 	"queued_at >= $3 AND " \
-	"request_uid >= printf('%08x', max(0, strftime('%s', $3) - 86400) * 1000 >> 16) "
+	"request_uid >= printf('%08x', max(0, strftime('%s', $3) - 86400) * 1000 >> 16) " \
+	"AND request_uid < coalesce(nullif($5, ''), 'g') "
 
 /* The other way round: runs from before it may have uids up to here. */
 #define UNTIL "printf('%08x', (strftime('%s', $1) + 86400) * 1000 >> 16) || 'g'"
@@ -178,6 +179,17 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUNS] = RUNS "WHERE $1 <> '' AND model = $1 AND " MANY SINCE "UNION ALL " RUNS
 						"WHERE $1 = '' AND " MANY SINCE "UNION ALL " RUNS "WHERE " FEW SINCE
 						"ORDER BY request_uid DESC LIMIT $4",
+	[MER_Q_RUNS_AFTER] = RUNS
+	"WHERE request_uid > max($4, printf('%08x', max(0, strftime('%s', $2) - 86400) * 1000 "
+	">> 16)) AND request_uid < CASE $3 WHEN '' THEN 'g' ELSE printf('%08x', "
+	"(strftime('%s', $3) + 86400) * 1000 >> 16) || 'g' END AND queued_at >= $2 AND "
+	"($3 = '' OR queued_at < $3) AND ($1 = '' OR model = $1) ORDER BY request_uid LIMIT $5",
+	[MER_Q_RUNS_OF] = RUNS "WHERE request_uid IN (SELECT value FROM json_each($1)) "
+						   "ORDER BY request_uid",
+	/* None is older than its owner, as above. */
+	[MER_Q_RUNS_OPEN] =
+		"SELECT request_uid AS name FROM model_access WHERE stopped_at IS NULL AND "
+		"request_uid >= (SELECT coalesce(min(substr(uid, 1, 18)), 'g') FROM owners)",
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
@@ -225,6 +237,7 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_KEYS_LATER] = "PRAGMA defer_foreign_keys = 1",
 	[MER_Q_LOCK_TABLES] = "",                            /* there is one writer */
 	[MER_Q_LOCK_MODELS] = "DELETE FROM servers WHERE 0", /* and it has begun already */
+	[MER_Q_CHANGES] = "SELECT CAST(data_version AS TEXT) AS name FROM pragma_data_version",
 	[MER_Q_IDENTITY] = "SELECT coalesce(file, '') AS name FROM pragma_database_list "
 					   "WHERE name = 'main'",
 	[MER_Q_OTHERS] =
