@@ -42,6 +42,7 @@ const struct cmd *const commands[] = {
 	&cmd_log_prune,
 	&cmd_replay,
 	&cmd_set,
+	&cmd_stats,
 	&cmd_db_copy,
 	&cmd_worker_check,
 	&cmd_help,

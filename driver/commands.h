@@ -40,6 +40,7 @@ extern const struct cmd cmd_server_set;
 extern const struct cmd cmd_server_show;
 extern const struct cmd cmd_runs;
 extern const struct cmd cmd_set;
+extern const struct cmd cmd_stats;
 extern const struct cmd cmd_train;
 extern const struct cmd cmd_version;
 extern const struct cmd cmd_wait;

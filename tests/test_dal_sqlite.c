@@ -1106,6 +1106,8 @@ static const struct {
 	{ MER_Q_RUNS_AFTER, "TEMP B-TREE" },
 	{ MER_Q_RUNS_OF, "SCAN model_access" },
 	{ MER_Q_RUNS_OPEN, "SCAN model_access" },
+	{ MER_Q_RUN_TIMES, "SCAN model_access" },
+	{ MER_Q_RUN_TIMES, "TEMP B-TREE" },
 	{ MER_Q_OWNERS, "SCAN r" },
 	{ MER_Q_RUNS_LOST, "SCAN" },
 	{ MER_Q_RUN_BY_UID, "SCAN" },

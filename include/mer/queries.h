@@ -103,6 +103,10 @@ enum mer_query {
 	MER_Q_RUNS_PRUNE,   /* time, limit: ended runs from before it are forgotten, with their feedback
 	                        and what they kept, the oldest first */
 
+	MER_Q_RUN_TIMES, /* struct mer_run_times_row, by request uid; model or "", kind (run train),
+	                    request uid (or what sorts before it), since (time) or "", limit: those that
+	                    follow */
+
 	/* what runs keep: three of struct mer_value, input and output (NULL: not kept), and what the
 	 * input's bytes are (NULL: just bytes) */
 	MER_Q_IO,        /* request uid */
@@ -244,6 +248,13 @@ struct mer_run_row {
 	const char *replays;         /* request uid, or "" */
 	const char *provenance;      /* digest, or "" */
 	int64_t cpu_us, max_rss_kib; /* -1: not known */
+};
+
+/* How a run ended and how long it took, as in struct mer_run_row. */
+struct mer_run_times_row {
+	const char *request_uid, *model, *status;
+	const char *queued_at, *stopped_at;
+	int64_t queue_ms, start_ms, infer_ms;
 };
 
 struct mer_kept_row {

@@ -49,7 +49,7 @@ struct statement_name {
 /* Whether the best plan depends on the arguments. A statement without a name is planned for them. */
 static bool plans_anew(enum mer_query query)
 {
-	return query == MER_Q_RUNS || query == MER_Q_RUNS_AFTER;
+	return query == MER_Q_RUNS || query == MER_Q_RUNS_AFTER || query == MER_Q_RUN_TIMES;
 }
 
 static struct statement_name name_statement(const struct postgres *pg, enum mer_query query,

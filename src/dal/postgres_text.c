@@ -238,6 +238,12 @@ const char *const pg_text[] = {
 		"DELETE FROM model_access WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_access "
 		"WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
 		" ORDER BY request_uid LIMIT $2))",
+	[MER_Q_RUN_TIMES] =
+		"SELECT request_uid, model, status, queued_at, coalesce(stopped_at, '') AS stopped_at, "
+		"coalesce(queue_ms, -1) AS queue_ms, coalesce(start_ms, -1) AS start_ms, "
+		"coalesce(infer_ms, -1) AS infer_ms FROM model_access "
+		"WHERE ($1 = '' OR model = $1) AND kind = $2 AND request_uid > $3 AND queued_at >= $4 "
+		"ORDER BY request_uid LIMIT $5",
 
 	[MER_Q_IO] = "SELECT input, output, input_meta FROM model_access_io WHERE request_uid = $1",
 	[MER_Q_IO_KEPT] = "SELECT coalesce(octet_length(input), -1) AS kept_in, "

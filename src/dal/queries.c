@@ -81,6 +81,12 @@ static const struct dal_field run_fields[] = {
 	RUN(max_rss_kib),
 };
 
+#define RUN_TIMES(member) DAL_FIELD(struct mer_run_times_row, member)
+static const struct dal_field run_times_fields[] = {
+	RUN_TIMES(request_uid), RUN_TIMES(model),    RUN_TIMES(status),   RUN_TIMES(queued_at),
+	RUN_TIMES(stopped_at),  RUN_TIMES(queue_ms), RUN_TIMES(start_ms), RUN_TIMES(infer_ms),
+};
+
 #define KEPT(member) DAL_FIELD(struct mer_kept_row, member)
 static const struct dal_field kept_fields[] = { KEPT(kept_in), KEPT(kept_out) };
 
@@ -143,6 +149,7 @@ WHOLE(model);
 WHOLE(deployment);
 WHOLE(weights);
 WHOLE(run);
+WHOLE(run_times);
 WHOLE(kept);
 WHOLE(provenance);
 WHOLE(owner);
@@ -225,6 +232,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_MOVE] = { "run-move", 3, NO_ROWS },
 	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
 	[MER_Q_RUNS_PRUNE] = { "runs-prune", 2, NO_ROWS },
+	[MER_Q_RUN_TIMES] = { "run-times", 5, ROWS(run_times) },
 
 	[MER_Q_IO] = { "io", 1, VALUES(io) },
 	[MER_Q_IO_KEPT] = { "io-kept", 1, ROWS(kept) },

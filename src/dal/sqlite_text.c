@@ -66,6 +66,11 @@
 /* The other way round: runs from before it may have uids up to here. */
 #define UNTIL "printf('%08x', (strftime('%s', $1) + 86400) * 1000 >> 16) || 'g'"
 
+#define RUN_TIMES \
+	"SELECT request_uid, model, status, queued_at, coalesce(stopped_at, '') AS stopped_at, " \
+	"coalesce(queue_ms, -1) AS queue_ms, coalesce(start_ms, -1) AS start_ms, " \
+	"coalesce(infer_ms, -1) AS infer_ms FROM model_access "
+
 #define CLOSE \
 	"UPDATE model_access SET status = $2, started_at = $3, stopped_at = $4, exit_code = $5, " \
 	"signal = $6, error = $7, stderr_tail = $8, attempts = $9, queue_ms = $10, start_ms = $11, " \
@@ -210,6 +215,12 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUNS_PRUNE] = "DELETE FROM model_access WHERE rowid IN (SELECT rowid FROM model_access "
 						 "WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
 						 " ORDER BY request_uid LIMIT $2)",
+	/* Two parts for the same reason as above. */
+	[MER_Q_RUN_TIMES] =
+		RUN_TIMES "WHERE $1 <> '' AND model = $1 AND request_uid > $3 AND kind = $2 AND "
+				  "queued_at >= $4 UNION ALL " RUN_TIMES
+				  "WHERE $1 = '' AND request_uid > $3 AND kind = $2 AND queued_at >= $4 "
+				  "ORDER BY request_uid LIMIT $5",
 
 	[MER_Q_IO] = "SELECT input, output, input_meta FROM model_access_io WHERE request_uid = $1",
 	[MER_Q_IO_KEPT] = "SELECT coalesce(length(input), -1) AS kept_in, "
