@@ -43,6 +43,7 @@ const struct cmd *const commands[] = {
 	&cmd_replay,
 	&cmd_set,
 	&cmd_stats,
+	&cmd_doctor,
 	&cmd_db_copy,
 	&cmd_worker_check,
 	&cmd_help,

@@ -13,6 +13,7 @@ extern const struct cmd cmd_deployment_list;
 extern const struct cmd cmd_deployment_remove;
 extern const struct cmd cmd_deployment_set;
 extern const struct cmd cmd_deployment_show;
+extern const struct cmd cmd_doctor;
 extern const struct cmd cmd_exit;
 extern const struct cmd cmd_export;
 extern const struct cmd cmd_feedback;

@@ -166,6 +166,6 @@ extern const size_t n_exit_rows;
 /** The exit code of a status. */
 int exit_code(enum mer_status status);
 
-enum { EXIT_READER_LEFT = 141, EXIT_SIGNAL = 128 };
+enum { EXIT_FAULT = 9, EXIT_HELD = 75, EXIT_READER_LEFT = 141, EXIT_SIGNAL = 128 };
 
 #endif

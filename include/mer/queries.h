@@ -127,6 +127,11 @@ enum mer_query {
 	MER_Q_OWNERS_SWEEP, /* mer_owners_sweep() in one statement, where locks are the database's;
 	                       changes the runs that become lost */
 
+	/* for doctor */
+	MER_Q_NOW,         /* struct mer_name_row: the database's clock */
+	MER_Q_QUICK_CHECK, /* struct mer_name_row: what a quick look finds wrong, a few of it; no row:
+	                      nothing */
+
 	/* tables as wholes: the id plus an enum mer_table; for mer/copy.h */
 	MER_Q_OWNER_OPEN_RUNS, /* struct mer_count_row; owner uid */
 	MER_Q_KEYS_LATER,      /* in this transaction foreign keys are checked at its end */

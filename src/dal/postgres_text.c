@@ -277,6 +277,13 @@ const char *const pg_text[] = {
 		"FROM model_access AS m WHERE m.request_uid >= substr(dead.uid, 1, 18) AND "
 		"m.request_uid < 'g' AND m.owner = dead.uid AND m.stopped_at IS NULL OFFSET 0) AS open))",
 
+	[MER_Q_NOW] = "SELECT " UTC("clock_timestamp()") " AS name",
+	/* It has checksums of its own; what is left half done is an index. */
+	[MER_Q_QUICK_CHECK] =
+		"SELECT 'index ' || c.relname || ' is not valid' AS name FROM pg_catalog.pg_index AS i "
+		"JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
+		"WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace LIMIT 3",
+
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",

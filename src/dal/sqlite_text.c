@@ -243,6 +243,10 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
 	[MER_Q_OWNERS_SWEEP] = "", /* its locks are in a file */
 
+	[MER_Q_NOW] = "SELECT " NOW " AS name",
+	[MER_Q_QUICK_CHECK] =
+		"SELECT quick_check AS name FROM pragma_quick_check(3) WHERE quick_check <> 'ok'",
+
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "PRAGMA defer_foreign_keys = 1",
