@@ -61,12 +61,9 @@ static enum mer_status verdict(struct doctor *doctor, struct mer_error *err)
 	count_text(doctor->found[DOCTOR_FAULT], "fault", faults);
 	count_text(doctor->found[DOCTOR_WARNING], "warning", warnings);
 	enum mer_status st = mer_fail(err, MER_ECONFLICT, "doctor found %s and %s", faults, warnings);
-	bool first = s->code == 0;
 	s->out.told = true;
 	s->reported = true;
-	session_failed(s, s->at, st, err);
-	if (first && s->code == exit_code(st))
-		s->code = EXIT_FAULT;
+	session_failed_as(s, s->at, EXIT_FAULT, err);
 	return st;
 }
 

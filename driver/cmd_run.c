@@ -236,8 +236,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.weights = argv[WEIGHTS].text,
 		.deployment = argv[DEPLOYMENT].text,
 		.session = argv[SESSION].text,
-		.timeout_ms = cmd_has(&argv[TIMEOUT]) ? argv[TIMEOUT].number
-		                                      : setting(&s->settings, SET_TIMEOUT)->number,
+		.timeout_ms = run_timeout_ms(s, argv[TIMEOUT].number),
 		.jobs = argv[JOBS].number,
 		.no_record = argv[NO_RECORD].given,
 		.raw = argv[RAW].given,

@@ -152,6 +152,8 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 	training->run = NULL;
 	training->done = true;
 	training->gone |= result->attempts == 0;
+	if (training->result != NULL && run_came_to_be(training->result))
+		summary_run(training->s, result->error.status == MER_OK);
 }
 
 static void on_gone(void *ctx)
@@ -370,7 +372,7 @@ static enum mer_status train(struct session *s, const struct cmd_value *argv, st
 		.deployment = call.trainer.uid.text,
 		.weights = argv[OLD].text,
 		.input = "",
-		.timeout_ms = argv[TIMEOUT].number,
+		.timeout_ms = run_timeout_ms(s, argv[TIMEOUT].number),
 	};
 	st = run(training, &request, &told, err);
 	bool made = st == MER_OK;

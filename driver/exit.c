@@ -24,6 +24,7 @@ const struct exit_row exit_rows[] = {
 	{ 8, "busy: a limit was reached and the queue is full" },
 	{ 9, "doctor or db check found a fault" },
 	{ 70, "a defect in mer; also when it runs out of memory or an I/O error has no better code" },
+	{ 75, "another mer holds the --once-key" },
 	{ 141, "stdout's reader left; the run is recorded first" },
 	{ 129, "interrupted by SIGHUP: the run is cancelled and recorded first" },
 	{ 130, "interrupted by SIGINT: the same" },

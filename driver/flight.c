@@ -106,6 +106,8 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 		               flight->model);
 		mer_hint(err, "run it in the foreground, or 'wait' for those that have ended");
 	}
+	if (flight->result != NULL && run_came_to_be(flight->result))
+		summary_run(flight->s, result->error.status == MER_OK);
 	flight->run = NULL;
 	flight->ended_ms = mer_clock_ms();
 	flight->done = true;
@@ -154,7 +156,7 @@ enum mer_status flight_begin(struct flight *out, struct session *s, const struct
 		.input_len = input.len,
 		.input_meta = meta,
 		.tensors = choice->tensor_out != NULL,
-		.timeout_ms = choice->timeout_ms,
+		.timeout_ms = run_timeout_ms(s, choice->timeout_ms),
 		.no_record = choice->no_record,
 	};
 	struct mer_sched *sched;

@@ -2,6 +2,7 @@
 #include "batch.h"
 #include "document.h"
 #include "help.h"
+#include "once.h"
 #include "repl.h"
 #include "session.h"
 #include "statusline.h"
@@ -83,6 +84,20 @@ static enum mer_status do_all(struct session *s, const char *const words[], size
 	return MER_OK;
 }
 
+/* Another mer that is at it already is no fault of this one: it has a code of its own. */
+static enum mer_status begin_once(struct session *s, struct mer_error *err)
+{
+	const char *key = setting(&s->settings, SET_ONCE_KEY)->text;
+	enum mer_status st = key != NULL ? once_take(key, err) : MER_OK;
+	if (st != MER_EBUSY)
+		return st;
+	if (!setting_on(&s->settings, SET_QUIET))
+		session_failed_as(s, (struct place){ 0 }, EXIT_HELD, err);
+	s->code = EXIT_HELD;
+	s->leave = true;
+	return MER_OK;
+}
+
 int main(int argc, char *argv[])
 {
 	keep_standard_fds();
@@ -97,7 +112,11 @@ int main(int argc, char *argv[])
 	if (st == MER_OK && !did_without(&s)) {
 		st = mer_log_open(setting(&s.settings, SET_LOG)->text, on_log, &err);
 		s.out.format = s.settings.format;
+		if (setting_on(&s.settings, SET_SUMMARY))
+			summary_begin(&s);
 		if (st == MER_OK)
+			st = begin_once(&s, &err);
+		if (st == MER_OK && !s.leave)
 			st = do_all(&s, words + s.settings.call.used, n - s.settings.call.used, &err);
 	} else if (st != MER_OK) {
 		s.out.format = settings_guess_json(words, n) ? MER_FORMAT_JSON : MER_FORMAT_PLAIN;

@@ -212,6 +212,8 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 	line->done = true;
 	line->status = result->error.status;
 	lines->bytes_ahead -= line->input.len;
+	if (result->status != NULL || lines->choice->no_record)
+		summary_run(lines->s, line->status == MER_OK);
 	if (line->status != MER_OK || lines->as_json)
 		line->result = run_keep(result, lines->choice->no_record);
 	if (line->status != MER_OK && line->status != MER_ECANCELED && ends_all(lines, line->status))
@@ -334,7 +336,7 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 		.weights = choice->weights,
 		.input = line->input.len > 0 ? line->input.ptr : "",
 		.input_len = line->input.len,
-		.timeout_ms = choice->timeout_ms,
+		.timeout_ms = run_timeout_ms(lines->s, choice->timeout_ms),
 		.no_record = choice->no_record,
 		.stream = true,
 		.jobs = (size_t)choice->jobs,

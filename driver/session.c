@@ -323,13 +323,9 @@ static void say(const struct session *s, struct place at, const struct mer_error
 		                     (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);
 }
 
-void session_failed(struct session *s, struct place at, enum mer_status st,
-                    const struct mer_error *err)
+void session_failed_as(struct session *s, struct place at, int code, const struct mer_error *err)
 {
 	struct sink *sink = &s->out.sink;
-	int code = exit_code(st);
-	if (st == MER_ECANCELED && s->signal != 0)
-		code = EXIT_SIGNAL + s->signal;
 	if (sink->gone) {
 		code = EXIT_READER_LEFT;
 		s->leave = true;
@@ -343,6 +339,15 @@ void session_failed(struct session *s, struct place at, enum mer_status st,
 	}
 	if (s->code == 0 && !s->prompt)
 		s->code = code;
+}
+
+void session_failed(struct session *s, struct place at, enum mer_status st,
+                    const struct mer_error *err)
+{
+	int code = exit_code(st);
+	if (st == MER_ECANCELED && s->signal != 0)
+		code = EXIT_SIGNAL + s->signal;
+	session_failed_as(s, at, code, err);
 }
 
 void session_interrupted(struct session *s)
@@ -453,6 +458,8 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 		session_failed(s, at, st, &err);
 	if (s->signal != 0)
 		session_interrupted(s);
+	s->summary.commands++;
+	s->summary.commands_failed += st != MER_OK;
 	return st == MER_OK;
 }
 
@@ -527,6 +534,7 @@ void session_close(struct session *s)
 	mer_dal_close(s->dal);
 	s->dal = NULL;
 	close_loop(s);
+	summary_print(s);
 	sink_release(&s->out.sink);
 	settings_release(&s->settings);
 }

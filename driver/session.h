@@ -13,6 +13,7 @@
 #include "progress.h"
 #include "settings.h"
 #include "signals.h"
+#include "summary.h"
 
 #include <mer/dal.h>
 #include <mer/sched.h>
@@ -55,6 +56,7 @@ struct session {
 	bool detach;                   /* the command that runs is to go to the background */
 	struct background *background; /* NULL: nothing has been there */
 
+	struct summary summary;
 	struct output out;
 	struct progress_view view; /* of what runs, on the terminal */
 	struct mer_dal *dal;
@@ -92,6 +94,9 @@ bool session_begin(struct session *s);
  * it yet also as an object on stdout, and by the exit code. */
 void session_failed(struct session *s, struct place at, enum mer_status st,
                     const struct mer_error *err);
+
+/** The same with an exit code that is of no status. */
+void session_failed_as(struct session *s, struct place at, int code, const struct mer_error *err);
 
 /** A signal asked the program to end while nothing ran: that is its exit code, unless something had
  * failed before. */

@@ -410,7 +410,7 @@ class Help(Case):
                         self.assertIn(("--" if arg["option"] else "") + arg["name"], text)
                     self.assertEqual(self.out("--allow-changes", "help", *name.split()).decode(), text)
         self.assertEqual([row["code"] for row in contract["exit_codes"]],
-                         [0, 1, 2, 3, 4, 5, 6, 7, 8, 70, 141, 129, 130, 143])
+                         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 75, 141, 129, 130, 143])
 
     def test_changes_are_hidden(self):
         plain, allowed = self.out("help").decode(), self.out("--allow-changes", "help").decode()

@@ -45,7 +45,7 @@ class Doctor:
         self.assertEqual(CHECKS - {"files"} if self.kind == "postgres" else CHECKS, {row["check"] for row in all_of_it})
         self.assertEqual(b"", self.out("--quiet", "doctor"))
         rows = [line.split("\t") for line in self.out("doctor").decode().splitlines()]
-        self.assertEqual([row["finding"] for row in all_of_it], [row[3] for row in rows])
+        self.assertEqual([row["check"] for row in all_of_it], [row[1] for row in rows])
 
     def test_program(self):
         self.add("--", "no-such-program")
