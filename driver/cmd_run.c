@@ -15,6 +15,7 @@ enum {
 	INPUT,
 	LINES,
 	JOBS,
+	RESUME,
 	TIMEOUT,
 	WEIGHTS,
 	SERVER,
@@ -35,6 +36,8 @@ static const struct cmd_arg run_args[] = {
 		.is = VALUE_AT_FILE, .repeat = true),
 	[LINES] = CMD_FLAG("lines", "each line of the input is a run; answers in the same order"),
 	[JOBS] = CMD_OPTION("jobs", ARG_I64, "N", "with --lines: so many at a time; default: 1", .least = 1),
+	[RESUME] = CMD_OPTION("resume", ARG_TEXT, "FILE",
+		"with --lines: pass over the lines that FILE says were answered, and write there which are"),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
 		"how long it may take: queue, start and answer; default: the deployment's", .least = 1),
 	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one",
@@ -198,6 +201,13 @@ static enum mer_status check_options(const struct session *s, const struct cmd_v
 	bool is_lines = argv[LINES].given;
 	if (argv[JOBS].given && !is_lines)
 		return mer_fail(err, MER_EINPUT, "--jobs: it is for --lines");
+	if (argv[RESUME].given && !is_lines)
+		return mer_fail(err, MER_EINPUT, "--resume: it is for --lines");
+	if (argv[RESUME].given && s->out.format == MER_FORMAT_JSON) {
+		(void)mer_fail(err, MER_EINPUT, "--resume: an array cannot be continued");
+		mer_hint(err, "--jsonl prints an object a line");
+		return MER_EINPUT;
+	}
 	if (is_lines && (argv[TENSOR].given || argv[TENSOR_OUT].given)) {
 		(void)mer_fail(err, MER_EINPUT, "--tensor and --tensor-out are for a single run");
 		mer_hint(err, "with --lines a line may be a request in JSON");
@@ -238,6 +248,7 @@ static enum mer_status run(struct session *s, const struct cmd_value *argv, stru
 		.session = argv[SESSION].text,
 		.timeout_ms = run_timeout_ms(s, argv[TIMEOUT].number),
 		.jobs = argv[JOBS].number,
+		.resume = argv[RESUME].text,
 		.no_record = argv[NO_RECORD].given,
 		.raw = argv[RAW].given,
 		.keep_going = argv[KEEP_GOING].given || setting_on(&s->settings, SET_KEEP_GOING),

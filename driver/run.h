@@ -17,6 +17,7 @@ struct run_choice {
 	const char *replays;                     /* uid of the run that it repeats; NULL: none */
 	int64_t timeout_ms;                      /* 0: the deployment's */
 	int64_t jobs;                            /* lines at a time */
+	const char *resume;                      /* the journal of lines; NULL: none */
 	bool no_record, raw, keep_going;
 	const struct cmd_value *tensor_out; /* NULL: none are files */
 };

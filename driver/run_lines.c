@@ -4,6 +4,9 @@
  * long the input is. Callbacks only note what happened; reading, submitting and printing are done
  * between turns of the loop, where it is fine to wait for stdout's reader.
  */
+#include "find.h"
+#include "journal.h"
+#include "lines_progress.h"
 #include "run.h"
 
 #include <errno.h>
@@ -55,6 +58,9 @@ struct lines {
 	struct store store; /* of their outputs */
 	int64_t held_by;    /* the line before whose end no other is to start; 0: they may */
 	int64_t submitted, objects;
+	struct journal journal; /* fd -1: without --resume */
+	bool resumes;
+	struct lines_progress progress;
 	bool failing;           /* a line has failed that ends all once it is its turn */
 	bool stop;              /* nothing more is submitted */
 	enum mer_status status; /* the first failure */
@@ -214,7 +220,7 @@ static void on_done(void *ctx, const struct mer_run_result *result)
 	lines->bytes_ahead -= line->input.len;
 	if (result->status != NULL || lines->choice->no_record)
 		summary_run(lines->s, line->status == MER_OK);
-	if (line->status != MER_OK || lines->as_json)
+	if (line->status != MER_OK || lines->as_json || lines->resumes)
 		line->result = run_keep(result, lines->choice->no_record);
 	if (line->status != MER_OK && line->status != MER_ECANCELED && ends_all(lines, line->status))
 		cancel_behind(lines, line);
@@ -349,6 +355,26 @@ static enum mer_status submit(struct lines *lines, struct mer_str text, struct m
 	return MER_OK;
 }
 
+/* Passes over a line that was answered before. */
+static enum mer_status skip(struct lines *lines, struct mer_str text, bool *skipped,
+                            struct mer_error *err)
+{
+	enum { BREATH = 4096 };
+	*skipped = false;
+	if (!lines->resumes)
+		return MER_OK;
+	int64_t number = lines->submitted + 1;
+	enum mer_status st = journal_has(&lines->journal, number, text.ptr, text.len, skipped, err);
+	if (st != MER_OK || !*skipped)
+		return st;
+	lines->submitted = number;
+	lines->progress.bytes += (int64_t)text.len + 1;
+	lines->progress.skipped += (int64_t)text.len + 1;
+	if (number % BREATH == 0)
+		(void)uv_run(&lines->s->loop, UV_RUN_NOWAIT); /* for signals */
+	return st;
+}
+
 /* Submits as much as may be ahead. */
 static void pump(struct lines *lines)
 {
@@ -357,7 +383,10 @@ static void pump(struct lines *lines)
 		struct mer_str text;
 		struct mer_error err;
 		if (next_line(lines, &text)) {
-			enum mer_status st = submit(lines, text, &err);
+			bool skipped;
+			enum mer_status st = skip(lines, text, &skipped, &err);
+			if (st == MER_OK && !skipped)
+				st = submit(lines, text, &err);
 			if (st != MER_OK) {
 				fail(lines, st, &err);
 				stop(lines, true, false);
@@ -437,6 +466,20 @@ static void take_failure(struct lines *lines, const struct line *line)
 	fail(lines, st, &why);
 }
 
+/* All that was printed of a line is written before its record is. */
+static enum mer_status record(struct lines *lines, const struct line *line, struct mer_error *err)
+{
+	if (!lines->resumes)
+		return MER_OK;
+	enum mer_status st = session_flush(lines->s, err);
+	if (st != MER_OK)
+		return st;
+	if (line->status != MER_OK)
+		return journal_pass(&lines->journal, err);
+	return journal_add(&lines->journal, line->number, line->input.ptr, line->input.len,
+	                   line->result != NULL ? line->result->result.request_uid.text : "", err);
+}
+
 /* Prints a run that has ended. */
 static enum mer_status print_done(struct lines *lines, struct line *line, struct mer_error *err)
 {
@@ -448,9 +491,12 @@ static enum mer_status print_done(struct lines *lines, struct line *line, struct
 	} else {
 		if (!failed || !lines->whole)
 			st = print_kept(lines, line, err);
-		if (st == MER_OK && (!failed || lines->choice->keep_going))
+		/* A line that is run again by the next mer is not answered twice. */
+		if (st == MER_OK && (!failed || (lines->choice->keep_going && !lines->resumes)))
 			end_answer(lines, line);
 	}
+	if (st == MER_OK)
+		st = record(lines, line, err);
 	if (failed)
 		take_failure(lines, line);
 	return st;
@@ -503,6 +549,9 @@ static void deliver(struct lines *lines)
 			continue;
 		if (!done)
 			return;
+		lines->progress.done++;
+		lines->progress.failed += line->status != MER_OK;
+		lines->progress.bytes += (int64_t)line->input.len + 1;
 		release_line(line);
 		lines->first = (lines->first + 1) % AHEAD;
 		lines->count--;
@@ -527,16 +576,57 @@ static void work(struct lines *lines)
 		if (is_over(lines))
 			return;
 		sink->lazy = lines->count > 1;
+		const struct line *first = head(lines);
+		lines->progress.mid_line =
+			out_is_terminal() && first != NULL && first->any && first->last != '\n';
 		if (lines->count > 0 && head(lines)->done) /* since something was waited for */
 			continue;
 		(void)uv_run(&lines->s->loop, UV_RUN_ONCE);
 	}
 }
 
+struct weights_now {
+	char version[129 * 4], sha256[MER_SHA256_SIZE];
+};
+
+static enum mer_status on_deployment(void *ctx, const void *data, struct mer_error *err)
+{
+	struct weights_now *now = ctx;
+	const struct mer_deployment_row *row = data;
+	(void)err;
+	(void)snprintf(now->version, sizeof now->version, "%s", row->weights_version);
+	(void)snprintf(now->sha256, sizeof now->sha256, "%s", row->weights_sha256);
+	return MER_OK;
+}
+
+/* A journal is of one model and one version of its weights. */
+static enum mer_status open_journal(struct lines *lines, struct mer_error *err)
+{
+	const struct run_choice *choice = lines->choice;
+	struct weights_now now = { "", "" };
+	struct mer_dal *dal;
+	struct mer_uid uid;
+	enum mer_status st = session_dal(lines->s, &dal, err);
+	if (st == MER_OK)
+		st = find_model(dal, choice->model, &uid, err);
+	if (st == MER_OK)
+		st = mer_dal_query(dal, MER_Q_RESOLVE,
+		                   MER_ARGS(mer_text(choice->model), mer_text(choice->weights)),
+		                   on_deployment, &now, err);
+	const struct journal_head head = { choice->model, now.version, now.sha256 };
+	if (st == MER_OK)
+		st = journal_open(choice->resume, &head, STDOUT_FILENO, &lines->journal, err);
+	lines->resumes = st == MER_OK;
+	return st;
+}
+
 static enum mer_status open_lines(struct lines *lines, struct mer_error *err)
 {
 	store_init(&lines->store, KEPT_IN_MEMORY);
-	enum mer_status st = session_sched(lines->s, true, &lines->sched, err);
+	enum mer_status st = lines->choice->resume != NULL ? open_journal(lines, err) : MER_OK;
+	if (st != MER_OK)
+		return st;
+	st = session_sched(lines->s, true, &lines->sched, err);
 	if (st != MER_OK)
 		return st;
 	lines->ring = calloc(AHEAD, sizeof *lines->ring);
@@ -554,6 +644,7 @@ static enum mer_status open_lines(struct lines *lines, struct mer_error *err)
 static void close_lines(struct lines *lines)
 {
 	session_close_watch(lines->s, &lines->watch);
+	journal_close(&lines->journal);
 	for (size_t i = 0; lines->ring != NULL && i < AHEAD; i++) {
 		mer_buf_release(&lines->ring[i].input);
 		spool_clear(&lines->ring[i].output);
@@ -572,7 +663,8 @@ enum mer_status run_lines(struct session *s, const struct run_choice *choice, in
 		.choice = choice,
 		.as_json = run_as_json(s),
 		.tidy = !run_as_json(s) && !choice->raw && out_is_terminal(),
-		.whole = run_as_json(s) || choice->keep_going,
+		.whole = run_as_json(s) || choice->keep_going || choice->resume != NULL,
+		.journal = { .fd = -1 },
 		.fd = fd,
 		.name = name,
 		.watch = { .closed = true },
@@ -582,7 +674,12 @@ enum mer_status run_lines(struct session *s, const struct run_choice *choice, in
 		sink->on_drain = on_drain;
 		sink->ctx = &lines;
 		session_cancels(s, on_cancel, &lines);
+		lines_progress_open(&lines.progress, s, fd);
 		work(&lines);
+		lines_progress_close(&lines.progress, s);
+		if (lines.resumes && !lines.stop &&
+		    journal_check_end(&lines.journal, lines.submitted, err) != MER_OK)
+			fail(&lines, MER_ECONFLICT, err);
 		session_cancels(s, NULL, NULL);
 		sink->on_drain = NULL;
 		sink->lazy = false;
