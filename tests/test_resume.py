@@ -117,7 +117,7 @@ class Resume(Case, unittest.TestCase):
 
     def test_no_journal(self):
         for content in ("something else", "something else\n", "mer-lines 2 m - \n", "mer-lines 1 m - \nok x\nok y\n"):
-            with self.subTest(content):
+            with self.subTest(repr(content)):
                 self.journal.write_text(content)
                 self.assertIn("journal", self.run_lines(2, self.input(2))[1])
                 self.assertEqual(content, self.journal.read_text())
