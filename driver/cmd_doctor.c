@@ -97,5 +97,6 @@ const struct cmd cmd_doctor = {
 		"changes nothing. A row a finding: its severity is ok, note, warning or fault. With a fault\n"
 		"among them it exits 9; with --quiet it tells warnings and faults only.\n",
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(columns, N_COLUMNS),
 	.run = doctor,
 };

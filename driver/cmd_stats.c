@@ -12,28 +12,28 @@
 
 /* --- for programs ------------------------------------------------------------------------- */
 
+#define STATS_MS (OUT_NUMBER | OUT_NULL | OUT_HIDDEN)
 #define TIME_COLUMNS(name) \
-	{ name "_p50_ms", OUT_HIDDEN }, { name "_p95_ms", OUT_HIDDEN }, \
-		{ name "_p99_ms", OUT_HIDDEN }, \
+	{ name "_p50_ms", STATS_MS }, { name "_p95_ms", STATS_MS }, { name "_p99_ms", STATS_MS }, \
 	{ \
-		name "_max_ms", OUT_HIDDEN \
+		name "_max_ms", STATS_MS \
 	}
 
 /* clang-format off */
 static const struct out_column columns[] = {
-	{ "model", OUT_SHORTEN },
-	{ "runs", OUT_RIGHT },
-	{ "queued", OUT_HIDDEN },
-	{ "running", OUT_HIDDEN },
-	{ "ok", OUT_RIGHT },
-	{ "failed", OUT_RIGHT },
-	{ "timeout", OUT_RIGHT },
-	{ "cancelled", OUT_RIGHT },
-	{ "lost", OUT_RIGHT },
-	{ "rejected", OUT_RIGHT },
-	{ "first_at", OUT_HIDDEN },
-	{ "last_at", OUT_HIDDEN },
-	{ "per_second", OUT_RIGHT },
+	{ "model", OUT_SHORTEN | OUT_NULL },
+	{ "runs", OUT_NUMBER },
+	{ "queued", OUT_NUMBER | OUT_HIDDEN },
+	{ "running", OUT_NUMBER | OUT_HIDDEN },
+	{ "ok", OUT_NUMBER },
+	{ "failed", OUT_NUMBER },
+	{ "timeout", OUT_NUMBER },
+	{ "cancelled", OUT_NUMBER },
+	{ "lost", OUT_NUMBER },
+	{ "rejected", OUT_NUMBER },
+	{ "first_at", OUT_TIME | OUT_NULL | OUT_HIDDEN },
+	{ "last_at", OUT_TIME | OUT_NULL | OUT_HIDDEN },
+	{ "per_second", OUT_NUMBER | OUT_NULL },
 	TIME_COLUMNS("queue"),
 	TIME_COLUMNS("start"),
 	TIME_COLUMNS("infer"),
@@ -237,7 +237,8 @@ static enum mer_status stats(struct session *s, const struct cmd_value *argv, st
 		return st;
 	out_begin(s, columns, N_COLUMNS);
 	st = print_each(s, &stats, !argv[MODEL].given, print_model, err);
-	if (st == MER_OK && s->out.format == MER_FORMAT_TABLE)
+	const bool whole = s->out.pick.columns == NULL && s->out.pick.sort == NULL;
+	if (st == MER_OK && s->out.format == MER_FORMAT_TABLE && whole)
 		st = print_pictures(s, &stats, !argv[MODEL].given && stats.n_models > 1, err);
 	return st;
 }
@@ -255,5 +256,6 @@ const struct cmd cmd_stats = {
 	CMD_ARGS(stats_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(columns, N_COLUMNS),
 	.run = stats,
 };

@@ -206,9 +206,10 @@ static void look_at_clock(struct doctor *doctor)
 	enum mer_status st = mer_dal_query(doctor->dal, MER_Q_NOW, NULL, 0, on_time, &theirs, &err);
 	int64_t now = mer_time_now_ms();
 	if (st == MER_OK && doctor->migrated)
-		st = mer_dal_query(doctor->dal, MER_Q_RUNS,
-		                   MER_ARGS(mer_text(""), mer_text(""), mer_text(""), mer_i64(1)),
-		                   on_newest, &newest, &err);
+		st = mer_dal_query(
+			doctor->dal, MER_Q_RUNS,
+			MER_ARGS(mer_text(""), mer_text(""), mer_text(""), mer_i64(1), mer_text("")), on_newest,
+			&newest, &err);
 	if (st != MER_OK) {
 		doctor_say_error(doctor, DOCTOR_WARNING, "clock", NULL, &err);
 		return;

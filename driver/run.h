@@ -69,6 +69,7 @@ void run_log_end(struct run_log *log, const char *model);
 /** Reads stdin to its end, at most limit bytes; a signal ends it. The caller frees them. */
 MER_MUST enum mer_status run_read_stdin(struct session *s, size_t limit, char **out, size_t *len,
                                         struct mer_error *err);
+
 /** How long a run may take: as its command says, else --timeout of the program; 0: the deployment's. */
 static inline int64_t run_timeout_ms(const struct session *s, int64_t own)
 {
