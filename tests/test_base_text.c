@@ -307,6 +307,21 @@ START_TEST(shows_duration)
 }
 END_TEST
 
+static const struct {
+	int number;
+	const char *want;
+} signal_rows[] = {
+	{ 11, "SIGSEGV" },     { 9, "SIGKILL" }, { 1, "SIGHUP" }, { 40, "SIGRTMIN+6" },
+	{ 64, "SIGRTMIN+30" }, { 32, "SIG32" },  { 99, "SIG99" },
+};
+
+START_TEST(names_signal)
+{
+	char out[MER_SIGNAL_SIZE];
+	ck_assert_str_eq(mer_signal_name(signal_rows[_i].number, out), signal_rows[_i].want);
+}
+END_TEST
+
 #define TEN "abcdefghij"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
@@ -383,6 +398,7 @@ Suite *suite(void)
 	tcase_add_loop_test(numbers, parses_size, 0, N_ROWS(size_rows));
 	tcase_add_test(numbers, parse_errors_say_what_to_do);
 	tcase_add_loop_test(numbers, shows_duration, 0, N_ROWS(shown_rows));
+	tcase_add_loop_test(numbers, names_signal, 0, N_ROWS(signal_rows));
 	tcase_set_timeout(times, 60);
 	tcase_add_loop_test(times, parses_time, 0, N_ROWS(time_rows));
 	tcase_add_test(times, time_goes_there_and_back);

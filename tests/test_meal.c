@@ -487,7 +487,7 @@ static const struct row rows[] = {
 	  .gone = "model * exit=-1 signal=11" },
 	{ .name = "a signal without a name",
 	  .sh = "kill -40 $$",
-	  .done = "model the model was killed by signal 40|" },
+	  .done = "model the model was killed by SIGRTMIN+6|" },
 	{ .name = "NUL bytes",
 	  .sh = "tr '\\1' '\\0' | od -An -c",
 	  .inputs = { "\1\1" },

@@ -51,6 +51,12 @@ static inline int64_t mer_clock_ms(void)
 /** A duration as people write it, rounded to a tenth: 850ms, 1.5s, 12m, 3h. Room 24. */
 MER_API void mer_ms_text(int64_t ms, char out[24]);
 
+/** Room for what mer_signal_name() writes. */
+#define MER_SIGNAL_SIZE 24
+
+/** A signal by its name (SIGSEGV, SIGRTMIN+6), one without a name by its number (SIG99). Returns out. */
+MER_API const char *mer_signal_name(int number, char out[MER_SIGNAL_SIZE]);
+
 /** Whether it may name a model, server or deployment: 1 to 128 of A-Z a-z 0-9 . _ -, first a letter
  * or digit (CLI.md). MER_EINPUT says why not; what is the noun for the message. */
 MER_API MER_MUST enum mer_status mer_check_name(const char *what, const char *name,

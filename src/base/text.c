@@ -1,6 +1,7 @@
 /* Numbers, durations, sizes, times and names. */
 #include <assert.h>
 #include <mer/text.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -274,6 +275,18 @@ int64_t mer_clock_us(void)
 	struct timespec now;
 	MER_ASSERT(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+const char *mer_signal_name(int number, char out[MER_SIGNAL_SIZE])
+{
+	const char *name = sigabbrev_np(number);
+	if (name != NULL)
+		(void)snprintf(out, MER_SIGNAL_SIZE, "SIG%s", name);
+	else if (number >= SIGRTMIN && number <= SIGRTMAX)
+		(void)snprintf(out, MER_SIGNAL_SIZE, "SIGRTMIN+%d", number - SIGRTMIN);
+	else
+		(void)snprintf(out, MER_SIGNAL_SIZE, "SIG%d", number);
+	return out;
 }
 
 void mer_ms_text(int64_t ms, char out[24])

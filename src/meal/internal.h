@@ -248,7 +248,4 @@ MER_MUST enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_c
                                            const struct mer_worker_events *events, void *ctx,
                                            struct mer_worker **out, struct mer_error *err);
 
-/* The name of a signal as kill -l has it with SIG in front; text has room for 24. */
-const char *meal_signal_name(int signal, char text[24]);
-
 #endif

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/log.h>
+#include <mer/text.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -435,11 +436,11 @@ static void close_all(struct local *c)
 
 static void explain_loss(struct local *c, int status)
 {
-	char name[24];
+	char name[MER_SIGNAL_SIZE];
 	if (WIFSIGNALED(status))
 		(void)snprintf(c->how.problem, sizeof c->how.problem,
 		               "the supervisor of '%s' was killed by %s", c->launch.program,
-		               meal_signal_name(WTERMSIG(status), name));
+		               mer_signal_name(WTERMSIG(status), name));
 	else
 		(void)snprintf(c->how.problem, sizeof c->how.problem,
 		               "the supervisor of '%s' ended with exit code %d", c->launch.program,

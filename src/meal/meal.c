@@ -85,16 +85,6 @@ const char *mer_protocol_name(enum mer_protocol protocol)
 	return protocol_names[at < MER_PROTOCOL_COUNT ? at : MER_PROTOCOL_UNSET];
 }
 
-const char *meal_signal_name(int signal, char text[24])
-{
-	const char *name = sigabbrev_np(signal);
-	if (name != NULL)
-		(void)snprintf(text, 24, "SIG%s", name);
-	else
-		(void)snprintf(text, 24, "signal %d", signal);
-	return text;
-}
-
 /* --- what is said about an end -------------------------------------------------------------- */
 
 static void remember(struct last_line *line, const char *bytes, size_t n)
@@ -124,9 +114,9 @@ static void set_outcome(struct mer_outcome *outcome, const struct mer_error *err
 
 static void describe(char text[64], const struct meal_exit *how)
 {
-	char name[24];
+	char name[MER_SIGNAL_SIZE];
 	if (how->signal != 0)
-		(void)snprintf(text, 64, "was killed by %s", meal_signal_name(how->signal, name));
+		(void)snprintf(text, 64, "was killed by %s", mer_signal_name(how->signal, name));
 	else
 		(void)snprintf(text, 64, "ended with exit code %d", how->exit_code);
 }

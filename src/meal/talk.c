@@ -192,10 +192,11 @@ void talk_describe(const struct talk *talk, char text[256])
 	size_t begin = end;
 	while (begin > 0 && talk->said[begin - 1] != '\n')
 		begin--;
-	const char *name = talk->signal > 0 ? sigabbrev_np(talk->signal) : NULL;
-	int at = !talk->over    ? snprintf(text, 256, "it lives on")
-	         : name != NULL ? snprintf(text, 256, "it was killed by SIG%s", name)
-	                        : snprintf(text, 256, "it ended with exit code %d", talk->exit_code);
+	char name[MER_SIGNAL_SIZE];
+	int at = !talk->over ? snprintf(text, 256, "it lives on")
+	         : talk->signal > 0
+	             ? snprintf(text, 256, "it was killed by %s", mer_signal_name(talk->signal, name))
+	             : snprintf(text, 256, "it ended with exit code %d", talk->exit_code);
 	if (end > begin)
 		(void)snprintf(text + at, 256 - (size_t)at, ", its last words: %.*s",
 		               (int)(end - begin < 150 ? end - begin : 150), talk->said + begin);

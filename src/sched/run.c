@@ -92,15 +92,11 @@ static void fill_times(const struct mer_run *run, int64_t *queue, int64_t *start
 	*infer = sent == 0 ? -1 : span_ms(sent, done);
 }
 
+/* For the row and the result, which borrow it. */
 static const char *signal_text(int number)
 {
-	static __thread char text[16];
-	if (number == 0)
-		return "";
-	const char *name = sigabbrev_np(number);
-	(void)snprintf(text, sizeof text, name != NULL ? "SIG%s" : "%s%d", name != NULL ? name : "",
-	               number);
-	return text;
+	static __thread char text[MER_SIGNAL_SIZE];
+	return number != 0 ? mer_signal_name(number, text) : "";
 }
 
 static void finish(struct mer_run *run, const char *row_status, const struct mer_error *error)
