@@ -1,12 +1,6 @@
 /* The frame protocol as a state machine, without any process: what it makes of a conversation must not
  * depend on where its bytes were cut. */
-#include "check_main.h"
-#include "internal.h"
-
-#include <mer/clean.h>
-#include <mer/wire.h>
-#include <stdlib.h>
-#include <string.h>
+#include "conversation.h"
 
 #define BYTES "{\"content\":\"bytes\"}"
 
@@ -15,11 +9,7 @@
  *   e TEXT  stderr                           E       the end of its connection
  *   b TEXT  a run is begun with that input   x       the first one that has ended is told and closed
  *   m TEXT  the same, and it asks for metas  c TEXT  what would cancel the run of that input
- *   q CODE  the process ended with that exit code
- * What came of it, in order, with neighbours joined:
- *   R ready, m(..) meta, o(..) output, l(..) log, p(..) progress, d() done, d(..) failed,
- *   s(..) sent, B(..) broken, i(..) input refused, q(..) the end
- * Where several are open, the input of the run in front where it is another one: a:o(..) */
+ *   q CODE  the process ended with that exit code */
 struct step {
 	char op;
 	const char *text; /* a frame's meta */
@@ -276,126 +266,14 @@ static const struct conversation conversations[] = {
 	  "Rd()q(model between runs)" },
 };
 
-struct record {
-	struct mer_buf text;
-	char open;                  /* kind of the piece that may go on; 0: none */
-	const struct meal_call *of; /* which run it is of */
-	bool broken;
-};
-
-static void add(struct record *record, char kind, const char *bytes, size_t n)
-{
-	bool joins = kind == 'o' || kind == 'l';
-	if (record->open != 0 && !(joins && record->open == kind))
-		mer_buf_byte(&record->text, ')');
-	if (!(joins && record->open == kind)) {
-		mer_buf_byte(&record->text, kind);
-		mer_buf_text(&record->text, kind != 'R' ? "(" : "");
-	}
-	mer_buf_add(&record->text, bytes, n);
-	record->open = joins ? kind : 0;
-	if (!joins && kind != 'R')
-		mer_buf_byte(&record->text, ')');
-}
-
-/* What is sent is a frame. */
-static void add_frame(struct record *record, struct mer_str bytes)
-{
-	struct mer_wire_reader reader;
-	struct mer_wire_event event;
-	char text[256];
-	mer_wire_reader_init(&reader, 1000);
-	size_t at = mer_wire_feed(&reader, bytes.ptr, bytes.len, &event);
-	ck_assert_int_eq(event.kind, MER_WIRE_META);
-	int meta_len = (int)event.bytes.len, body_len = (int)reader.header.body;
-	(void)snprintf(text, sizeof text, "%s %d %.*s %.*s", mer_wire_kind_name(reader.header.kind),
-	               (int)reader.header.flags, meta_len > 0 ? meta_len : 2,
-	               meta_len > 0 ? event.bytes.ptr : "{}", body_len, bytes.ptr + at);
-	ck_assert_uint_eq(at + (size_t)body_len, bytes.len);
-	add(record, 's', text, strlen(text));
-	mer_wire_reader_release(&reader);
-}
-
-/* Of which run what follows is. */
-static void add_call(struct record *record, const struct meal_protocol *p,
-                     const struct meal_event *event)
-{
-	const struct meal_call *call = event->call;
-	if (call != record->of && record->open != 0) {
-		mer_buf_byte(&record->text, ')');
-		record->open = 0;
-	}
-	if (call != NULL && call != record->of && p->n_open > 1)
-		mer_buf_printf(&record->text, "%s:", call->input.bytes);
-	record->of = call;
-}
-
-static void add_event(struct record *record, const struct meal_protocol *p,
-                      const struct meal_event *event)
-{
-	char text[600];
-	int len = (int)event->bytes.len;
-	const char *bytes = len > 0 ? event->bytes.ptr : "";
-	ck_assert(!record->broken || event->kind == MEAL_NOTHING);
-	if (event->kind != MEAL_NOTHING)
-		add_call(record, p, event);
-	switch (event->kind) {
-	case MEAL_NOTHING: break;
-	case MEAL_READY: add(record, 'R', NULL, 0); break;
-	case MEAL_OUTPUT:
-	case MEAL_LOG:
-		ck_assert_uint_gt(event->bytes.len, 0);
-		add(record, event->kind == MEAL_OUTPUT ? 'o' : 'l', bytes, event->bytes.len);
-		break;
-	case MEAL_DONE:
-	case MEAL_BROKEN:
-		record->broken = event->kind == MEAL_BROKEN;
-		(void)snprintf(text, sizeof text, "%s %.*s", mer_status_name(event->status), len, bytes);
-		add(record, record->broken ? 'B' : 'd', text, event->status == MER_OK ? 0 : strlen(text));
-		if (event->kind == MEAL_DONE)
-			event->call->finished = true;
-		break;
-	case MEAL_META: add(record, 'm', bytes, event->bytes.len); break;
-	case MEAL_SEND: add_frame(record, event->bytes); break;
-	case MEAL_PROGRESS:
-		(void)snprintf(text, sizeof text, "%g/%g %.*s", event->done, event->total, len, bytes);
-		add(record, 'p', text, strlen(text));
-		break;
-	}
-}
-
-static void feed_piece(struct meal_protocol *p, enum meal_stream stream, const char *bytes,
-                       size_t n, struct record *record)
-{
-	MER_AUTO(mer_text_done)
-	char *copy = malloc(n > 0 ? n : 1); /* so that a read beyond it is seen */
-	ck_assert_ptr_nonnull(copy);
-	memcpy(copy, bytes, n);
-	struct meal_event event = { .kind = MEAL_NOTHING };
-	size_t at = 0;
-	do {
-		size_t taken = p->ops->feed(p, stream, copy + at, n - at, &event);
-		ck_assert_uint_le(taken, n - at);
-		ck_assert_msg(taken > 0 || at == n || event.kind != MEAL_NOTHING, "no progress");
-		at += taken;
-		add_event(record, p, &event);
-	} while (at < n || event.kind != MEAL_NOTHING);
-}
-
-/* Where the bytes of all steps together are cut: up to two places, or everywhere. */
-struct cuts {
-	size_t first, second;
-	bool all;
-};
-
-/* *offset: bytes of earlier steps; moved on. */
+/* In a body '%' stands for a NUL. */
 static void feed_step(struct meal_protocol *p, const struct step *step, const struct cuts *cuts,
                       size_t *offset, struct record *record)
 {
 	struct mer_buf bytes;
 	char body[128];
 	mer_buf_init(&bytes, 4096);
-	size_t len = step->body != NULL ? strlen(step->body) : 0, from = 0;
+	size_t len = step->body != NULL ? strlen(step->body) : 0;
 	ck_assert_uint_lt(len, sizeof body);
 	for (size_t i = 0; i < len; i++)
 		body[i] = step->body[i] == '%' ? '\0' : step->body[i];
@@ -406,26 +284,9 @@ static void feed_step(struct meal_protocol *p, const struct step *step, const st
 			(struct mer_str){ step->text, strlen(step->text) }, (struct mer_str){ body, len });
 	else
 		mer_buf_text(&bytes, step->text);
-	for (size_t i = 1; i <= bytes.len; i++) {
-		size_t at = *offset + i;
-		if (i < bytes.len && !cuts->all && at != cuts->first && at != cuts->second)
-			continue;
-		feed_piece(p, step->op == 'e' ? MEAL_STDERR : MEAL_STDOUT, bytes.ptr + from, i - from,
-		           record);
-		from = i;
-	}
-	*offset += bytes.len;
+	feed_cut(p, step->op == 'e' ? MEAL_STDERR : MEAL_STDOUT, bytes.ptr, bytes.len, cuts, offset,
+	         record);
 	mer_buf_release(&bytes);
-}
-
-static void begin(struct meal_protocol *p, const char *text, const char *meta,
-                  struct record *record)
-{
-	struct mer_error err;
-	struct meal_call *call;
-	if (meal_begin(p, &(struct mer_input){ text, strlen(text), meta, 0, false }, &call, &err) !=
-	    MER_OK)
-		add(record, 'i', err.message, strlen(err.message));
 }
 
 static struct meal_call *call_named(struct meal_protocol *p, const char *input)
@@ -440,25 +301,13 @@ static struct meal_call *call_named(struct meal_protocol *p, const char *input)
 static void take_step(struct meal_protocol *p, const struct step *step, const struct cuts *cuts,
                       size_t *offset, struct record *record)
 {
-	struct meal_event event;
-	const char *when = "";
-	char text[128];
 	switch (step->op) {
 	case 'b': begin(p, step->text, NULL, record); break;
 	case 'm': begin(p, step->text, BYTES, record); break;
 	case 'x': meal_end(p, call_named(p, NULL)); break;
 	case 'c': add_frame(record, p->ops->cancel(p, call_named(p, step->text))); break;
-	case 'E':
-		p->ops->eof(p, MEAL_STDOUT, &event);
-		add_event(record, p, &event);
-		break;
-	case 'q': {
-		const struct meal_exit how = { .started = true, .exit_code = atoi(step->text) };
-		enum mer_status status = p->ops->ended(p, TAILQ_FIRST(&p->calls), &how, &when);
-		(void)snprintf(text, sizeof text, "%s%s", mer_status_name(status), when);
-		add(record, 'q', text, strlen(text));
-		break;
-	}
+	case 'E': take_eof(p, MEAL_STDOUT, record); break;
+	case 'q': take_end(p, atoi(step->text), record); break;
 	default: feed_step(p, step, cuts, offset, record);
 	}
 }
@@ -478,17 +327,12 @@ static const struct mer_worker_spec model_spec = { .argv = model_argv, .max_outp
 static size_t hold_conversation(const struct conversation *c, const struct cuts *cuts)
 {
 	struct meal_protocol *p = make(&model_spec);
-	struct record record = { .open = 0 };
-	mer_buf_init(&record.text, 1 << 16);
+	struct record record;
+	record_init(&record);
 	size_t offset = 0;
 	for (const struct step *step = c->steps; step->op != 0; step++)
 		take_step(p, step, cuts, &offset, &record);
-	if (record.open != 0)
-		mer_buf_byte(&record.text, ')');
-	const char *got = record.text.ptr != NULL ? record.text.ptr : "";
-	ck_assert_msg(strcmp(got, c->want) == 0, "'%s' cut at %zu, %zu%s:\n%s\ninstead of\n%s", c->name,
-	              cuts->first, cuts->second, cuts->all ? " and everywhere" : "", got, c->want);
-	mer_buf_release(&record.text);
+	check_record(&record, c->name, cuts, c->want);
 	meal_protocol_free(p);
 	return offset;
 }
@@ -514,11 +358,11 @@ START_TEST(sends_frames)
 	spec.weights = "/w/\"1\"";
 	spec.weights_version = "v1";
 	struct meal_protocol *p = make(&spec);
-	struct record record = { .open = 0 };
+	struct record record;
 	struct meal_call *call;
 	char all[256];
 	size_t len = 0;
-	mer_buf_init(&record.text, 4096);
+	record_init(&record);
 	add_frame(&record, p->greeting);
 	add_frame(&record, p->farewell);
 	feed_step(p, &(struct step)READY, &(struct cuts){ 0 }, &(size_t){ 0 }, &record);
@@ -565,12 +409,12 @@ START_TEST(passes_a_body_on)
 	const char *const argv[] = { "model", NULL };
 	const struct mer_worker_spec spec = { .argv = argv };
 	struct meal_protocol *p = make(&spec);
-	struct record record = { .open = 0 };
+	struct record record;
 	struct meal_event event;
 	struct meal_call *call;
 	char head[MER_WIRE_HEADER];
 	uint64_t size = (uint64_t)1 << 30, got = 0;
-	mer_buf_init(&record.text, 4096);
+	record_init(&record);
 	feed_step(p, &(struct step)READY, &(struct cuts){ 0 }, &(size_t){ 0 }, &record);
 	ck_assert_int_eq(meal_begin(p, &in, &call, NULL), MER_OK);
 	mer_wire_put(head,

@@ -1,12 +1,6 @@
 /* The protocols as state machines, without any process: what they make of a conversation must not
  * depend on where its bytes were cut. */
-#include "check_main.h"
-#include "internal.h"
-
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "conversation.h"
 
 #define READY "@!#READY#!@\n"
 #define START "@!#START#!@\n"
@@ -18,9 +12,7 @@
  *   o TEXT  stdout      e TEXT  stderr      f TEXT  {output}
  *   b TEXT  a run is begun with that input  x       the run is told and closed
  *   s       synced, surely                  u       synced, unknown
- *   O E F   the end of that stream          q CODE  the process ended with that exit code
- * What came of it, in order, with neighbours joined:
- *   R ready, o(..) output, l(..) log, d() done, d(..) failed, i(..) input refused, q(..) the end */
+ *   O E F   the end of that stream          q CODE  the process ended with that exit code */
 struct step {
 	char op;
 	const char *text;
@@ -166,7 +158,7 @@ static const struct conversation conversations[] = {
 	    { 'b', "b" },
 	    { 's', "" },
 	    { 'o', START "2\n" STOP } },
-	  "Rl(harmless\nwarn\nERR too long\n)d(ERR too long)l(more\n)o(2\n)d()" },
+	  "Rl(harmless\nwarn\nERR too long\n)d(model ERR too long)l(more\n)o(2\n)d()" },
 	{ "an error line between runs",
 	  &meal_token,
 	  false,
@@ -183,7 +175,7 @@ static const struct conversation conversations[] = {
 	  false,
 	  false,
 	  { { 'o', READY }, { 'e', "ER" }, { 'b', "a" }, { 'e', "R cut\n" } },
-	  "Rl(ERR cut\n)d(ERR cut)" },
+	  "Rl(ERR cut\n)d(model ERR cut)" },
 	{ "two error lines for one run",
 	  &meal_token,
 	  false,
@@ -196,7 +188,7 @@ static const struct conversation conversations[] = {
 	    { 'e', "ERR 2\n" },
 	    { 's', "" },
 	    { 'e', "ERR 3\n" } },
-	  "Rl(ERR 1\n)d(ERR 1)l(is bad indeed\nERR 2\nERR 3\n)d(ERR 3)" },
+	  "Rl(ERR 1\n)d(model ERR 1)l(is bad indeed\nERR 2\nERR 3\n)d(model ERR 3)" },
 	{ "an error line when the answer is complete",
 	  &meal_token,
 	  false,
@@ -206,13 +198,13 @@ static const struct conversation conversations[] = {
 	    { 'o', START "1\n" STOP },
 	    { 'e', "ERR still\n" },
 	    { 'x', "" } },
-	  "Ro(1\n)d()l(ERR still\n)d(ERR still)" },
+	  "Ro(1\n)d()l(ERR still\n)d(model ERR still)" },
 	{ "an error line without its newline at the end",
 	  &meal_token,
 	  false,
 	  false,
 	  { { 'o', READY }, { 'b', "a" }, { 'e', "ERR last" }, { 'E', "" } },
-	  "Rl(ERR last)d(ERR last)" },
+	  "Rl(ERR last)d(model ERR last)" },
 	{ "an error line with a NUL is none",
 	  &meal_token,
 	  false,
@@ -232,7 +224,7 @@ static const struct conversation conversations[] = {
 	    { 'o', "rest\n" STOP },
 	    { 's', "" },
 	    { 'o', START "2\n" STOP } },
-	  "Ro(1\n)l(ERR mid\n)d(ERR mid)l(rest\n)o(2\n)d()" },
+	  "Ro(1\n)l(ERR mid\n)d(model ERR mid)l(rest\n)o(2\n)d()" },
 	{ "an error line inside an answer that is left half",
 	  &meal_token,
 	  false,
@@ -245,7 +237,7 @@ static const struct conversation conversations[] = {
 	    { 'b', "b" },
 	    { 's', "" },
 	    { 'o', START "2\n" STOP } },
-	  "Ro(1\nha)l(ERR mid\n)d(ERR mid)o(2\n)d()" },
+	  "Ro(1\nha)l(ERR mid\n)d(model ERR mid)o(2\n)d()" },
 	{ "the same where nobody can tell",
 	  &meal_token,
 	  false,
@@ -258,7 +250,7 @@ static const struct conversation conversations[] = {
 	    { 'b', "b" },
 	    { 'u', "" },
 	    { 'o', "rest\n" STOP START "2\n" STOP } },
-	  "Ro(1\n)l(ERR mid\n)d(ERR mid)l(rest\n)o(2\n)d()" },
+	  "Ro(1\n)l(ERR mid\n)d(model ERR mid)l(rest\n)o(2\n)d()" },
 	{ "a late answer is not of the next run",
 	  &meal_token,
 	  false,
@@ -271,7 +263,7 @@ static const struct conversation conversations[] = {
 	    { 'o', START "late\n" STOP },
 	    { 's', "" },
 	    { 'o', START "2\n" STOP } },
-	  "Rl(ERR no\n)d(ERR no)l(late\n)o(2\n)d()" },
+	  "Rl(ERR no\n)d(model ERR no)l(late\n)o(2\n)d()" },
 	{ "an answer that nobody asked for",
 	  &meal_token,
 	  false,
@@ -325,7 +317,7 @@ static const struct conversation conversations[] = {
 	    { 'o', "f\n" },
 	    { 's', "" },
 	    { 'o', "2\n" } },
-	  "Ro(hal)l(ERR x\n)d(ERR x)l(f\n)o(2\n)d()" },
+	  "Ro(hal)l(ERR x\n)d(model ERR x)l(f\n)o(2\n)d()" },
 	{ "refused inputs leave all as it was",
 	  &meal_token,
 	  false,
@@ -339,115 +331,17 @@ static const struct conversation conversations[] = {
 	  "i(line 2 of the input is the exit token '@!#EXIT#!@')o(2\n)d()" },
 };
 
-struct record {
-	struct mer_buf text;
-	char open; /* kind of the piece that may go on; 0: none */
-};
-
-static void add(struct record *record, char kind, const char *bytes, size_t n)
-{
-	bool joins = kind == 'o' || kind == 'l';
-	if (record->open != 0 && !(joins && record->open == kind))
-		mer_buf_byte(&record->text, ')');
-	if (!(joins && record->open == kind)) {
-		mer_buf_byte(&record->text, kind);
-		if (kind != 'R')
-			mer_buf_byte(&record->text, '(');
-	}
-	for (size_t i = 0; i < n; i++)
-		mer_buf_text(&record->text, bytes[i] == '\0' ? "\\0" : (char[]){ bytes[i], '\0' });
-	record->open = joins ? kind : 0;
-	if (!joins && kind != 'R')
-		mer_buf_byte(&record->text, ')');
-}
-
-static void add_event(struct record *record, const struct meal_event *event)
-{
-	switch (event->kind) {
-	case MEAL_NOTHING: break;
-	case MEAL_READY: add(record, 'R', NULL, 0); break;
-	case MEAL_OUTPUT:
-	case MEAL_LOG:
-		ck_assert_uint_gt(event->bytes.len, 0);
-		add(record, event->kind == MEAL_OUTPUT ? 'o' : 'l', event->bytes.ptr, event->bytes.len);
-		break;
-	case MEAL_DONE:
-		add(record, 'd', event->bytes.ptr, event->status == MER_OK ? 0 : event->bytes.len);
-		break;
-	case MEAL_META:
-	case MEAL_SEND:
-	case MEAL_PROGRESS:
-	case MEAL_BROKEN: ck_abort_msg("an event of frames");
-	}
-}
-
-static void feed_piece(struct meal_protocol *p, enum meal_stream stream, const char *bytes,
-                       size_t n, struct record *record)
-{
-	char *copy = malloc(n + 1); /* of its own, so that a read beyond it is seen */
-	ck_assert_ptr_nonnull(copy);
-	copy = realloc(copy, n > 0 ? n : 1);
-	ck_assert_ptr_nonnull(copy);
-	memcpy(copy, bytes, n);
-	struct meal_event event;
-	size_t at = 0;
-	do {
-		size_t taken = p->ops->feed(p, stream, copy + at, n - at, &event);
-		ck_assert_uint_le(taken, n - at);
-		ck_assert_msg(taken > 0 || at == n || event.kind != MEAL_NOTHING, "no progress");
-		at += taken;
-		add_event(record, &event);
-	} while (at < n || event.kind != MEAL_NOTHING);
-	free(copy);
-}
-
-/* Where the bytes of all steps together are cut: up to two places, or everywhere. */
-struct cuts {
-	size_t first, second;
-	bool all;
-};
-
-static bool is_cut(const struct cuts *cuts, size_t at)
-{
-	return cuts->all || at == cuts->first || at == cuts->second;
-}
-
-/* *offset: bytes of earlier steps; moved on. '%' in the text stands for a NUL. */
+/* '%' in the text stands for a NUL. */
 static void feed_step(struct meal_protocol *p, enum meal_stream stream, const char *text,
                       const struct cuts *cuts, size_t *offset, struct record *record)
 {
-	size_t len = strlen(text), from = 0;
+	size_t len = strlen(text);
 	char bytes[512];
 	ck_assert_uint_lt(len, sizeof bytes);
 	memcpy(bytes, text, len + 1);
 	for (char *at = bytes; (at = strchr(at, '%')) != NULL;)
 		*at++ = '\0';
-	for (size_t i = 1; i <= len; i++) {
-		if (i < len && !is_cut(cuts, *offset + i))
-			continue;
-		feed_piece(p, stream, bytes + from, i - from, record);
-		from = i;
-	}
-	*offset += len;
-}
-
-static void begin(struct meal_protocol *p, const char *text, struct record *record)
-{
-	struct mer_error err;
-	struct meal_call *call;
-	if (meal_begin(p, &(struct mer_input){ text, strlen(text), NULL, 0, false }, &call, &err) !=
-	    MER_OK)
-		add(record, 'i', err.message, strlen(err.message));
-}
-
-static void take_end(struct meal_protocol *p, int code, struct record *record)
-{
-	const char *when = NULL;
-	const struct meal_exit how = { .started = true, .exit_code = code };
-	char text[128];
-	enum mer_status status = p->ops->ended(p, TAILQ_FIRST(&p->calls), &how, &when);
-	(void)snprintf(text, sizeof text, "%s%s", mer_status_name(status), when);
-	add(record, 'q', text, strlen(text));
+	feed_cut(p, stream, bytes, len, cuts, offset, record);
 }
 
 static void take_step(struct meal_protocol *p, const struct step *step, const struct cuts *cuts,
@@ -455,14 +349,12 @@ static void take_step(struct meal_protocol *p, const struct step *step, const st
 {
 	static const char streams[] = "oefOEF";
 	const char *stream = strchr(streams, step->op);
-	struct meal_event event;
 	if (stream != NULL && stream < streams + 3) {
 		feed_step(p, (enum meal_stream)(stream - streams), step->text, cuts, offset, record);
 	} else if (stream != NULL) {
-		p->ops->eof(p, (enum meal_stream)(stream - streams - 3), &event);
-		add_event(record, &event);
+		take_eof(p, (enum meal_stream)(stream - streams - 3), record);
 	} else if (step->op == 'b') {
-		begin(p, step->text, record);
+		begin(p, step->text, NULL, record);
 	} else if (step->op == 'x') {
 		meal_end(p, TAILQ_FIRST(&p->calls));
 	} else if (step->op == 'q') {
@@ -487,17 +379,12 @@ static struct meal_protocol *make(const struct meal_protocol_ops *ops, bool line
 static size_t hold_conversation(const struct conversation *c, const struct cuts *cuts)
 {
 	struct meal_protocol *p = make(c->ops, c->line, c->to_file);
-	struct record record = { .open = 0 };
-	mer_buf_init(&record.text, 1 << 16);
+	struct record record;
+	record_init(&record);
 	size_t offset = 0;
 	for (const struct step *step = c->steps; step->op != 0; step++)
 		take_step(p, step, cuts, &offset, &record);
-	if (record.open != 0)
-		mer_buf_byte(&record.text, ')');
-	const char *got = record.text.ptr != NULL ? record.text.ptr : "";
-	ck_assert_msg(strcmp(got, c->want) == 0, "'%s' cut at %zu, %zu%s:\n%s\ninstead of\n%s", c->name,
-	              cuts->first, cuts->second, cuts->all ? " and everywhere" : "", got, c->want);
-	mer_buf_release(&record.text);
+	check_record(&record, c->name, cuts, c->want);
 	meal_protocol_free(p);
 	return offset;
 }
@@ -545,16 +432,16 @@ static void compare_readings(uint64_t seed)
 		strcat(text, parts[random_below(&state, N_ROWS(parts))]);
 	strcat(text, "\n");
 	size_t len = strlen(text);
-	struct record want = { .open = 0 }, got = { .open = 0 };
-	mer_buf_init(&want.text, 1 << 16);
-	mer_buf_init(&got.text, 1 << 16);
+	struct record want, got;
+	record_init(&want);
+	record_init(&got);
 	read_by_lines(text, len, &want);
 
 	struct meal_protocol *p = make(&meal_token, false, false);
-	struct record ready = { .open = 0 };
-	mer_buf_init(&ready.text, 64);
+	struct record ready;
+	record_init(&ready);
 	feed_piece(p, MEAL_STDOUT, READY, strlen(READY), &ready);
-	begin(p, "x", &got);
+	begin(p, "x", NULL, &got);
 	for (size_t at = 0, n; at < len; at += n) {
 		n = 1 + random_below(&state, 30);
 		if (n > len - at)
@@ -567,7 +454,7 @@ static void compare_readings(uint64_t seed)
 		feed_piece(p, MEAL_STDOUT, text + at, n, &got);
 		if (got.text.len > before + 2 && strcmp(got.text.ptr + got.text.len - 3, "d()") == 0) {
 			meal_end(p, TAILQ_FIRST(&p->calls));
-			begin(p, "x", &got);
+			begin(p, "x", NULL, &got);
 		}
 	}
 	ck_assert_str_eq(got.text.ptr, want.text.ptr);
@@ -698,10 +585,10 @@ START_TEST(holds_back_only_what_could_be_a_token)
 	};
 	struct meal_protocol *p = make(&meal_token, false, false);
 	struct meal_event event;
-	struct record record = { .open = 0 };
-	mer_buf_init(&record.text, 256);
+	struct record record;
+	record_init(&record);
 	feed_piece(p, MEAL_STDOUT, READY, strlen(READY), &record);
-	begin(p, "x", &record);
+	begin(p, "x", NULL, &record);
 	feed_piece(p, MEAL_STDOUT, START, strlen(START), &record);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		size_t len = strlen(rows[i].bytes), at = 0, given = 0;
@@ -720,10 +607,10 @@ END_TEST
 START_TEST(passes_on_long_lines)
 {
 	struct meal_protocol *p = make(&meal_token, false, false);
-	struct record record = { .open = 0 };
-	mer_buf_init(&record.text, 1 << 20);
+	struct record record;
+	record_init(&record);
 	feed_piece(p, MEAL_STDOUT, READY, strlen(READY), &record);
-	begin(p, "x", &record);
+	begin(p, "x", NULL, &record);
 	char line[8192];
 	memset(line, 'E', sizeof line);
 	memcpy(line, "ERR", 3);
@@ -732,7 +619,8 @@ START_TEST(passes_on_long_lines)
 	feed_piece(p, MEAL_STDERR, "\n", 1, &record);
 	ck_assert_uint_eq(record.text.len, strlen("Rl(") + 9 * sizeof line + 1);
 	feed_piece(p, MEAL_STDERR, "ERR short\n", 10, &record);
-	ck_assert_str_eq(record.text.ptr + record.text.len - strlen("d(ERR short)"), "d(ERR short)");
+	ck_assert_str_eq(record.text.ptr + record.text.len - strlen("d(model ERR short)"),
+	                 "d(model ERR short)");
 	mer_buf_release(&record.text);
 	meal_protocol_free(p);
 }
