@@ -388,6 +388,10 @@ const struct cmd cmd_model_ping = {
 	.name = "model ping",
 	.older = (const char *const[]){ "model-ping", "ping-model", "ping", NULL },
 	.summary = "start a model's worker and say how long it took",
+	.notes =
+		"A worker of this mer that is ready already counts. Where there may be no further one\n"
+		"(max-workers), an idle one that was started otherwise, for other weights say, leaves\n"
+		"for it; where all are in use the model is busy, exit 8.\n",
 	CMD_ARGS(ping_args),
 	.formats = CMD_FORMATS_ALL,
 	CMD_OBJECT(ping_columns, UNTESTED_COLUMNS),

@@ -173,14 +173,44 @@ class Jobs(test_faults.Case):
         process = self.start("--log", "meal=debug", "--keep-going", *words)
         out, err = process.communicate(timeout=DEADLINE_S)
         self.assertEqual((process.returncode, out), (2, b"1\n2\n4\n5\n"), err)
-        there = set()
-        for line in err.decode().splitlines():
+        self.one_at_a_time(err)
+
+    def one_at_a_time(self, log):
+        """How many workers were let go, each once the one before was told to leave."""
+        there, n = set(), 0
+        for line in log.decode().splitlines():
             what, worker = (line.split() + [""] * 4)[2:4]
             if what == "go":
-                self.assertEqual(there, set(), err)
+                self.assertEqual(there, set(), log)
                 there.add(worker)
+                n += 1
             elif what == "end":
                 there.discard(worker)
+        return n
+
+    @each({
+        "alone": ([], 0, 1),
+        "again": (["model ping m"], 0, 1),
+        "beside_another_way": (["run --server local m x"], 0, 1),
+        "beside_a_session": (["run --session s m x"], 0, 1),
+        "beside_other_weights": (["run --weights 1 m x"], 0, 2),
+        "beside_a_session_of_other_weights": (["run --session s --weights 1 m x"], 8, 1),
+    })
+    def pings_keep_to_the_limit(self, before, code, workers):
+        """A worker that is warm is ready; where there may be no other, an idle one leaves for the ping."""
+        self.model("token", 'echo "$input"', "--stateful")
+        for version in "12":
+            path = self.top / version
+            path.write_text(version)
+            self.mer("--allow-changes", "weights", "add", "m", path, "--version", version, out=None)
+        self.mer("--allow-changes", "weights", "use", "m", "2", out=None)
+        words = [word for line in (*before, "model ping m") for word in ("-c", line)]
+        process = self.start("--log", "meal=debug", *words)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual(process.returncode, code, err)
+        self.assertEqual(b"m on local: ready in" in out, code == 0, out)
+        self.assertEqual(b"model 'm' is busy: all of its workers are in use" in err, code == 8, err)
+        self.assertEqual(self.one_at_a_time(err), workers)
 
     def test_one_after_another_without_jobs(self):
         self.frame(GATHER, 8)

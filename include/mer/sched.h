@@ -154,8 +154,10 @@ MER_API const char *mer_run_uid(const struct mer_run *run);
 
 /**
  * Starts a worker (token), or prepares a start (once: the program is there and could be started),
- * and tells when it is ready. No row is written.
- * @param on_ready  err NULL: ready after ms milliseconds; called once
+ * and tells when it is ready. No row is written. A worker that is ready already counts, whatever way
+ * led to it; where there may be no further one, an idle one of another way leaves for it.
+ * @param on_ready  err NULL: ready after ms milliseconds; called once. MER_EBUSY: all workers that
+ *                  there may be are in use by others
  */
 typedef void mer_ping_fn(void *ctx, const struct mer_error *err, int64_t ms, const char *server);
 MER_API MER_MUST enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model,

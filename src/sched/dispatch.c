@@ -25,33 +25,6 @@ static struct slot *slot_with_room(const struct route *route, const struct deplo
 	return found != NULL ? found : coming;
 }
 
-/* Makes a worker of the same deployment leave that another way to the model has and does not use; one
- * that holds a session's state stays. False: sessions hold all of them, so that none will leave soon. */
-static bool make_room(const struct route *route, const struct deployment *deployment)
-{
-	struct route *other;
-	struct slot *slot;
-	bool may_leave = false;
-	TAILQ_FOREACH(other, &route->sched->routes, link)
-	TAILQ_FOREACH(slot, &other->slots, link)
-	{
-		bool kept = other->session[0] != '\0' && slot->state != SLOT_PREPARED;
-		if (strcmp(slot->deployment->uid, deployment->uid) != 0)
-			continue;
-		may_leave |= !kept || other == route || slot->state == SLOT_ENDING;
-		if (kept || other == route || other->n_ready > 0 || slot->n_runs > 0)
-			continue;
-		if (slot->state == SLOT_PREPARED) /* its run was refused or cancelled */
-			slot_end(slot, MER_END_KILL);
-		else if (slot->state == SLOT_IDLE)
-			slot_end(slot, MER_END_DRAIN);
-		else
-			continue;
-		return true;
-	}
-	return may_leave;
-}
-
 static bool has_worker(const struct route *route)
 {
 	const struct slot *slot;
@@ -102,7 +75,7 @@ static struct deployment *place_for(struct mer_run *run, bool *held)
 		sched_due(run->sched, deployment->health.start_after);
 	else if (pool_is_full(route, deployment)) {
 		run->sched->crowded = true;
-		*held = !make_room(route, deployment);
+		*held = !pool_make_room(route, deployment);
 	}
 	return NULL;
 }
@@ -234,6 +207,8 @@ void dispatch_route(struct route *route)
 {
 	struct mer_sched *sched = route->sched;
 	struct mer_run *run;
+	if (route->ping != NULL && route->ping->waits)
+		ping_begin(route);
 	if (route->n_open > 0)
 		relieve(route); /* they have come before those that are ready */
 	while ((run = TAILQ_FIRST(&route->ready)) != NULL) {

@@ -157,6 +157,7 @@ struct ping {
 	void *ctx;
 	uint64_t begun_ns;
 	int64_t timeout_ms;
+	bool waits; /* for a worker to leave, or for another way's to be ready */
 };
 
 enum run_state {

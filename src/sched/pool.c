@@ -36,6 +36,31 @@ bool pool_is_full(const struct route *route, const struct deployment *deployment
 	return n >= worker_limit(deployment);
 }
 
+bool pool_make_room(const struct route *route, const struct deployment *deployment)
+{
+	struct route *other;
+	struct slot *slot;
+	bool may_leave = false;
+	TAILQ_FOREACH(other, &route->sched->routes, link)
+	TAILQ_FOREACH(slot, &other->slots, link)
+	{
+		bool kept = other->session[0] != '\0' && slot->state != SLOT_PREPARED;
+		if (strcmp(slot->deployment->uid, deployment->uid) != 0)
+			continue;
+		may_leave |= !kept || other == route || slot->state == SLOT_ENDING;
+		if (kept || other == route || other->n_ready > 0 || slot->n_runs > 0)
+			continue;
+		if (slot->state == SLOT_PREPARED) /* its run was refused or cancelled */
+			slot_end(slot, MER_END_KILL);
+		else if (slot->state == SLOT_IDLE)
+			slot_end(slot, MER_END_DRAIN);
+		else
+			continue;
+		return true;
+	}
+	return may_leave;
+}
+
 void pool_prepare(struct route *route)
 {
 	struct slot *slot;

@@ -47,5 +47,8 @@ void ping_end(struct route *route, const struct mer_error *err);
 /* Whether there are as many workers as there may be: the limit is the deployment's, whatever way led
  * to it. */
 bool pool_is_full(const struct route *route, const struct deployment *deployment);
+/* Makes a worker of the same deployment leave that another way to the model has and does not use; one
+ * that holds a session's state stays. False: sessions hold all of them, so that none will leave soon. */
+bool pool_make_room(const struct route *route, const struct deployment *deployment);
 
 #endif
