@@ -1,10 +1,12 @@
 /* log and log show: what ran. */
+#include "caret.h"
 #include "commands.h"
 #include "find.h"
 #include "log_rows.h"
 #include "session.h"
 
 #include <mer/clean.h>
+#include <mer/json.h>
 #include <mer/text.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +14,9 @@
 enum { SHOWN_COLUMNS = LOG_COLUMNS + 8 };
 const struct out_column log_columns[SHOWN_COLUMNS] = {
 	{ "request_uid", OUT_UID },
+enum { LOG_COLUMNS = 31, SHOWN_COLUMNS = LOG_COLUMNS + 12 };
+static const struct out_column columns[SHOWN_COLUMNS] = {
+	{ "request_uid", 0 },
 	{ "model", OUT_SHORTEN },
 	{ "deployment", OUT_UID | OUT_NULL | OUT_HIDDEN },
 	{ "server", OUT_NULL | OUT_HIDDEN },
@@ -52,7 +57,20 @@ const struct out_column log_columns[SHOWN_COLUMNS] = {
 	{ "sdk", OUT_NULL },
 	{ "kept_in", OUT_NUMBER | OUT_NULL },
 	{ "kept_out", OUT_NUMBER | OUT_NULL },
+	{ "program", 0 },
+	{ "program_sha256", 0 },
+	{ "files", 0 },
+	{ "weights_sha256", 0 },
+	{ "runtime", 0 },
+	{ "sdk", 0 },
+	{ "kept_in", 0 },
+	{ "kept_out", 0 },
+	{ "input", 0 }, /* or input_base64, which is no member of people's */
+	{ "input_meta", 0 },
+	{ "output", 0 },
+	{ "output_meta", 0 },
 };
+enum { KEPT_COLUMNS = 6, INPUT = SHOWN_COLUMNS - 4, OUTPUT = SHOWN_COLUMNS - 2 };
 
 /* -1 is none. */
 static struct mer_cell number(int64_t value)
@@ -163,7 +181,9 @@ static const struct cmd_arg show_args[] = {
 struct shown {
 	struct mer_cell cells[SHOWN_COLUMNS];
 	char *kept[SHOWN_COLUMNS];
-	size_t n; /* of cells */
+	size_t n;                   /* of cells */
+	bool by_member;             /* for people */
+	bool base64[SHOWN_COLUMNS]; /* that cell is */
 	char digest[64];
 };
 
@@ -209,12 +229,94 @@ static enum mer_status on_provenance(void *ctx, const void *data, struct mer_err
 	return show_cells(ctx, cells, sizeof cells / sizeof *cells, err);
 }
 
+/* --- what was kept ------------------------------------------------------------------------ */
+
+enum { PREVIEW_BYTES = 1024 }; /* of an input or output, for people */
+
+static bool is_text(struct mer_str bytes)
+{
+	return mer_utf8_span(bytes.ptr, bytes.len) == bytes.len;
+}
+
+/* The beginning, as a terminal may show it, and how much there is. What is no text or has a
+ * description says little byte by byte. */
+static void preview(struct mer_str bytes, bool described, struct mer_buf *out)
+{
+	struct caret caret = { 0 };
+	struct mer_buf text;
+	size_t n = bytes.len < PREVIEW_BYTES ? bytes.len : PREVIEW_BYTES;
+	if (described || !is_text(bytes)) {
+		mer_buf_printf(out, "(%zu bytes)", bytes.len);
+		return;
+	}
+	while (n < bytes.len && ((unsigned char)bytes.ptr[n] & 0xc0) == 0x80)
+		n--; /* no half of a character */
+	mer_buf_init(&text, SIZE_MAX);
+	caret_add(&caret, bytes.ptr, n, &text);
+	caret_end(&caret, &text);
+	bool mended = text.len > 0 && (n == 0 || bytes.ptr[n - 1] != '\n');
+	mer_buf_add(out, text.ptr, text.len - mended);
+	mer_buf_release(&text);
+	if (n < bytes.len)
+		mer_buf_printf(out, "... (%zu bytes)", bytes.len);
+}
+
+/* An input or an output, whole for programs: as text, or in base64 under another name. */
+static enum mer_status show_bytes(struct shown *shown, const struct mer_value *value,
+                                  const struct mer_value *meta, struct mer_error *err)
+{
+	struct mer_buf text;
+	struct mer_cell *cell = &shown->cells[shown->n];
+	if (value->type == MER_VALUE_NULL)
+		return show_cells(shown, &(struct mer_cell){ .type = MER_CELL_NULL }, 1, err);
+	mer_buf_init(&text, SIZE_MAX);
+	if (shown->by_member)
+		preview(value->text, meta->type != MER_VALUE_NULL, &text);
+	else if (is_text(value->text))
+		mer_buf_add(&text, value->text.ptr, value->text.len);
+	else
+		mer_base64_add(&text, value->text.ptr, value->text.len);
+	shown->base64[shown->n] = !shown->by_member && !is_text(value->text);
+	enum mer_status st = mer_buf_check(&text, err);
+	if (st != MER_OK) {
+		mer_buf_release(&text);
+		return st;
+	}
+	*cell = (struct mer_cell){ .type = MER_CELL_TEXT, .text = { text.ptr, text.len } };
+	shown->kept[shown->n++] = text.ptr;
+	return MER_OK;
+}
+
+static struct mer_cell json_cell(const struct mer_value *value)
+{
+	if (value->type == MER_VALUE_NULL)
+		return (struct mer_cell){ .type = MER_CELL_NULL };
+	return (struct mer_cell){ .type = MER_CELL_JSON, .text = value->text };
+}
+
+static struct mer_cell length_cell(const struct mer_value *value)
+{
+	return value->type == MER_VALUE_NULL ? (struct mer_cell){ .type = MER_CELL_NULL }
+	                                     : mer_cell_i64((int64_t)value->text.len);
+}
+
 static enum mer_status on_kept(void *ctx, const void *data, struct mer_error *err)
 {
-	const struct mer_kept_row *row = data;
-	const struct mer_cell cells[] = { number(row->kept_in), number(row->kept_out) };
-	return show_cells(ctx, cells, 2, err);
+	struct shown *shown = ctx;
+	const struct mer_value *values = data, *input = &values[0], *output = &values[1];
+	const struct mer_cell lengths[] = { length_cell(input), length_cell(output) };
+	const struct mer_cell metas[] = { json_cell(&values[2]), json_cell(&values[3]) };
+	enum mer_status st = show_cells(shown, lengths, 2, err);
+	if (st == MER_OK)
+		st = show_bytes(shown, input, &values[2], err);
+	if (st == MER_OK)
+		st = show_cells(shown, &metas[0], 1, err);
+	if (st == MER_OK)
+		st = show_bytes(shown, output, &values[3], err);
+	return st == MER_OK ? show_cells(shown, &metas[1], 1, err) : st;
 }
+
+/* --- all of it ---------------------------------------------------------------------------- */
 
 /* What is not known is null, so that the members are always the same. */
 static void show_none(struct shown *shown, size_t up_to)
@@ -225,7 +327,7 @@ static void show_none(struct shown *shown, size_t up_to)
 
 static enum mer_status show(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
-	MER_AUTO(shown_done) struct shown shown = { .n = 0 };
+	MER_AUTO(shown_done) struct shown shown = { .by_member = out_by_member(s) };
 	const char *uid = argv[UID].text;
 	enum mer_status st =
 		mer_dal_query(s->dal, MER_Q_RUN_BY_UID, MER_ARGS(mer_text(uid)), on_shown, &shown, err);
@@ -236,12 +338,19 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 		                   on_provenance, &shown, err);
 	if (st != MER_OK)
 		return st;
-	show_none(&shown, SHOWN_COLUMNS - 2);
-	st = mer_dal_query(s->dal, MER_Q_IO_KEPT, MER_ARGS(mer_text(uid)), on_kept, &shown, err);
+	show_none(&shown, SHOWN_COLUMNS - KEPT_COLUMNS);
+	st = mer_dal_query(s->dal, MER_Q_IO, MER_ARGS(mer_text(uid)), on_kept, &shown, err);
 	if (st != MER_OK)
 		return st;
 	show_none(&shown, SHOWN_COLUMNS);
 	return out_object(s, log_columns, shown.cells, SHOWN_COLUMNS, err);
+	struct out_column names[SHOWN_COLUMNS];
+	memcpy(names, columns, sizeof names);
+	if (shown.base64[INPUT])
+		names[INPUT].name = "input_base64";
+	if (shown.base64[OUTPUT])
+		names[OUTPUT].name = "output_base64";
+	return out_object(s, names, shown.cells, SHOWN_COLUMNS, err);
 }
 
 const struct cmd cmd_log_show = {

@@ -4,6 +4,7 @@
 
 #include <mer/compare.h>
 #include <mer/hash.h>
+#include <mer/oip.h>
 #include <string.h>
 
 enum { UID, WEIGHTS, SERVER, DIFF, TOLERANCE };
@@ -28,6 +29,7 @@ struct recorded {
 	bool ended, trained;
 	char *input, *output; /* NULL: too large */
 	char *meta;           /* of the input, or NULL */
+	char *metas;          /* of the output, or NULL */
 	size_t input_len, output_len;
 };
 
@@ -39,6 +41,7 @@ static void recorded_done(struct recorded *was)
 	free(was->input);
 	free(was->output);
 	free(was->meta);
+	free(was->metas);
 }
 
 static enum mer_status on_run(void *ctx, const void *data, struct mer_error *err)
@@ -82,7 +85,9 @@ static enum mer_status on_io(void *ctx, const void *data, struct mer_error *err)
 	enum mer_status st = copy_bytes(&values[0], &was->input, &was->input_len, err);
 	if (st == MER_OK)
 		st = copy_bytes(&values[1], &was->output, &was->output_len, err);
-	return st == MER_OK ? copy_bytes(&values[2], &was->meta, &len, err) : st;
+	if (st == MER_OK)
+		st = copy_bytes(&values[2], &was->meta, &len, err);
+	return st == MER_OK ? copy_bytes(&values[3], &was->metas, &len, err) : st;
 }
 
 static enum mer_status no_input(const char *uid, const struct recorded *was, struct mer_error *err)
@@ -125,6 +130,7 @@ struct beside {
 	const struct run_kept *now;
 	double tolerance;
 	struct spool *output;
+	struct mer_buf *metas; /* of output; as of struct run_choice */
 	bool changed;
 	struct mer_buf shown; /* what differs, as text */
 };
@@ -166,6 +172,24 @@ static enum mer_status compare_digest(struct beside *beside, struct mer_str now,
 	return MER_OK;
 }
 
+/* MER_ECORRUPT: they are no tensors, or not all that was told of them is known. */
+static enum mer_status compare_tensors(struct beside *beside, struct mer_str before,
+                                       struct mer_str now, struct mer_error *err)
+{
+	struct mer_buf *metas = beside->metas;
+	if (metas->len == 0 || beside->was->metas == NULL)
+		return MER_ECORRUPT;
+	metas->ptr[0] = '[';
+	mer_buf_byte(metas, ']');
+	enum mer_status st = mer_buf_check(metas, err);
+	if (st == MER_OK)
+		st = mer_oip_compare(&(struct mer_oip_answer){ beside->was->metas, before },
+		                     &(struct mer_oip_answer){ metas->ptr, now }, beside->tolerance,
+		                     &beside->shown, err);
+	beside->changed |= beside->shown.len > 0;
+	return st;
+}
+
 static enum mer_status compare(struct beside *beside, struct mer_error *err)
 {
 	const struct recorded *was = beside->was;
@@ -181,6 +205,9 @@ static enum mer_status compare(struct beside *beside, struct mer_error *err)
 	}
 	if (was->output == NULL)
 		return compare_digest(beside, now, err);
+	st = compare_tensors(beside, before, now, err);
+	if (st != MER_ECORRUPT)
+		return st;
 	if (mer_compare_same(before, now, beside->tolerance))
 		return MER_OK;
 	beside->changed = true;
@@ -230,16 +257,19 @@ static enum mer_status tell(struct session *s, const struct beside *beside, stru
 	return st;
 }
 
-static enum mer_status diff(struct session *s, const struct run_choice *choice,
+static enum mer_status diff(struct session *s, struct run_choice *choice,
                             const struct recorded *was, double tolerance, struct mer_error *err)
 {
 	enum { IN_MEMORY = 1 << 20 };
 	struct store store;
 	struct spool output;
 	struct run_kept *now = NULL;
+	struct mer_buf metas;
+	mer_buf_init(&metas, PTRDIFF_MAX);
 	store_init(&store, IN_MEMORY);
 	spool_init(&output, &store);
 	const struct mer_str input = { was->input, was->input_len };
+	choice->metas = &metas;
 	enum mer_status st = run_one_kept(s, choice, input, was->meta, &output, &now, err);
 	if (st == MER_OK)
 		st = run_status(&now->result, err);
@@ -248,7 +278,8 @@ static enum mer_status diff(struct session *s, const struct run_choice *choice,
 			                     .was = was,
 			                     .now = now,
 			                     .tolerance = tolerance,
-			                     .output = &output };
+			                     .output = &output,
+			                     .metas = &metas };
 		mer_buf_init(&beside.shown, PTRDIFF_MAX);
 		st = compare(&beside, err);
 		if (st == MER_OK)
@@ -257,6 +288,7 @@ static enum mer_status diff(struct session *s, const struct run_choice *choice,
 	}
 	spool_clear(&output);
 	store_release(&store);
+	mer_buf_release(&metas);
 	free(now);
 	return st;
 }
@@ -275,7 +307,7 @@ static enum mer_status replay(struct session *s, const struct cmd_value *argv,
 		st = read_recorded(s->dal, argv[UID].text, &was, err);
 	if (st != MER_OK)
 		return st;
-	const struct run_choice choice = {
+	struct run_choice choice = {
 		.model = was.model,
 		.server = argv[SERVER].text,
 		.weights = argv[WEIGHTS].text,

@@ -20,6 +20,9 @@ struct run_choice {
 	const char *resume;                      /* the journal of lines; NULL: none */
 	bool no_record, raw, keep_going;
 	const struct cmd_value *tensor_out; /* NULL: none are files */
+	struct mer_buf
+		*metas; /* of run_one_kept(): gets what the answer's parts are, each behind a comma;
+	                        * NULL: nobody asks */
 };
 
 enum { RUN_INPUT_BYTES = 1 << 30 }; /* the most that one input may be */

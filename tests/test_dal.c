@@ -1084,7 +1084,7 @@ static enum mer_status on_io(void *ctx, const void *data, struct mer_error *e)
 	const struct mer_value *values = data;
 	struct mer_buf *buf = ctx;
 	(void)e;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		if (values[i].type == MER_VALUE_NULL)
 			mer_buf_text(buf, "none");
 		else
@@ -1097,14 +1097,14 @@ static enum mer_status on_io(void *ctx, const void *data, struct mer_error *e)
 static const struct {
 	const char *input, *output; /* NULL: none */
 	size_t input_len, output_len;
-	const char *meta, *want;
+	const char *meta, *output_meta, *want;
 	size_t want_len;
 } io_rows[] = {
-	{ "in", "out", 2, 3, "{}", "in|out|{}|", 10 },
-	{ "", "", 0, 0, NULL, "||none|", 7 },
-	{ NULL, NULL, 0, 0, NULL, "none|none|none|", 15 },
-	{ "a\0b", NULL, 3, 0, "m", "a\0b|none|m|", 11 },
-	{ NULL, "\xff\\'", 0, 3, NULL, "none|\xff\\'|none|", 14 },
+	{ "in", "out", 2, 3, "{}", "[{}]", "in|out|{}|[{}]|", 15 },
+	{ "", "", 0, 0, NULL, NULL, "||none|none|", 12 },
+	{ NULL, NULL, 0, 0, NULL, NULL, "none|none|none|none|", 20 },
+	{ "a\0b", NULL, 3, 0, "m", NULL, "a\0b|none|m|none|", 16 },
+	{ NULL, "\xff\\'", 0, 3, NULL, "[]", "none|\xff\\'|none|[]|", 17 },
 };
 
 /* Bytes, once: what is there stays, and without a run there is nothing. */
@@ -1120,20 +1120,23 @@ START_TEST(keeps_what_a_run_keeps)
 	const struct mer_value output =
 		io_rows[row].output != NULL ? mer_blob(io_rows[row].output, io_rows[row].output_len) : none;
 	int64_t changed = -1;
-	MUST(mer_dal_exec(
-		dal, MER_Q_IO_INSERT,
-		MER_ARGS(mer_text(RUN_UID), input, output, mer_text_or_null(io_rows[row].meta)), &changed,
-		&err));
+	MUST(
+		mer_dal_exec(dal, MER_Q_IO_INSERT,
+	                 MER_ARGS(mer_text(RUN_UID), input, output, mer_text_or_null(io_rows[row].meta),
+	                          mer_text_or_null(io_rows[row].output_meta)),
+	                 &changed, &err));
 	ck_assert_int_eq(changed, 0);
 	MUST(open_run(dal, RUN_UID, "", &err));
 	MUST(mer_dal_begin(dal, &err)); /* in a group, where nobody waits for it */
-	MUST(mer_dal_exec(
-		dal, MER_Q_IO_INSERT,
-		MER_ARGS(mer_text(RUN_UID), input, output, mer_text_or_null(io_rows[row].meta)), NULL,
-		&err));
+	MUST(
+		mer_dal_exec(dal, MER_Q_IO_INSERT,
+	                 MER_ARGS(mer_text(RUN_UID), input, output, mer_text_or_null(io_rows[row].meta),
+	                          mer_text_or_null(io_rows[row].output_meta)),
+	                 NULL, &err));
 	MUST(mer_dal_end(dal, true, &err));
 	MUST(mer_dal_exec(dal, MER_Q_IO_INSERT,
-	                  MER_ARGS(mer_text(RUN_UID), mer_blob("x", 1), none, none), &changed, &err));
+	                  MER_ARGS(mer_text(RUN_UID), mer_blob("x", 1), none, none, none), &changed,
+	                  &err));
 	ck_assert_int_eq(changed, 0);
 	struct mer_buf buf;
 	mer_buf_init(&buf, 1000);
@@ -1544,9 +1547,10 @@ static enum mer_status scenario(struct mer_dal *dal, const char *owner, struct m
 	if (st == MER_OK)
 		st = close_run(dal, RUN_UID, e);
 	if (st == MER_OK)
-		st = mer_dal_exec(
-			dal, MER_Q_IO_INSERT,
-			MER_ARGS(mer_text(RUN_UID), mer_blob("x", 1), mer_blob("", 0), mer_text("m")), NULL, e);
+		st = mer_dal_exec(dal, MER_Q_IO_INSERT,
+		                  MER_ARGS(mer_text(RUN_UID), mer_blob("x", 1), mer_blob("", 0),
+		                           mer_text("m"), mer_text("[]")),
+		                  NULL, e);
 	int64_t n = 0;
 	if (st == MER_OK)
 		st = mer_dal_query(dal, MER_Q_RESOLVE, MER_ARGS(mer_text("m"), mer_text("")), count_row, &n,

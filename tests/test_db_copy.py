@@ -84,7 +84,7 @@ def rich():
         yield from runs(1, number, status=status, stopped_at=None, started_at=None, owner=owner)
     for number, put, got in ((20, BYTES, BYTES * 4096), (21, None, b""), (22, b"", None), (1000, b"\0", b"'\\x00")):
         yield "model_access_io", {"request_uid": uid(number), "input": put, "output": got,
-                                  "input_meta": ODD if put else None}
+                                  "input_meta": ODD if put else None, "output_meta": ODD if got else None}
     for number in range(1001, 1020):  # several pages of these too
         yield "model_access_io", {"request_uid": uid(number), "input": BYTES, "output": ODD.encode()}
     for number, expected in ((40, BYTES), (41, b""), (42, None)):

@@ -2,6 +2,7 @@
 #include "check_main.h"
 
 #include <mer/clean.h>
+#include <mer/compare.h>
 #include <mer/oip.h>
 #include <stdlib.h>
 #include <string.h>
@@ -404,6 +405,91 @@ START_TEST(reads_what_it_writes)
 }
 END_TEST
 
+/* --- two answers ---------------------------------------------------------------------------- */
+
+#define TENSOR(name, datatype, shape, size) \
+	"{\"name\":\"" name "\",\"datatype\":\"" datatype "\",\"shape\":" shape \
+	",\"parameters\":{\"binary_data_size\":" size "}}"
+#define ANSWER(tensors) "[{\"outputs\":[" tensors "]}]"
+#define Y(datatype, shape, size) ANSWER(TENSOR("y", datatype, shape, size))
+
+static const struct {
+	const char *before, *before_body, *now, *now_body; /* metas; hexadecimal digits */
+	double tolerance;
+	const char *want; /* NULL: bytes are to be compared */
+} answers[] = {
+	{ Y("FP32", "[2]", "8"), "0000803f00000040", Y("FP32", "[2]", "8"), "0000803f00000040",
+	  MER_COMPARE_EXACT, "" },
+	{ Y("FP32", "[2]", "8"), "0000803f00000040", Y("FP32", "[2]", "8"), "0000803f01000040",
+	  MER_COMPARE_EXACT, "tensor \"y\" [1] was 2.0, is 2.0000002; 1 of 2 elements differ\n" },
+	{ Y("FP32", "[2]", "8"), "0000803f00000040", Y("FP32", "[2]", "8"), "0000803f01000040", 1e-6,
+	  "" },
+	{ Y("FP32", "[2,2]", "16"), "0000803f0000803f0000803f0000803f", Y("FP32", "[2,2]", "16"),
+	  "0000803f0000803f0000004000004040", 0.5,
+	  "tensor \"y\" [1,0] was 1.0, is 2.0; 2 of 4 elements differ\n" },
+	{ Y("FP64", "[]", "8"), "000000000000f87f", Y("FP64", "[]", "8"), "010000000000f8ff", 0, "" },
+	{ Y("FP64", "[]", "8"), "000000000000f07f", Y("FP64", "[]", "8"), "000000000000f0ff", 1e300,
+	  "tensor \"y\" [] was inf, is -inf; 1 of 1 elements differ\n" },
+	{ Y("FP16", "[1]", "2"), "003c", Y("FP16", "[1]", "2"), "013c", 0.001, "" },
+	{ Y("BF16", "[1]", "2"), "803f", Y("BF16", "[1]", "2"), "813f", 0.001,
+	  "tensor \"y\" [0] was 1.0, is 1.01; 1 of 1 elements differ\n" },
+	{ Y("INT64", "[1]", "8"), "ffffffffffffff7f", Y("INT64", "[1]", "8"), "feffffffffffff7f", 0,
+	  "tensor \"y\" [0] was 9223372036854775807, is 9223372036854775806; 1 of 1 elements differ\n" },
+	{ Y("INT8", "[1]", "1"), "ff", Y("INT8", "[1]", "1"), "01", 2, "" },
+	{ Y("UINT8", "[1]", "1"), "ff", Y("UINT8", "[1]", "1"), "01", 0.5,
+	  "tensor \"y\" [0] was 255, is 1; 1 of 1 elements differ\n" },
+	{ Y("BOOL", "[1]", "1"), "01", Y("BOOL", "[1]", "1"), "00", 5,
+	  "tensor \"y\" [0] was true, is false; 1 of 1 elements differ\n" },
+	{ Y("BYTES", "[2]", "11"), "0100000061020000006263", Y("BYTES", "[2]", "11"),
+	  "0100000061020000006264", MER_COMPARE_EXACT,
+	  "tensor \"y\" [1] was \"bc\", is \"bd\"; 1 of 2 elements differ\n" },
+	{ Y("BYTES", "[1]", "7"), "03000000312e30", Y("BYTES", "[1]", "8"), "04000000312e3031", 0.1,
+	  "" },
+	/* another shape or datatype of the same bytes */
+	{ Y("FP32", "[2,1]", "8"), "0000803f00000040", Y("FP32", "[1,2]", "8"), "0000803f00000040", 1,
+	  "tensor \"y\" was FP32 [2,1], is FP32 [1,2]\n" },
+	{ Y("FP32", "[1]", "4"), "00000000", Y("INT32", "[1]", "4"), "00000000", 1,
+	  "tensor \"y\" was FP32 [1], is INT32 [1]\n" },
+	{ Y("FP32", "[0]", "0"), "", Y("FP32", "[0]", "0"), "", 0, "" },
+	/* several */
+	{ ANSWER(TENSOR("a", "INT8", "[1]", "1") "," TENSOR("b", "INT8", "[1]", "1")), "0102",
+	  ANSWER(TENSOR("b", "INT8", "[1]", "1") "," TENSOR("a", "INT8", "[1]", "1")), "0201", 0, "" },
+	{ ANSWER(TENSOR("a", "INT8", "[1]", "1") "," TENSOR("b", "INT8", "[1]", "1")), "0102",
+	  ANSWER(TENSOR("b", "INT8", "[1]", "1") "," TENSOR("c\\n", "INT8", "[1]", "1")), "0301", 0,
+	  "tensor \"a\" is missing\ntensor \"b\" [0] was 2, is 3; 1 of 1 elements differ\n"
+	  "tensor \"c\\n\" is new\n" },
+	{ "[{\"outputs\":[" TENSOR("y", "INT8", "[1]",
+	                           "1") "]},{\"outputs\":[" TENSOR("y", "INT8", "[1]", "1") "]}]",
+	  "0102", Y("INT8", "[1]", "1"), "01", 0, "part 2: tensor \"y\" is missing\n" },
+	{ ANSWER(""), "", ANSWER(""), "", 0, "" },
+	/* no tensors, or not their bytes */
+	{ NULL, "01", Y("INT8", "[1]", "1"), "01", 0, NULL },
+	{ Y("INT8", "[1]", "1"), "01", "[{\"content\":\"bytes\"}]", "01", 0, NULL },
+	{ Y("INT8", "[1]", "1"), "0101", Y("INT8", "[1]", "1"), "01", 0, NULL },
+	{ Y("INT8", "[1]", "1"), "", Y("INT8", "[1]", "1"), "01", 0, NULL },
+	{ Y("INT8", "[3]", "1"), "01", Y("INT8", "[1]", "1"), "01", 0, NULL },
+	{ "[", "01", Y("INT8", "[1]", "1"), "01", 0, NULL },
+};
+
+START_TEST(compares_answers)
+{
+	char before[64], now[64];
+	struct mer_error err = { 0 };
+	struct mer_buf out;
+	mer_buf_init(&out, 4096);
+	const struct mer_oip_answer was = { answers[_i].before,
+		                                { before, from_hex(answers[_i].before_body, before) } };
+	const struct mer_oip_answer is = { answers[_i].now,
+		                               { now, from_hex(answers[_i].now_body, now) } };
+	enum mer_status st = mer_oip_compare(&was, &is, answers[_i].tolerance, &out, &err);
+	ck_assert_msg(st == (answers[_i].want == NULL ? MER_ECORRUPT : MER_OK), "row %d: %s", _i,
+	              err.message);
+	const char *want = answers[_i].want != NULL ? answers[_i].want : "";
+	ck_assert_msg(strcmp(out.len > 0 ? out.ptr : "", want) == 0, "row %d: %s", _i, out.ptr);
+	mer_buf_release(&out);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *suite = suite_create("oip");
@@ -416,6 +502,9 @@ Suite *suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, writes_outputs, 0, N_ROWS(outputs));
 	tcase_add_test(tc, reads_what_it_writes);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("answers");
+	tcase_add_loop_test(tc, compares_answers, 0, N_ROWS(answers));
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """What runs keep of their input and output with --keep-io, and `replay`: a recorded input run again, compared with
 what was answered. MER_PREFIX names the installation. Prints TAP when run as a program."""
+import base64
+import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -54,6 +57,31 @@ class Keep:
         run = self.shown()
         self.assertEqual((b"", b""), self.kept(run["request_uid"]))
         self.assertEqual((0, 0), (run["kept_in"], run["kept_out"]))
+
+    def test_shown(self):
+        """Programs get all of it, people its beginning, and nothing that drives their terminal."""
+        self.file("IN", "a\tb\n\x1b[2J\0\x9b1mü".encode())
+        self.file("OUT", ("é" * 1000).encode())
+        self.change("model", "add", "says", "--keep-io", "--", "cat", "OUT")
+        self.out("run", "says", "@IN")
+        run = self.shown()
+        self.assertEqual(("a\tb\n\x1b[2J\0\x9b1mü", "é" * 1000), (run["input"], run["output"]))
+        self.assertEqual((None, None), (run["input_meta"], run["output_meta"]))
+        uid = run["request_uid"]
+        text = self.out("log", "show", uid).decode()
+        self.assertIn("\ninput\ta\\tb\\n^[[2J^@^[[1mü\n", text)
+        self.assertIn("\noutput\t" + "é" * 512 + "... (2000 bytes)\n", text)
+        rows = dict(zip(*csv.reader(io.StringIO(self.out("log", "show", "--csv", uid).decode(), newline=""))))
+        self.assertEqual((run["input"], run["output"]), (rows["input"], rows["output"]))
+        self.out("run", "cat", "@input")
+        run = self.shown()
+        self.assertEqual([ALL] * 2, [base64.b64decode(run[name + "_base64"]) for name in ("input", "output")])
+        self.assertEqual(set(), {"input", "output"} & set(run))
+        self.assertIn("\ninput\t(512 bytes)\n", self.out("log", "show", run["request_uid"]).decode())
+        self.out("run", "plain", "x")
+        run = self.shown()
+        self.assertEqual((None, None), (run["input"], run["output"]))
+        self.assertIn("\ninput\t\n", self.out("log", "show", run["request_uid"]).decode())
 
     def test_fail_over(self):
         """What counts is the deployment that has answered, or was the last to be tried."""
@@ -284,6 +312,36 @@ class Replay:
             self.assertEqual((uid, said), (again["replays"], self.out("replay", again["request_uid"])))
             self.assertEqual((kept, b"\2\4\6"), self.kept(again["request_uid"]))
             self.assertEqual(b"", self.out("replay", uid, "--diff"))
+
+    SAYS_TENSOR = "import mer\n@mer.model\ndef predict(x: mer.Tensor) -> mer.Tensor:\n    {}\nmer.serve()\n"
+
+    def test_tensors_beside_each_other(self):
+        """By datatype, shape and element; the first that differs is named."""
+        self.file("m.py", self.SAYS_TENSOR.format("return x"))
+        self.change("model", "add", "m", "--keep-io", "--protocol", "frame",
+                    "--env", "PYTHONPATH=" + os.environ["MER_SOURCE"] + "/python", "--", PYTHON, "m.py")
+        self.out("run", "m", "--tensor", "x:FP32=[[1,2],[3,4]]")
+        run = self.shown()
+        uid, meta = run["request_uid"], run["output_meta"]
+        output, = meta[0]["outputs"]
+        self.assertEqual(("FP32", [2, 2]), (output["datatype"], output["shape"]))
+        self.assertEqual(["FP32"], [tensor["datatype"] for tensor in run["input_meta"]["inputs"]])
+        name = json.dumps(output["name"])
+        self.assertIn("\noutput\t(16 bytes)\n", self.out("log", "show", uid).decode())
+        for answer, tolerance, said in (
+                ("x", None, ""), ("x", 0, ""),
+                ("mer.Tensor('FP32', [2, 2], struct.pack('<4f', 1, 2, 3.001, 4.001))", None,
+                 "[1,0] was 3.0, is 3.001; 2 of 4 elements differ"),
+                ("mer.Tensor('FP32', [2, 2], struct.pack('<4f', 1, 2, 3.001, 4.001))", 0.01, ""),
+                ("mer.Tensor('FP32', [2, 2], struct.pack('<4f', 1, 2, 3.001, 5))", 0.01,
+                 "[1,1] was 4.0, is 5.0; 1 of 4 elements differ"),
+                ("mer.Tensor('FP32', [4], bytes(x.data))", 1, "was FP32 [2,2], is FP32 [4]"),
+                ("mer.Tensor('INT32', [2, 2], bytes(x.data))", 1, "was FP32 [2,2], is INT32 [2,2]")):
+            with self.subTest(answer, tolerance=tolerance):
+                self.file("m.py", "import struct\n" + self.SAYS_TENSOR.format("return " + answer))
+                words = [] if tolerance is None else ["--tolerance", tolerance]
+                out, _ = self.call(1 if said else 0, "replay", uid, "--diff", *words)
+                self.assertEqual(f"tensor {name} {said}\n" if said else "", out.decode())
 
     def test_weights(self):
         """With those that are active now, or with others; which, its row says, and what bytes they were."""

@@ -18,6 +18,9 @@
 MER_API MER_MUST enum mer_status mer_compare_parse(const char *what, const char *text, double *out,
                                                    struct mer_error *err);
 
+/** Two numbers by a tolerance, which is not MER_COMPARE_EXACT. */
+MER_API bool mer_compare_near(long double before, long double now, double tolerance);
+
 /** tolerance: MER_COMPARE_EXACT, or as above; where one of both is no text, each byte counts. */
 MER_API bool mer_compare_same(struct mer_str before, struct mer_str now, double tolerance);
 

@@ -75,6 +75,23 @@ MER_API void mer_oip_output_add(struct mer_oip_output *output, const char *bytes
 MER_API MER_MUST enum mer_status mer_oip_output_end(struct mer_oip_output *output,
                                                     struct mer_error *err);
 
+/* An answer as it was told: the metas of its results as a JSON array, and all their bytes. */
+struct mer_oip_answer {
+	const char *metas; /* NULL: it was just bytes */
+	struct mer_str bytes;
+};
+
+/**
+ * What differs between two answers of tensors: those that are missing or new, datatypes, shapes, and
+ * of each tensor the first element that differs; numbers by tolerance (mer/compare.h), BYTES as texts.
+ *
+ * @param out  a line for each tensor that differs; nothing: they are the same
+ * @return MER_ECORRUPT one of them is no answer of tensors, so that bytes are to be compared; MER_ENOMEM
+ */
+MER_API MER_MUST enum mer_status mer_oip_compare(const struct mer_oip_answer *before,
+                                                 const struct mer_oip_answer *now, double tolerance,
+                                                 struct mer_buf *out, struct mer_error *err);
+
 /** Reads the shape of a description. @return how many dimensions; -1: over MER_OIP_DIMS, or none */
 MER_API int mer_oip_shape(const json_t *description, uint64_t shape[MER_OIP_DIMS]);
 

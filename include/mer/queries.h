@@ -109,9 +109,11 @@ enum mer_query {
 
 	/* what runs keep: three of struct mer_value, input and output (NULL: not kept), and what the
 	 * input's bytes are (NULL: just bytes) */
+	/* what runs keep: four of struct mer_value, input and output (NULL: not kept), and what the
+	 * bytes of each are (NULL: just bytes) */
 	MER_Q_IO,        /* request uid */
-	MER_Q_IO_KEPT,   /* the same, but struct mer_kept_row */
-	MER_Q_IO_INSERT, /* request uid input output input_meta; where it is there already, nothing */
+	MER_Q_IO_INSERT, /* request uid input output input_meta output_meta; where it is there already,
+	                  * nothing */
 
 	/* what answered: struct mer_provenance_row */
 	MER_Q_PROVENANCE,        /* digest */

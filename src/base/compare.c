@@ -91,6 +91,16 @@ static size_t number_at(const struct cursor *c)
 	return (size_t)(at - c->at);
 }
 
+bool mer_compare_near(long double before, long double now, double tolerance)
+{
+	if (isnan(before) || isnan(now))
+		return isnan(before) && isnan(now);
+	if (isinf(before) || isinf(now))
+		return before == now;
+	long double size = fabsl(before);
+	return fabsl(now - before) <= tolerance * (size > 1 ? size : 1);
+}
+
 static bool close_enough(const char *before, size_t n_before, const char *now, size_t n_now,
                          double tolerance)
 {
@@ -101,12 +111,7 @@ static bool close_enough(const char *before, size_t n_before, const char *now, s
 		return false;
 	(void)snprintf(one, sizeof one, "%.*s", (int)n_before, before);
 	(void)snprintf(other, sizeof other, "%.*s", (int)n_now, now);
-	double a = strtod(one, NULL), b = strtod(other, NULL);
-	if (isnan(a) || isnan(b))
-		return isnan(a) && isnan(b);
-	if (isinf(a) || isinf(b))
-		return a == b;
-	return fabs(b - a) <= tolerance * (fabs(a) > 1 ? fabs(a) : 1);
+	return mer_compare_near(strtod(one, NULL), strtod(other, NULL), tolerance);
 }
 
 static struct cursor behind_blanks(struct cursor c)

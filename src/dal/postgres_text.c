@@ -245,13 +245,11 @@ const char *const pg_text[] = {
 		"WHERE ($1 = '' OR model = $1) AND kind = $2 AND request_uid > $3 AND queued_at >= $4 "
 		"ORDER BY request_uid LIMIT $5",
 
-	[MER_Q_IO] = "SELECT input, output, input_meta FROM model_access_io WHERE request_uid = $1",
-	[MER_Q_IO_KEPT] = "SELECT coalesce(octet_length(input), -1) AS kept_in, "
-					  "coalesce(octet_length(output), -1) AS kept_out FROM model_access_io "
-					  "WHERE request_uid = $1",
+	[MER_Q_IO] = "SELECT input, output, input_meta, output_meta FROM model_access_io "
+				 "WHERE request_uid = $1",
 	[MER_Q_IO_INSERT] =
-		"INSERT INTO model_access_io (request_uid, input, output, input_meta) SELECT $1::text, "
-		"$2::bytea, $3::bytea, $4::text WHERE EXISTS (SELECT FROM model_access WHERE request_uid = $1::text) "
+		"INSERT INTO model_access_io (request_uid, input, output, input_meta, output_meta) "
+		"SELECT $1::text, $2::bytea, $3::bytea, $4::text, $5::text WHERE EXISTS (SELECT FROM model_access WHERE request_uid = $1::text) "
 		"ON CONFLICT DO NOTHING",
 
 	[MER_Q_PROVENANCE] = "SELECT digest, host, program, program_sha256, files, weights_sha256, "

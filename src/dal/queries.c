@@ -129,7 +129,8 @@ DAL_TABLES(TABLE_FIELDS)
 /* clang-format on */
 
 /* clang-format off */
-static const struct dal_field io_fields[] = { BLOB_OF(input) BLOB_OF(output) TEXT_OF(input_meta) };
+static const struct dal_field io_fields[] = { BLOB_OF(input) BLOB_OF(output) TEXT_OF(input_meta)
+	                                              TEXT_OF(output_meta) };
 static const struct dal_field test_fields[] = {
 	BLOB_OF(test_input) BLOB_OF(test_output) TEXT_OF(test_tolerance) NUMBER_OF(test_on_start)
 };
@@ -235,8 +236,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_TIMES] = { "run-times", 5, ROWS(run_times) },
 
 	[MER_Q_IO] = { "io", 1, VALUES(io) },
-	[MER_Q_IO_KEPT] = { "io-kept", 1, ROWS(kept) },
-	[MER_Q_IO_INSERT] = { "io-insert", 4, NO_ROWS },
+	[MER_Q_IO_INSERT] = { "io-insert", 5, NO_ROWS },
 
 	[MER_Q_PROVENANCE] = { "provenance", 1, ROWS(provenance) },
 	[MER_Q_PROVENANCE_INSERT] = { "provenance-add", 8, NO_ROWS },

@@ -222,13 +222,11 @@ const char *const dal_sqlite_text[] = {
 				  "WHERE $1 = '' AND request_uid > $3 AND kind = $2 AND queued_at >= $4 "
 				  "ORDER BY request_uid LIMIT $5",
 
-	[MER_Q_IO] = "SELECT input, output, input_meta FROM model_access_io WHERE request_uid = $1",
-	[MER_Q_IO_KEPT] = "SELECT coalesce(length(input), -1) AS kept_in, "
-					  "coalesce(length(output), -1) AS kept_out FROM model_access_io "
-					  "WHERE request_uid = $1",
+	[MER_Q_IO] = "SELECT input, output, input_meta, output_meta FROM model_access_io "
+				 "WHERE request_uid = $1",
 	[MER_Q_IO_INSERT] =
-		"INSERT INTO model_access_io (request_uid, input, output, input_meta) SELECT $1, $2, $3, $4 "
-		"WHERE EXISTS (SELECT 1 FROM model_access WHERE request_uid = $1) ON CONFLICT DO NOTHING",
+		"INSERT INTO model_access_io (request_uid, input, output, input_meta, output_meta) "
+		"SELECT $1, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM model_access WHERE request_uid = $1) ON CONFLICT DO NOTHING",
 
 	[MER_Q_PROVENANCE] = "SELECT digest, host, program, program_sha256, files, weights_sha256, "
 						 "runtime, sdk, created_at FROM provenance WHERE digest = $1",

@@ -18,7 +18,7 @@
 	X(MER_TABLE_WEIGHTS, model_weights, uid, 12, 256) \
 	X(MER_TABLE_PROVENANCE, provenance, digest, 9, 256) \
 	X(MER_TABLE_RUNS, model_access, request_uid, 31, 256) \
-	X(MER_TABLE_IO, model_access_io, request_uid, 4, 8) \
+	X(MER_TABLE_IO, model_access_io, request_uid, 5, 8) \
 	X(MER_TABLE_FEEDBACK, feedback, uid, 6, 8) \
 	X(MER_TABLE_OWNERS, owners, uid, 5, 256)
 
@@ -44,7 +44,7 @@
 	T(queued_at) T(started_at) T(stopped_at) N(exit_code) T(signal) T(error) T(stderr_tail) \
 	N(attempts) N(queue_ms) N(start_ms) N(infer_ms) N(bytes_in) N(bytes_out) T(sha256_in) \
 	T(sha256_out) T(owner) T(kind) T(replays) T(provenance) N(cpu_us) N(max_rss_kib)
-#define DAL_COLUMNS_model_access_io(T, N, B) B(input) B(output) T(input_meta)
+#define DAL_COLUMNS_model_access_io(T, N, B) B(input) B(output) T(input_meta) T(output_meta)
 #define DAL_COLUMNS_feedback(T, N, B) T(request_uid) N(rating) B(expected) T(note) T(created_at)
 #define DAL_COLUMNS_owners(T, N, B) T(host) N(pid) T(program) T(started_at)
 

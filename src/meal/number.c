@@ -194,6 +194,33 @@ enum mer_status meal_number_read(enum mer_datatype datatype, const json_t *json,
 	return MER_OK;
 }
 
+/* --- values --------------------------------------------------------------------------------- */
+
+static double float_value(enum mer_datatype datatype, uint64_t bits)
+{
+	double value;
+	if (datatype != MER_FP64)
+		return widen(&formats[datatype], bits);
+	memcpy(&value, &bits, sizeof value);
+	return value;
+}
+
+static int64_t signed_value(size_t size, uint64_t bits)
+{
+	unsigned unused = 64 - 8 * (unsigned)size;
+	return (int64_t)(bits << unused) >> unused;
+}
+
+long double meal_number_value(enum mer_datatype datatype, const char *bytes)
+{
+	size_t size = mer_datatype_size(datatype);
+	MER_ASSERT(size > 0);
+	uint64_t bits = meal_number_get(bytes, size);
+	if (datatype >= MER_FP16)
+		return float_value(datatype, bits);
+	return is_signed(datatype) ? (long double)signed_value(size, bits) : (long double)bits;
+}
+
 /* --- writing -------------------------------------------------------------------------------- */
 
 /* Whether a text is read as that very number. */
@@ -212,11 +239,7 @@ static bool write_float(enum mer_datatype datatype, uint64_t bits, struct mer_bu
 	const struct format *format = &formats[datatype];
 	int digits = datatype == MER_FP64 ? DOUBLE_DIGITS : format->digits;
 	char text[40];
-	double value;
-	if (datatype == MER_FP64)
-		memcpy(&value, &bits, sizeof value);
-	else
-		value = widen(format, bits);
+	double value = float_value(datatype, bits);
 	if (!__builtin_isfinite(value)) {
 		mer_buf_text(out, "null");
 		return false;
@@ -246,8 +269,7 @@ bool meal_number_write(enum mer_datatype datatype, const char *bytes, struct mer
 	} else if (datatype >= MER_FP16) {
 		return write_float(datatype, bits, out);
 	} else if (is_signed(datatype)) {
-		unsigned unused = 64 - 8 * (unsigned)size;
-		mer_buf_printf(out, "%" PRId64, (int64_t)(bits << unused) >> unused);
+		mer_buf_printf(out, "%" PRId64, signed_value(size, bits));
 	} else {
 		mer_buf_printf(out, "%" PRIu64, bits);
 	}

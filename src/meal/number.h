@@ -16,6 +16,9 @@ MER_MUST enum mer_status meal_number_read(enum mer_datatype datatype, const json
  * JSON has no number for is null. Returns whether it is a number. Not for MER_BYTES. */
 bool meal_number_write(enum mer_datatype datatype, const char *bytes, struct mer_buf *out);
 
+/** The value of one element, exactly. Not for MER_BYTES. */
+long double meal_number_value(enum mer_datatype datatype, const char *bytes);
+
 /** A number of n bytes, at most 8, little-endian. */
 static inline uint64_t meal_number_get(const char *at, size_t n)
 {

@@ -173,6 +173,7 @@ struct kept_io {
 	char *input;           /* NULL: larger than the limit */
 	char *meta;            /* what its bytes are; NULL: just bytes */
 	struct mer_buf output; /* the same where its status is not MER_OK */
+	struct mer_buf metas; /* what its parts are, as a JSON array; the same, and where it is empty */
 	size_t bytes;
 };
 
@@ -412,6 +413,7 @@ void contract_keep(struct mer_sched *sched, const char *model, const char *annou
 void keep_begin(struct mer_run *run, const struct deployment *deployment);
 /* Run's kept is not NULL: */
 void keep_output(struct mer_run *run, const char *bytes, size_t n);
+void keep_meta(struct mer_run *run, const char *meta);
 /* Copies the input, which is borrowed for no longer. */
 void keep_end(struct mer_run *run);
 enum mer_status keep_write(struct mer_dal *dal, const struct mer_run *run, struct mer_error *err);

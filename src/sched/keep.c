@@ -18,19 +18,34 @@ void keep_begin(struct mer_run *run, const struct deployment *deployment)
 	if (run->kept != NULL)
 		return; /* another one was to answer, and has not */
 	run->kept = calloc(1, sizeof *run->kept);
-	if (run->kept != NULL) /* else it is as if nobody had asked; the run matters more */
-		mer_buf_init(&run->kept->output, (size_t)sched->keep_io_max);
+	if (run->kept == NULL)
+		return; /* it is as if nobody had asked; the run matters more */
+	mer_buf_init(&run->kept->output, (size_t)sched->keep_io_max);
+	mer_buf_init(&run->kept->metas, (size_t)sched->keep_io_max);
+}
+
+/* What is too large is not kept in part. */
+static void drop_excess(struct mer_buf *buf)
+{
+	if (buf->status == MER_OK || buf->ptr == NULL)
+		return;
+	free(buf->ptr);
+	buf->ptr = NULL;
+	buf->len = buf->cap = 0;
 }
 
 void keep_output(struct mer_run *run, const char *bytes, size_t n)
 {
-	struct mer_buf *output = &run->kept->output;
-	mer_buf_add(output, bytes, n);
-	if (output->status != MER_OK && output->ptr != NULL) {
-		free(output->ptr);
-		output->ptr = NULL;
-		output->len = output->cap = 0;
-	}
+	mer_buf_add(&run->kept->output, bytes, n);
+	drop_excess(&run->kept->output);
+}
+
+void keep_meta(struct mer_run *run, const char *meta)
+{
+	struct mer_buf *metas = &run->kept->metas;
+	mer_buf_byte(metas, metas->len > 0 ? ',' : '[');
+	mer_buf_text(metas, meta);
+	drop_excess(metas);
 }
 
 void keep_end(struct mer_run *run)
@@ -46,7 +61,10 @@ void keep_end(struct mer_run *run)
 	}
 	if (kept->input != NULL && len > 0)
 		memcpy(kept->input, run->input, len);
-	kept->bytes = (kept->input != NULL ? len : 0) + kept->output.len;
+	if (kept->metas.len > 0)
+		mer_buf_byte(&kept->metas, ']');
+	drop_excess(&kept->metas);
+	kept->bytes = (kept->input != NULL ? len : 0) + kept->output.len + kept->metas.len;
 	run->sched->kept_bytes += kept->bytes;
 }
 
@@ -59,6 +77,7 @@ void keep_release(struct mer_run *run)
 	free(kept->input);
 	free(kept->meta);
 	mer_buf_release(&kept->output);
+	mer_buf_release(&kept->metas);
 	free(kept);
 	run->kept = NULL;
 }
@@ -73,6 +92,7 @@ enum mer_status keep_write(struct mer_dal *dal, const struct mer_run *run, struc
 		MER_ARGS(mer_text(run->uid.text),
 	             kept->input != NULL ? mer_blob(kept->input, run->input_len) : none,
 	             output->status == MER_OK ? mer_blob(output->ptr, output->len) : none,
-	             mer_text_or_null(kept->meta)),
+	             mer_text_or_null(kept->meta),
+	             output->status == MER_OK ? mer_text_or_null(kept->metas.ptr) : none),
 		NULL, err);
 }

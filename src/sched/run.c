@@ -19,6 +19,8 @@ void run_sent(struct mer_run *run, uint64_t now_ns)
 void run_meta(struct mer_run *run, const char *meta)
 {
 	run->answered = true;
+	if (run->kept != NULL)
+		keep_meta(run, meta);
 	if (run->events->on_meta != NULL)
 		run->events->on_meta(run->ctx, meta);
 }
