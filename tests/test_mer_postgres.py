@@ -5,9 +5,12 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
@@ -280,6 +283,77 @@ class Connections(Case):
         (self.folder / "lib" / "mer" / "postgres.so").write_text("no library")
         _, err = self.call(5, "log", program=self.folder / "bin" / "mer")
         self.assertRegex(err, "^mer: no Postgres module: cannot load '.*postgres.so'")
+
+
+def message(kind, body):
+    return kind + struct.pack("!I", 4 + len(body)) + body
+
+
+# What a server says to who is let in, and to who is thrown out.
+GREETING = message(b"R", bytes(4)) + message(b"S", b"server_encoding\0UTF8\0") + \
+    message(b"S", b"client_encoding\0UTF8\0") + message(b"K", bytes(8)) + message(b"Z", b"I")
+THROWN_OUT = message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0")
+STARTS = message(b"E", b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0")
+
+
+@unittest.skipUnless((PREFIX / "lib" / "mer" / "postgres.so").exists(), "this build has no Postgres module")
+class Greetings(unittest.TestCase):
+    """A server that says what it is told to each client's first message, and leaves, unless it says nothing."""
+
+    def serve(self, *says):
+        folder = tempfile.TemporaryDirectory(prefix="mer-postgres-")
+        self.addCleanup(folder.cleanup)
+        self.folder, self.clients = folder.name, []
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.folder + "/.s.PGSQL.5432")
+        listening.listen()
+
+        def talk():
+            for answer in says:
+                client, _ = listening.accept()
+                self.clients.append(client)
+                client.recv(struct.unpack("!I", client.recv(4))[0] - 4)
+                if answer:
+                    client.sendall(answer)
+                    client.close()
+            listening.close()
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, DEADLINE_S)
+
+    def log(self, **parameters):
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("MER_", "XDG_", "PG"))}
+        url = f"postgres://u@/d?host={self.folder}" + "".join(f"&{name}={text}" for name, text in parameters.items())
+        done = subprocess.run([MER, "--database", url, "log"], env=env | {"HOME": self.folder}, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S)
+        self.assertEqual((5, ""), (done.returncode, done.stdout), done)
+        return done.stderr
+
+    def test_thrown_out_behind_the_greeting(self):
+        """What libpq hears while nobody asks it anything, it would say on stderr itself."""
+        self.serve(GREETING + THROWN_OUT)
+        said = self.log()
+        self.assertTrue(said.startswith("mer: the database 'postgres://u@/d' says: "), said)
+        self.assertNotIn("FATAL", said)
+
+    def test_thrown_out_when_asked_once_more(self):
+        """So when it asks whether a server that lets nobody in is there."""
+        self.serve(STARTS, GREETING + THROWN_OUT)
+        said = self.log()
+        self.assertTrue(said.startswith("mer: cannot connect to the database"), said)
+        self.assertNotIn("administrator", said)
+
+    def test_starts(self):
+        """It is waited for."""
+        self.serve(STARTS, STARTS, GREETING + THROWN_OUT)
+        self.assertIn("says: ", self.log())
+
+    def test_says_nothing(self):
+        self.serve(b"")
+        said = self.log(connect_timeout=1)
+        self.assertIn("mer: cannot connect to the database 'postgres://u@/d': timeout expired\n", said)
+        for client in self.clients:
+            client.close()
 
 
 if __name__ == "__main__":

@@ -122,8 +122,8 @@ enum mer_status pg_fail_script(struct postgres *pg, const PGresult *result, stru
 enum mer_status pg_fail_lost(struct postgres *pg, const char *why, struct mer_error *err);
 /* libpq would not take a statement: lost, or out of memory. */
 enum mer_status pg_fail_send(struct postgres *pg, struct mer_error *err);
-/* A connection could not be made; conn is the attempt. */
-enum mer_status pg_fail_connect(struct postgres *pg, PGconn *conn, struct mer_error *err);
+/* A connection could not be made; said is why. */
+enum mer_status pg_fail_connect(struct postgres *pg, const char *said, struct mer_error *err);
 enum mer_status pg_fail_canceled(struct postgres *pg, struct mer_error *err);
 /* Whether a result says that its backend is about to leave. */
 bool pg_is_leaving(const PGresult *result);

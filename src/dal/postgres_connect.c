@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/ref.h>
@@ -15,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
 	CONNECT_MS = 30000, /* for a server that restarts; as SQLite waits for other programs */
@@ -166,6 +168,65 @@ static enum mer_status fetch_password(const struct postgres *pg, char **out, str
 	return st == MER_OK ? st : mer_wrap(err, st, "MER_DATABASE_PASSWORD");
 }
 
+/* How long libpq waits for one address; -1: for ever. */
+static int64_t limit_ms(PGconn *conn)
+{
+	MER_AUTO(options_done) PQconninfoOption *options = PQconninfo(conn);
+	const char *text = value_of(options, "connect_timeout");
+	const int64_t seconds = text != NULL ? atoi(text) : 0;
+	return seconds <= 0 ? -1 : 1000 * (seconds == 1 ? 2 : seconds);
+}
+
+/* Whether it tries another address than before. */
+static bool has_moved(const PGconn *conn, char at[512])
+{
+	char now[512];
+	const char *host = PQhost(conn), *address = PQhostaddr(conn), *port = PQport(conn);
+	(void)snprintf(now, sizeof now, "%s %s %s", host != NULL ? host : "",
+	               address != NULL ? address : "", port != NULL ? port : "");
+	if (strcmp(at, now) == 0)
+		return false;
+	memcpy(at, now, sizeof now);
+	return true;
+}
+
+/* As PQconnectdbParams(), but what the server says behind its greeting is ours from the first byte on:
+ * there the connection is used already, and libpq writes what it says to stderr. An address that takes
+ * too long is cut off, so that libpq goes on to the next. NULL: out of memory. */
+static PGconn *dial(const char *const keys[], const char *const values[], PGVerbosity verbosity,
+                    bool *late)
+{
+	char at[512] = "";
+	*late = false;
+	PGconn *conn = PQconnectStartParams(keys, values, 1);
+	if (conn == NULL || PQstatus(conn) == CONNECTION_BAD)
+		return conn;
+	(void)PQsetNoticeProcessor(conn, on_notice, NULL);
+	(void)PQsetErrorVerbosity(conn, verbosity);
+	const int64_t limit = limit_ms(conn);
+	int64_t until = -1;
+	PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
+	while (wants == PGRES_POLLING_READING || wants == PGRES_POLLING_WRITING) {
+		const int64_t now = mer_clock_ms();
+		if (has_moved(conn, at)) {
+			*late = false;
+			until = limit >= 0 ? now + limit : -1;
+		}
+		struct pollfd end = { .fd = PQsocket(conn),
+			                  .events = wants == PGRES_POLLING_READING ? POLLIN : POLLOUT };
+		const int64_t left = until < 0 ? -1 : until > now ? until - now : 0;
+		int n = end.fd < 0 ? 1 : poll(&end, 1, left < INT_MAX ? (int)left : INT_MAX);
+		if (n == 0 && left == 0) {
+			*late = true;
+			until = -1; /* its end is told at once */
+			(void)shutdown(end.fd, SHUT_RDWR);
+		}
+		if (n > 0)
+			wants = PQconnectPoll(conn);
+	}
+	return conn;
+}
+
 /* One try to connect, which may outlive the connection that it is for. */
 struct attempt {
 	struct pg_aside aside;
@@ -174,12 +235,13 @@ struct attempt {
 	bool was_there; /* the server, once */
 	PGconn *conn;   /* what came of it; NULL: no memory */
 	bool later;     /* trying again may help */
+	bool late;      /* it took too long */
 };
 
 enum { PARAMETERS = 10 };
 
 /* What the URL says beats what stands before it and is beaten by what stands behind it. */
-static PGconn *connect_to(const struct attempt *attempt)
+static PGconn *connect_to(struct attempt *attempt)
 {
 	const char *keys[PARAMETERS + 1] = { NULL }, *values[PARAMETERS + 1] = { NULL };
 	size_t n = 0;
@@ -198,7 +260,25 @@ static PGconn *connect_to(const struct attempt *attempt)
 	if (attempt->password != NULL)
 		ADD("password", attempt->password);
 #undef ADD
-	return PQconnectdbParams(keys, values, 1);
+	return dial(keys, values, PQERRORS_DEFAULT, &attempt->late);
+}
+
+/* What a server had to say to a connection of PQERRORS_SQLSTATE. */
+enum answer { ANSWER_NONE, ANSWER_NOT_NOW, ANSWER_GIVEN };
+
+/* Its code stands at the end of a line, behind a word of any language. */
+static enum answer answer_of(const PGconn *conn)
+{
+	static const char marks[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	if (PQstatus(conn) == CONNECTION_OK || PQconnectionNeedsPassword(conn) != 0)
+		return ANSWER_GIVEN;
+	const char *code = PQerrorMessage(conn);
+	while ((code = strstr(code, ":  ")) != NULL) {
+		code += 3;
+		if (strspn(code, marks) == 5)
+			return strncmp(code, "57P03", 5) == 0 ? ANSWER_NOT_NOW : ANSWER_GIVEN;
+	}
+	return ANSWER_NONE;
 }
 
 /* Whether a server may let us in soon: one that lets nobody in while it starts or stops, or, where it
@@ -210,8 +290,11 @@ static bool may_come_back(const struct attempt *attempt)
 		return attempt->was_there;
 	const char *keys[] = { "connect_timeout", "dbname", NULL };
 	const char *values[] = { "2", attempt->conninfo, NULL };
-	PGPing answer = PQpingParams(keys, values, 1);
-	return answer == PQPING_REJECT || (answer == PQPING_NO_RESPONSE && attempt->was_there);
+	bool late;
+	PGconn *conn = dial(keys, values, PQERRORS_SQLSTATE, &late);
+	const enum answer answer = conn != NULL ? answer_of(conn) : ANSWER_NONE;
+	PQfinish(conn);
+	return answer == ANSWER_NOT_NOW || (answer == ANSWER_NONE && attempt->was_there);
 }
 
 static void run_attempt(struct pg_aside *aside)
@@ -271,7 +354,6 @@ static enum mer_status check_encoding(const struct postgres *pg, const PGconn *c
 /* As good as a connection gets before its first statement. */
 static void take(struct postgres *pg, PGconn *conn)
 {
-	(void)PQsetNoticeProcessor(conn, on_notice, NULL);
 	MER_ASSERT(PQenterPipelineMode(conn) == 1);
 	if (pg->base.haste != NULL)
 		(void)PQsetnonblocking(conn, 1); /* sending too is waited for in pg_result() */
@@ -291,7 +373,8 @@ static enum mer_status take_attempt(struct postgres *pg, struct attempt *attempt
 	if (attempt->conn == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory for a connection");
 	if (PQstatus(attempt->conn) != CONNECTION_OK)
-		return pg_fail_connect(pg, attempt->conn, err);
+		return pg_fail_connect(
+			pg, attempt->late ? "timeout expired" : PQerrorMessage(attempt->conn), err);
 	enum mer_status st = check_encoding(pg, attempt->conn, err);
 	if (st != MER_OK)
 		return st;

@@ -230,10 +230,9 @@ static const struct {
 	{ "timeout expired", "is the host of the URL right, and is there a firewall?" },
 };
 
-enum mer_status pg_fail_connect(struct postgres *pg, PGconn *conn, struct mer_error *err)
+enum mer_status pg_fail_connect(struct postgres *pg, const char *said, struct mer_error *err)
 {
 	char line[300];
-	const char *said = PQerrorMessage(conn);
 	first_line(said, line, sizeof line);
 	pg->base.repeatable = false;
 	(void)mer_fail(err, MER_EDATABASE, "cannot connect to the database '%s': %s", pg->base.name,
