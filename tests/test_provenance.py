@@ -10,6 +10,19 @@ from pathlib import Path
 
 from record_case import PYTHON, OnPostgres, OnSqlite, main
 
+# Answers when it has used as many seconds of processor time as its input says, or dies.
+BURNS = """import os, time
+print('READY', flush=True)
+while input() == 'GO':
+    text = input()
+    if text == 'die':
+        os._exit(3)
+    until = time.process_time() + float(text)
+    while time.process_time() < until:
+        pass
+    input()
+    print(text, flush=True)
+"""
 SERVES = "import sys\nprint('READY', flush=True)\nfor line in sys.stdin:\n    if line != 'GO\\n': break\n" \
     "    text = sys.stdin.readline()\n    sys.stdin.readline()\n    print('<' + text.strip() + '>', flush=True)\n"
 FRAMES = "import mer\n@mer.model\ndef predict(text: str) -> str:\n    return text\nmer.serve()\n"
@@ -112,7 +125,7 @@ class Provenance:
         self.assertEqual([{"path": str(large), "bytes": (256 << 20) + 1, "sha256": None}], self.seen("m", "x")["files"])
 
     def test_worker_that_stays(self):
-        """Its runs name what it was started with, whatever became of the file; its use is not one run's."""
+        """Its runs name what it was started with, whatever became of the file; its memory is not one run's."""
         script = self.file("serves.py", SERVES)
         was = self.listed(script)
         self.change("model", "add", "m", "--protocol", "token", "--answer", "line", "--ready-token", "READY",
@@ -129,10 +142,23 @@ class Provenance:
         runs = [self.shown(run["request_uid"]) for run in self.log()]
         for run in runs:
             self.assertEqual([was], run["files"])
-            self.assertEqual((None, None), (run["cpu_us"], run["max_rss_kib"]))
+            self.assertIsNone(run["max_rss_kib"])
         self.call(6, "run", "m", "three")
         run = self.shown()
         self.assertEqual(("failed", [self.listed(script)]), (run["status"], run["files"]))
+
+    def test_processor_time_of_a_worker_that_stays(self):
+        """A run has what the worker used while it was open; one over which the worker died has none."""
+        script = self.file("burns.py", BURNS)
+        self.change("model", "add", "m", "--protocol", "token", "--answer", "line", "--ready-token", "READY",
+                    "--start-token", "GO", "--stop-token", "OVER", "--", PYTHON, script)
+        self.out("run", "--lines", "m", "@" + str(self.file("lines", "0\n0.2\n0\n0.1\n")))
+        used = [run["cpu_us"] for run in reversed(self.log())]
+        self.assertEqual([False, True, False, True], [us >= 100000 for us in used], used)
+        self.assertGreaterEqual(used[1], 200000)
+        self.call(1, "run", "m", "die")
+        self.assertIsNone(self.shown()["cpu_us"])
+        self.out("run", "--no-record", "m", "0")
 
     def test_announced(self):
         """A worker that says so tells interpreter and SDK."""

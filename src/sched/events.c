@@ -142,6 +142,7 @@ static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 		return;
 	}
 	MER_ASSERT(run->slot == slot && run->state == RUN_OPEN);
+	use_end(slot, run, outcome);
 	slot_leave(run);
 	run->done_ns = uv_hrtime();
 	place_done(slot, run, outcome->status);

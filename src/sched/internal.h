@@ -20,6 +20,7 @@
  *   contract.c    what workers announce of inputs and outputs, kept with their model
  *   keep.c        what runs read and wrote, where it is kept
  *   origin.c      the bytes that answered: programs, scripts, weights
+ *   use.c         what a run used of a worker that stays
  *   test.c        the example that a worker answers before it is ready
  *   place.c       which processor a quick conversation takes place on
  *
@@ -109,6 +110,8 @@ struct slot {
 	int64_t idle_until;      /* loop time in ms; 0: not idle */
 	struct testing *testing; /* NULL: it is not being tested */
 	bool tested;
+	bool clocked; /* clock is that of the processor time of its process */
+	clockid_t clock;
 	struct facts *facts; /* of the files it was started with; NULL: see origin */
 	struct origin *origin;
 };
@@ -230,6 +233,7 @@ struct mer_run {
 	int exit_code;
 	int signal;
 	int64_t cpu_us, max_rss_kib; /* -1: not known */
+	int64_t used_us; /* of its worker when it was sent; -1: it has it not alone, or not known */
 	char *error;
 };
 
@@ -431,6 +435,11 @@ const char *origin_digest(const struct origin *origin);
 /* The database thread's: writes its row unless it is there, and is told what became of it. */
 enum mer_status origin_write(struct mer_sched *sched, struct origin *origin, struct mer_error *err);
 void origin_written(struct origin *origin, bool committed);
+
+/* --- use.c --- */
+/* A worker that stays was given a run, and has answered it. */
+void use_begin(struct slot *slot, struct mer_run *run);
+void use_end(struct slot *slot, struct mer_run *run, const struct mer_outcome *outcome);
 
 /* --- test.c --- */
 /* The database thread's. */

@@ -192,7 +192,7 @@ void run_end(struct mer_run *run, const struct mer_outcome *outcome)
 	struct mer_error error = { .status = MER_OK };
 	run->exit_code = outcome->exit_code;
 	run->signal = outcome->signal;
-	/* What a worker that stays has used is not one run's. */
+	/* What a worker that stays has used in its life is not one run's (use.c). */
 	const struct deployment *deployment = run->deployment;
 	if (outcome->max_rss_kib > 0 && deployment != NULL &&
 	    deployment->spec.protocol == MER_PROTOCOL_ONCE) {

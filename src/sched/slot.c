@@ -59,6 +59,7 @@ void slot_send(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 {
 	struct mer_error err;
 	struct mer_input input = { run->input, run->input_len, run->input_meta, 0, run->tensors };
+	use_begin(slot, run);
 	if (slot->deployment->train_meta != NULL)
 		input.meta = slot->deployment->train_meta;
 	else if (run->own_timeout)
