@@ -111,6 +111,26 @@ while True:
     wire.answer(number, b"%s %d" % (data, n))
 """
 
+# Takes {n} requests and reads no further until its home has "go"; then answers them, and each one that comes.
+READS_LATER = """#!/usr/bin/python3 -uIS
+{frames}
+import time
+from pathlib import Path
+wire, home = Wire(), Path(os.environ["HOME"])
+wire.ready(concurrency={concurrency})
+held = [wire.request()[0] for _ in range({concurrency} - 1)]
+while not (home / "go").exists():
+    time.sleep(0.01)
+for number in held:
+    wire.answer(number, b"late")
+while True:
+    kind, number, _, _, _ = wire.next()
+    if kind == INFER:
+        wire.answer(number, b"%d" % os.getpid())
+    elif kind == DRAIN:
+        break
+"""
+
 # Waits until as many have come as the input says.
 MEET = """: >"$HOME/$$.$input"
 while [ "$(ls "$HOME" | grep -c '\\.')" -lt {n} ]; do sleep 0.01; done
@@ -353,6 +373,23 @@ class Jobs(test_faults.Case):
                          options=("--keep-going", "--timeout", "500ms"))
         self.assertEqual(got, ["", "a", "b", "c"])
         self.assertEqual(sorted(self.statuses()), ["ok", "ok", "ok", "timeout"])
+
+    @each({"some": (41,), "all": (64,)})
+    def cancels_that_wait_to_be_read(self, n):
+        """Behind a long input: whoever answers meanwhile what it has read is no worker that does not read."""
+        self.frame(READS_LATER, n)
+        lines = self.lines_file(*["short"] * (n - 1), "x" * 8 * MIB, "last")
+        process = self.start("--log", "meal=debug", "run", "--lines", "--keep-going", "--jobs", n, "--timeout", "2s",
+                             "m", lines)
+        log = b""
+        while log.count(b" cancel worker") < n:
+            log += process.stderr.readline()
+        (self.home / "go").touch()
+        out, rest = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out[:n]), (7, b"\n" * n), rest[-2000:])
+        self.assertRegex(out[n:], rb"\A\d+\n\Z")
+        self.assertEqual((log + rest).count(b" go worker"), 1)
+        self.assertEqual(sorted(self.statuses()), ["ok"] + ["timeout"] * n)
 
     def test_one_that_is_not_given_up(self):
         """Then the worker has to go, and takes others with it; those say whose fault it is."""

@@ -215,7 +215,8 @@ class Prefork(Engine):
         for file in (sys.stdout, sys.stderr):
             if file is not None:
                 file.flush()  # or each child says it again
-        pid, fds = 0, []
+        pid = 0
+        fds: list[int] = []
         try:
             fds += os.pipe()
             pid = os.fork()

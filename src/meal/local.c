@@ -26,9 +26,13 @@
 #define READ_FRAME_BYTES (256 * 1024)   /* measured: a body of 1 MiB takes half the time */
 #define FILE_BYTES ((size_t)256 * 1024) /* of {input}, written in one turn of the loop */
 #define FRAME_BYTES (1 << 20)           /* of a frame connection each way: 9 times a pipe's speed */
-#define OWNED_MAX 24 /* pieces that were told, or copied since their run had ended */
+#define TOLD_MAX 24                     /* pieces that no run asked for */
+/* Pieces that are copies, since their run has ended. Who reads its input in order answers requests that
+ * it has read, one of them perhaps in part; what is queued of the others is their cancel. */
+#define COPIED_MAX (MEAL_OPEN_MAX + MEAL_PIECES_MAX)
 #define QUEUE_MAX \
-	(MEAL_OPEN_MAX * (MEAL_PIECES_MAX + 1) + OWNED_MAX + 2) /* with cancel, greeting, farewell */
+	(MEAL_OPEN_MAX * (MEAL_PIECES_MAX + 1) + TOLD_MAX + COPIED_MAX + \
+	 2)                   /* with cancel, greeting, farewell */
 #define DRAIN_READS 32    /* of what a dead worker left, in a pipe of up to 1 MiB too */
 #define REAP_MS 1         /* between two looks for the supervisor's end */
 #define ANSWERS_A_TURN 16 /* read before the loop's other handles have their turn */
@@ -71,8 +75,8 @@ struct local {
 
 	struct mer_str queue[QUEUE_MAX]; /* for stdin, the connection, or {input} */
 	char *owned[QUEUE_MAX];          /* where a piece is a copy: its bytes from their begin */
-	const void *owners[QUEUE_MAX];   /* of pieces that are borrowed */
-	size_t queued, n_owned;
+	const void *owners[QUEUE_MAX];   /* of pieces that are borrowed; of those that were told, we */
+	size_t queued, n_told, n_copied;
 	bool last;   /* nothing follows the queue */
 	bool corked; /* what is queued meanwhile goes out together */
 	size_t room;
@@ -85,11 +89,18 @@ static struct local *downcast(struct meal_carrier *carrier)
 	return (struct local *)carrier;
 }
 
+/* Of the copies that have that owner. */
+static size_t *count_of(struct local *c, const void *owner)
+{
+	return owner == c ? &c->n_told : &c->n_copied;
+}
+
 /* Drops the first n pieces. */
 static void drop_pieces(struct local *c, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		c->n_owned -= c->owned[i] != NULL;
+		if (c->owned[i] != NULL)
+			*count_of(c, c->owners[i]) -= 1;
 		free(c->owned[i]);
 	}
 	c->queued -= n;
@@ -111,7 +122,8 @@ static void add_piece(struct local *c, struct mer_str piece, char *owned, const 
 	c->queue[c->queued] = piece;
 	c->owned[c->queued] = owned;
 	c->owners[c->queued++] = owner;
-	c->n_owned += owned != NULL;
+	if (owned != NULL)
+		*count_of(c, owner) += 1;
 }
 
 static void release(struct local *c)
@@ -715,13 +727,13 @@ static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 	struct local *c = downcast(carrier);
 	if (c->last || c->ends[IN].fd < 0)
 		return MER_OK;
-	if (c->n_owned >= OWNED_MAX)
+	if (c->n_told >= TOLD_MAX)
 		return MER_EBUSY;
 	char *copy = malloc(bytes.len);
 	if (copy == NULL)
 		return MER_ENOMEM;
 	memcpy(copy, bytes.ptr, bytes.len);
-	add_piece(c, (struct mer_str){ copy, bytes.len }, copy, NULL);
+	add_piece(c, (struct mer_str){ copy, bytes.len }, copy, c);
 	if (c->queued == 1 && !c->corked)
 		flush(c);
 	return MER_OK;
@@ -763,7 +775,7 @@ static enum mer_status copy_pieces(struct local *c, const void *owner)
 	for (size_t i = 0; i < c->queued; i++) {
 		if (c->owners[i] != owner)
 			continue;
-		if (c->n_owned >= OWNED_MAX)
+		if (c->n_copied >= COPIED_MAX)
 			return MER_EBUSY;
 		char *copy = malloc(c->queue[i].len);
 		if (copy == NULL)
@@ -771,7 +783,7 @@ static enum mer_status copy_pieces(struct local *c, const void *owner)
 		memcpy(copy, c->queue[i].ptr, c->queue[i].len);
 		c->queue[i].ptr = c->owned[i] = copy;
 		c->owners[i] = NULL;
-		c->n_owned++;
+		c->n_copied++;
 	}
 	return MER_OK;
 }
