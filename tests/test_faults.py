@@ -751,6 +751,44 @@ class Database(Case):
         self.mer("log", out=None)
         self.one_row("lost")
 
+    def full_for_a_while(self, until):
+        """A mer that stays after its run has met a full disk, until it has said so; gives it, and what it said."""
+        self.on_small_disk()
+        os.mkfifo(self.home / "go")
+        self.model("once", 'echo >"$HOME/here"; read x <"$HOME/go"; echo done', name="w")
+        process = self.start("--log", "warn,dal=debug", stdin=subprocess.PIPE)
+        process.stdin.write(b"run w x\n")
+        process.stdin.flush()
+        self.wait_here()
+        self.fill()
+        (self.home / "go").write_text("x\n")
+        said = b""
+        while until not in said:
+            line = process.stderr.readline()
+            self.assertNotEqual(line, b"", said)
+            said += line
+        return process, said
+
+    def test_full_until_the_end(self):
+        """Nothing is said of a row that is tried again, but once that it was in vain."""
+        process, said = self.full_for_a_while(b"status=database")
+        out, rest = process.communicate(timeout=DEADLINE_S)
+        self.assertEqual((process.returncode, out), (5, b"done\n"))
+        told = [line for line in (said + rest).splitlines() if not line.startswith(b"debug ")]
+        self.assertEqual(len(told), 2, told)
+        self.assertRegex(told[0], rb"\Amer: run [0-9a-f-]{36} is not recorded: .* is full")
+        (self.db.parent / "filler").unlink()
+
+    def test_full_for_a_while(self):
+        process, _ = self.full_for_a_while(b"is not recorded yet: ")
+        (self.db.parent / "filler").unlink()
+        rest = b""
+        while b"what was not recorded is now" not in rest:
+            rest += process.stderr.readline()
+        process.communicate(timeout=DEADLINE_S)
+        self.assertEqual(process.returncode, 0)
+        self.one_row("ok")
+
     def refuse(self, when, event):
         with self.connect(write=True) as db:
             db.execute(f"CREATE TRIGGER refuse BEFORE {event} ON model_access WHEN {when} "

@@ -280,6 +280,7 @@ struct mer_sched {
 	bool recording;     /* a record job is under way */
 	bool hurried;       /* haste is to stay until the next submission */
 	bool stuck;         /* some of closing could not be written: later */
+	bool stuck_said;    /* and that was said */
 	size_t jobs;        /* of any kind under way */
 	size_t slots;       /* workers that are not gone */
 	bool crowded;       /* a run may wait for a worker of another route to leave */

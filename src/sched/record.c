@@ -96,7 +96,8 @@ static void give_up(struct mer_sched *sched, struct mer_run *run, const struct m
 	run_free(run);
 }
 
-/* What the database did not take for its own reasons is written again later, unless we leave. */
+/* What the database did not take for its own reasons is written again later, unless we leave. It is said
+ * when it was in vain again, since who leaves meanwhile ends with an error that says it. */
 static void take_closed(struct record_job *job)
 {
 	struct mer_sched *sched = job->sched;
@@ -108,24 +109,28 @@ static void take_closed(struct record_job *job)
 		else
 			run_free(run);
 	}
-	bool was_stuck = sched->stuck;
+	bool was_stuck = sched->stuck, gave_up = false;
 	sched->stuck = false;
 	while ((run = TAILQ_LAST(&job->unwritten, run_list)) != NULL) {
 		TAILQ_REMOVE(&job->unwritten, run, link);
 		if (run->unwritable || job->last || sched->leaving) {
 			give_up(sched, run, &job->close_error);
+			gave_up = true;
 			continue;
 		}
 		const bool stuck = job->close_error.status != MER_ECANCELED;
-		if (stuck && !sched->stuck && !was_stuck)
+		if (stuck && was_stuck && !sched->stuck_said) {
 			MER_LOG(MER_LOG_WARN, "run %s is not recorded yet: %s", run->uid.text,
 			        job->close_error.message);
+			sched->stuck_said = true;
+		}
 		sched->stuck |= stuck;
 		TAILQ_INSERT_HEAD(&sched->closing, run, link);
 		sched->n_closing++;
 	}
-	if (was_stuck && !sched->stuck)
+	if (sched->stuck_said && !sched->stuck && !gave_up)
 		MER_LOG(MER_LOG_WARN, "what was not recorded is now");
+	sched->stuck_said &= sched->stuck;
 }
 
 static void record_done(struct mer_job *base)
