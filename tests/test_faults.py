@@ -33,7 +33,7 @@ MIGRATE = str(PREFIX / "bin/mer-migrate")
 SHELL_MER = shlex.quote(MER)
 KILLS = int(os.environ.get("MER_TEST_KILLS", "25"))
 SEED = int(os.environ.get("MER_TEST_SEED", random.SystemRandom().randrange(10**9)))
-SANITIZED = b"__asan_init" in Path(MER).read_bytes()
+SANITIZED = any(mark in Path(MER).read_bytes() for mark in (b"__asan_init", b"__tsan_init"))
 FLAT_KIB = (400 if SANITIZED else 32) * 1024
 DEADLINE_S = 60  # for what has to come; nothing is waited for as long unless it fails
 GONE_S = 1       # for processes to be gone
@@ -215,7 +215,7 @@ class Case(unittest.TestCase):
             "TMPDIR": str(self.temp), "XDG_STATE_HOME": str(self.top / "state"),
             "XDG_DATA_HOME": str(self.top / "data"), **dict([mark.split("=")]),
         }
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+        for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
             if name in os.environ:
                 self.env[name] = os.environ[name]
         if SANITIZED:
