@@ -779,16 +779,6 @@ class Database(Case):
         self.assertRegex(told[0], rb"\Amer: run [0-9a-f-]{36} is not recorded: .* is full")
         (self.db.parent / "filler").unlink()
 
-    def test_full_for_a_while(self):
-        process, _ = self.full_for_a_while(b"is not recorded yet: ")
-        (self.db.parent / "filler").unlink()
-        rest = b""
-        while b"what was not recorded is now" not in rest:
-            rest += process.stderr.readline()
-        process.communicate(timeout=DEADLINE_S)
-        self.assertEqual(process.returncode, 0)
-        self.one_row("ok")
-
     def refuse(self, when, event):
         with self.connect(write=True) as db:
             db.execute(f"CREATE TRIGGER refuse BEFORE {event} ON model_access WHEN {when} "
