@@ -11,12 +11,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { SHOWN_COLUMNS = LOG_COLUMNS + 8 };
+enum { SHOWN_COLUMNS = LOG_COLUMNS + 12 };
 const struct out_column log_columns[SHOWN_COLUMNS] = {
 	{ "request_uid", OUT_UID },
-enum { LOG_COLUMNS = 31, SHOWN_COLUMNS = LOG_COLUMNS + 12 };
-static const struct out_column columns[SHOWN_COLUMNS] = {
-	{ "request_uid", 0 },
 	{ "model", OUT_SHORTEN },
 	{ "deployment", OUT_UID | OUT_NULL | OUT_HIDDEN },
 	{ "server", OUT_NULL | OUT_HIDDEN },
@@ -57,18 +54,10 @@ static const struct out_column columns[SHOWN_COLUMNS] = {
 	{ "sdk", OUT_NULL },
 	{ "kept_in", OUT_NUMBER | OUT_NULL },
 	{ "kept_out", OUT_NUMBER | OUT_NULL },
-	{ "program", 0 },
-	{ "program_sha256", 0 },
-	{ "files", 0 },
-	{ "weights_sha256", 0 },
-	{ "runtime", 0 },
-	{ "sdk", 0 },
-	{ "kept_in", 0 },
-	{ "kept_out", 0 },
-	{ "input", 0 }, /* or input_base64, which is no member of people's */
-	{ "input_meta", 0 },
-	{ "output", 0 },
-	{ "output_meta", 0 },
+	{ "input", OUT_NULL | OUT_LINES }, /* or input_base64, which is no member of people's */
+	{ "input_meta", OUT_OBJECT | OUT_NULL },
+	{ "output", OUT_NULL | OUT_LINES },
+	{ "output_meta", OUT_ARRAY | OUT_NULL },
 };
 enum { KEPT_COLUMNS = 6, INPUT = SHOWN_COLUMNS - 4, OUTPUT = SHOWN_COLUMNS - 2 };
 
@@ -343,9 +332,8 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 	if (st != MER_OK)
 		return st;
 	show_none(&shown, SHOWN_COLUMNS);
-	return out_object(s, log_columns, shown.cells, SHOWN_COLUMNS, err);
 	struct out_column names[SHOWN_COLUMNS];
-	memcpy(names, columns, sizeof names);
+	memcpy(names, log_columns, sizeof names);
 	if (shown.base64[INPUT])
 		names[INPUT].name = "input_base64";
 	if (shown.base64[OUTPUT])

@@ -58,8 +58,11 @@ static void take_tensors(struct flight *flight)
 static void on_meta(void *ctx, const char *meta)
 {
 	struct flight *flight = ctx;
-	if (flight->as_it_is)
+	if (flight->as_it_is) {
+		if (flight->metas != NULL)
+			mer_buf_printf(flight->metas, ",%s", meta);
 		return;
+	}
 	answer_meta(&flight->answer, meta);
 	take_tensors(flight);
 }
@@ -141,6 +144,7 @@ enum mer_status flight_begin(struct flight *out, struct session *s, const struct
 	out->whole = out->as_it_is || run_as_json(s);
 	out->raw = choice->raw;
 	out->no_record = choice->no_record;
+	out->metas = choice->metas;
 	spool_init(&out->output, store);
 	answer_init(&out->answer, choice->model, choice->tensor_out,
 	            meta == NULL ? input : (struct mer_str){ NULL, 0 });

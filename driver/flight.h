@@ -22,6 +22,7 @@ struct flight {
 	bool as_it_is;          /* tensors are bytes too */
 	bool raw, tidy;         /* tidy: for a terminal */
 	bool no_record;         /* of the choice */
+	struct mer_buf *metas;  /* the same */
 	bool watched, print;    /* somebody waits; for what it prints */
 	bool dropped;           /* what still comes is not wanted */
 	bool started, done;

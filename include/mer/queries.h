@@ -107,8 +107,6 @@ enum mer_query {
 	                    request uid (or what sorts before it), since (time) or "", limit: those that
 	                    follow */
 
-	/* what runs keep: three of struct mer_value, input and output (NULL: not kept), and what the
-	 * input's bytes are (NULL: just bytes) */
 	/* what runs keep: four of struct mer_value, input and output (NULL: not kept), and what the
 	 * bytes of each are (NULL: just bytes) */
 	MER_Q_IO,        /* request uid */
@@ -262,10 +260,6 @@ struct mer_run_times_row {
 	const char *request_uid, *model, *status;
 	const char *queued_at, *stopped_at;
 	int64_t queue_ms, start_ms, infer_ms;
-};
-
-struct mer_kept_row {
-	int64_t kept_in, kept_out; /* bytes; -1: too many to be kept */
 };
 
 /* The bytes that answered a run, as they were when its worker was started. */

@@ -87,9 +87,6 @@ static const struct dal_field run_times_fields[] = {
 	RUN_TIMES(stopped_at),  RUN_TIMES(queue_ms), RUN_TIMES(start_ms), RUN_TIMES(infer_ms),
 };
 
-#define KEPT(member) DAL_FIELD(struct mer_kept_row, member)
-static const struct dal_field kept_fields[] = { KEPT(kept_in), KEPT(kept_out) };
-
 #define PROVENANCE(member) DAL_FIELD(struct mer_provenance_row, member)
 static const struct dal_field provenance_fields[] = {
 	PROVENANCE(digest),         PROVENANCE(host),  PROVENANCE(program),
@@ -151,7 +148,6 @@ WHOLE(deployment);
 WHOLE(weights);
 WHOLE(run);
 WHOLE(run_times);
-WHOLE(kept);
 WHOLE(provenance);
 WHOLE(owner);
 

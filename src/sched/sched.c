@@ -215,12 +215,9 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	run->no_record = request->no_record;
 	run->stream = request->stream;
 	run->exit_code = -1;
-	run->cpu_us = run->max_rss_kib = -1;
+	run->cpu_us = run->max_rss_kib = run->used_us = -1;
 	if (request->replays != NULL)
 		(void)memccpy(run->replays, request->replays, '\0', sizeof run->replays - 1);
-	run->cpu_us = run->max_rss_kib = run->used_us = -1;
-	(void)snprintf(run->replays, sizeof run->replays, "%s",
-	               request->replays != NULL ? request->replays : "");
 	run->queued_ns = uv_hrtime();
 	mer_uid_next(&sched->uids, &run->uid);
 	run->number = sched->submitted++;
