@@ -86,6 +86,55 @@ START_TEST(splits_words)
 }
 END_TEST
 
+static const struct {
+	const char *line, *want; /* whole words in <>, then the last one */
+	size_t from;
+	char open;
+} last_rows[] = {
+	{ "", "", 0, 0 },
+	{ "  ", "", 2, 0 },
+	{ "a", "a", 0, 0 },
+	{ "a b", "<a>b", 2, 0 },
+	{ "a b ", "<a><b>", 4, 0 },
+	{ " run 'a b' c\\ d", "<run><a b>c d", 11, 0 },
+	{ "a 'b c", "<a>b c", 2, '\'' },
+	{ "a x'b c", "<a>xb c", 2, '\'' },
+	{ "a \"b \\\"c", "<a>b \"c", 2, '"' },
+	{ "a \"b\\", "<a>b\\", 2, '"' },
+	{ "a b\\", "<a>b", 2, '\\' },
+	{ "a \\\n", "<a>", 4, 0 },
+	{ "a\nb", "<a>b", 2, 0 },
+	{ "a 'b'", "<a>b", 2, 0 },
+	{ "a '' b", "<a><>b", 5, 0 },
+	{ "a # b", NULL, 0, 0 },
+	{ "#", NULL, 0, 0 },
+	{ "a #b\nc", "<a>c", 5, 0 },
+	{ "a#b", "a#b", 0, 0 },
+};
+
+START_TEST(splits_the_last_word)
+{
+	MER_AUTO(mer_words_done) char **words = NULL;
+	const char *line = last_rows[_i].line, *want = last_rows[_i].want;
+	struct mer_last_word last;
+	size_t count = 0;
+	ck_assert_int_eq(mer_split_last(line, &words, &count, &last, NULL), MER_OK);
+	ck_assert_ptr_null(words[count]);
+	MER_AUTO(mer_text_done) char *text = last.text;
+	if (want == NULL) {
+		ck_assert_msg(text == NULL, "row %d [%s]: a word '%s'", _i, line, text);
+		return;
+	}
+	char shown[400];
+	show_words(words, shown, sizeof shown);
+	ck_assert_ptr_nonnull(text);
+	strcat(shown, text);
+	ck_assert_msg(strcmp(shown, want) == 0 && last.from == last_rows[_i].from &&
+	                  last.open == last_rows[_i].open,
+	              "row %d [%s]: %s from %zu open %d", _i, line, shown, last.from, last.open);
+}
+END_TEST
+
 START_TEST(splits_many_words)
 {
 	enum { MANY = 5000 };
@@ -365,6 +414,7 @@ Suite *suite(void)
 	TCase *split = tcase_create("split"), *utf8 = tcase_create("utf8");
 	tcase_set_timeout(split, 120);
 	tcase_add_loop_test(split, splits_words, 0, N_ROWS(word_rows));
+	tcase_add_loop_test(split, splits_the_last_word, 0, N_ROWS(last_rows));
 	tcase_add_test(split, splits_many_words);
 	tcase_add_loop_test(split, splits_as_sh_does, 0, 10);
 	tcase_add_test(split, is_open_as_in_sh);

@@ -75,6 +75,19 @@ MER_API MER_MUST enum mer_status mer_check_name(const char *what, const char *na
 MER_API MER_MUST enum mer_status mer_split_words(const char *line, char ***words, size_t *count,
                                                  bool *open, struct mer_error *err);
 
+/* The word that a cursor behind the end of a line is in. */
+struct mer_last_word {
+	char *text;  /* owned: what there is of it, without its quotes; "" between words; NULL: the line
+	                ends in a comment */
+	size_t from; /* where it begins in the line */
+	char open;   /* the quote that is open, or a backslash that nothing follows; 0: none */
+};
+
+/** Splits what stands before a cursor: the whole words, as mer_split_words() gives them, and the one
+ * that is being written. Whatever the line is, it can be split. @return MER_ENOMEM */
+MER_API MER_MUST enum mer_status mer_split_last(const char *line, char ***words, size_t *count,
+                                                struct mer_last_word *last, struct mer_error *err);
+
 /** Bytes at the start that are whole, valid UTF-8 (no surrogates, nothing above U+10FFFF). */
 MER_API size_t mer_utf8_span(const char *bytes, size_t len);
 

@@ -7,6 +7,8 @@ struct scan {
 	const char *at;
 	char *word; /* room for the longest word and its NUL */
 	size_t len;
+	char open;    /* what END_OPEN is about */
+	bool comment; /* the line ends in one */
 };
 
 /* What ended the reading of a word. */
@@ -21,14 +23,16 @@ static bool is_blank(char byte)
 static void skip_blanks(struct scan *scan)
 {
 	for (;;) {
-		if (is_blank(*scan->at))
+		if (is_blank(*scan->at)) {
 			scan->at++;
-		else if (scan->at[0] == '\\' && scan->at[1] == '\n')
+		} else if (scan->at[0] == '\\' && scan->at[1] == '\n') {
 			scan->at += 2;
-		else if (*scan->at == '#')
+		} else if (*scan->at == '#') {
 			scan->at += strcspn(scan->at, "\n");
-		else
+			scan->comment = *scan->at == '\0';
+		} else {
 			return;
+		}
 	}
 }
 
@@ -40,6 +44,7 @@ static void put(struct scan *scan, char byte)
 /* at[0] is a backslash outside of quotes. */
 static bool read_escape(struct scan *scan)
 {
+	scan->open = '\\';
 	if (scan->at[1] == '\0')
 		return false;
 	if (scan->at[1] != '\n')
@@ -51,7 +56,7 @@ static bool read_escape(struct scan *scan)
 /* at[0] is the opening quote; leaves at behind the closing one. */
 static bool read_single(struct scan *scan)
 {
-	scan->at++;
+	scan->open = *scan->at++;
 	size_t n = strcspn(scan->at, "'");
 	memcpy(scan->word + scan->len, scan->at, n);
 	scan->len += n;
@@ -64,6 +69,7 @@ static bool read_single(struct scan *scan)
 
 static bool read_double(struct scan *scan)
 {
+	scan->open = '"';
 	for (scan->at++; *scan->at != '"'; scan->at++) {
 		if (scan->at[0] == '\\' && scan->at[1] != '\0' && strchr("$`\"\\\n", scan->at[1]) != NULL) {
 			scan->at++;
@@ -144,4 +150,42 @@ enum mer_status mer_split_words(const char *line, char ***words, size_t *count, 
 	if (count != NULL)
 		*count = n;
 	return MER_OK;
+}
+
+/* The line ends in the word that was read last, which begins at from; or in a comment. */
+static enum mer_status take_last(const struct scan *scan, enum end end, size_t from,
+                                 struct mer_last_word *last, struct mer_error *err)
+{
+	*last = (struct mer_last_word){ .from = from };
+	if (scan->comment)
+		return MER_OK;
+	last->open = end == END_OPEN ? scan->open : '\0';
+	last->text = end == END_LINE ? strdup("") : strndup(scan->word, scan->len);
+	return last->text != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+enum mer_status mer_split_last(const char *line, char ***words, size_t *count,
+                               struct mer_last_word *last, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *word = malloc(strlen(line) + 1);
+	MER_AUTO(mer_words_done) char **list = calloc(1, sizeof *list);
+	if (word == NULL || list == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	struct scan scan = { .at = line, .word = word };
+	for (size_t n = 0;; n++) {
+		skip_blanks(&scan);
+		size_t from = (size_t)(scan.at - line);
+		enum end end = read_word(&scan);
+		if (end != END_WORD || *scan.at == '\0') {
+			enum mer_status st = take_last(&scan, end, from, last, err);
+			if (st != MER_OK)
+				return st;
+			*words = list;
+			list = NULL;
+			*count = n;
+			return MER_OK;
+		}
+		if (!push(&list, n, scan.word, scan.len))
+			return mer_fail(err, MER_ENOMEM, "out of memory after %zu words", n);
+	}
 }
