@@ -411,6 +411,71 @@ static const struct {
 	{ "", "" },
 };
 
+static enum mer_status on_begun(void *ctx, const void *row, struct mer_error *e)
+{
+	const struct mer_name_row *name = row;
+	mer_buf_printf(ctx, "%s ", name->name);
+	return mer_buf_check(ctx, e);
+}
+
+static void check_names(struct mer_dal *dal, enum mer_query query, const struct mer_value *args,
+                        size_t n, const char *want)
+{
+	struct mer_buf names;
+	mer_buf_init(&names, 1000);
+	mer_buf_text(&names, "");
+	MUST(mer_dal_query(dal, query, args, n, on_begun, &names, &err));
+	ck_assert_str_eq(names.ptr != NULL ? names.ptr : "", want);
+	mer_buf_release(&names);
+}
+
+START_TEST(names_what_begins_so)
+{
+	struct mer_dal *dal = begin_migrated(_i);
+	if (dal == NULL)
+		return;
+	static const char *const more[] = { "m1", "m2", "m_", "M3", "mz", "m" };
+	for (size_t i = 0; i < N_ROWS(more); i++) {
+		struct mer_uid uid;
+		mer_uid_new(&uid);
+		MUST(mer_dal_exec(dal, MER_Q_MODEL_INSERT,
+		                  MER_ARGS(mer_text(uid.text), mer_text(more[i]), mer_text("")), NULL,
+		                  &err));
+	}
+	check_names(dal, MER_Q_MODEL_NAMES, MER_ARGS(mer_text("m"), mer_i64(9)),
+	            "m m1 m2 m_ moments moments-frame mz ");
+	check_names(dal, MER_Q_MODEL_NAMES, MER_ARGS(mer_text("m"), mer_i64(2)), "m m1 mz ");
+	check_names(dal, MER_Q_MODEL_NAMES, MER_ARGS(mer_text("mz"), mer_i64(2)), "mz ");
+	check_names(dal, MER_Q_MODEL_NAMES, MER_ARGS(mer_text("m%"), mer_i64(2)), "");
+	check_names(dal, MER_Q_SERVER_NAMES, MER_ARGS(mer_text(""), mer_i64(2)), "local ");
+	check_names(dal, MER_Q_DEPLOYMENT_NAMES, MER_ARGS(mer_text("l"), mer_i64(9), mer_text("iris")),
+	            "local ");
+	check_names(dal, MER_Q_DEPLOYMENT_NAMES, MER_ARGS(mer_text(""), mer_i64(9), mer_text("m1")),
+	            "");
+	check_names(dal, MER_Q_WEIGHTS_NAMES, MER_ARGS(mer_text(""), mer_i64(9), mer_text("iris")),
+	            "1 ");
+	check_names(dal, MER_Q_WEIGHTS_NAMES, MER_ARGS(mer_text("2"), mer_i64(9), mer_text("iris")),
+	            "");
+	struct mer_uid first, second;
+	char want[3 * sizeof first];
+	mer_uid_new(&first);
+	mer_uid_new(&second);
+	MUST(open_run(dal, first.text, "", &err));
+	MUST(open_run(dal, second.text, "", &err));
+	(void)snprintf(want, sizeof want, "%s %s ", second.text, first.text);
+	check_names(dal, MER_Q_RUN_NAMES, MER_ARGS(mer_text(""), mer_i64(9), mer_text(""), mer_i64(0)),
+	            want);
+	(void)snprintf(want, sizeof want, "%s ", second.text);
+	check_names(dal, MER_Q_RUN_NAMES,
+	            MER_ARGS(mer_text(second.text), mer_i64(9), mer_text(""), mer_i64(0)), want);
+	check_names(dal, MER_Q_RUN_NAMES,
+	            MER_ARGS(mer_text(""), mer_i64(9), mer_text(second.text), mer_i64(0)), want);
+	check_names(dal, MER_Q_RUN_NAMES, MER_ARGS(mer_text(""), mer_i64(9), mer_text(""), mer_i64(-1)),
+	            "");
+	mer_dal_close(dal);
+}
+END_TEST
+
 START_TEST(knows_example_models)
 {
 	struct mer_dal *dal = begin_migrated(_i);
@@ -1622,6 +1687,7 @@ Suite *suite(void)
 	tcase_add_loop_test(tc, refuses_what_the_schema_forbids, 0,
 	                    N_BACKENDS * N_ROWS(bad_server_rows));
 	tcase_add_loop_test(tc, keeps_references_whole, 0, N_BACKENDS);
+	tcase_add_loop_test(tc, names_what_begins_so, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, knows_example_models, 0, N_BACKENDS * N_ROWS(example_rows));
 	tcase_add_loop_test(tc, has_the_example_weights, 0, N_BACKENDS);
 	tcase_add_loop_test(tc, keeps_a_contract, 0, N_BACKENDS);

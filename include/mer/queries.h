@@ -45,6 +45,15 @@ enum mer_query {
 	MER_Q_SERVER_UPDATE,  /* uid host port user params */
 	MER_Q_SERVER_DELETE,  /* uid */
 
+	/* names for completion: struct mer_name_row, of those that begin so in their order. Where more
+	 * than limit models or servers do, the last of all comes behind the first ones. */
+	MER_Q_MODEL_NAMES,      /* beginning, limit */
+	MER_Q_SERVER_NAMES,     /* beginning, limit */
+	MER_Q_DEPLOYMENT_NAMES, /* beginning, limit, model name */
+	MER_Q_WEIGHTS_NAMES,    /* beginning, limit, model name: versions, the newest first */
+	MER_Q_RUN_NAMES, /* beginning, limit, request uid, pid: request uids, the newest first, none
+	                    older than that one; pid 0: of any */
+
 	/* models: struct mer_model_row, by name */
 	MER_Q_MODELS,
 	MER_Q_MODEL_BY_NAME, /* name */

@@ -92,6 +92,13 @@ static_assert(MER_LOCK_POSTGRES == INT64_C(5567946869359731563), "as written abo
 	"(o.started_at COLLATE \"C\" >= " UTC( \
 		"pg_postmaster_start_time()") " OR now() - pg_postmaster_start_time() > " GRACE ")"
 
+/* '{' follows all that a name or a uid may hold. */
+#define BEGINS(column) column " >= $1 AND " column " < $1 || '{' "
+#define NAMES(table) \
+	"SELECT name FROM (SELECT name FROM " table " WHERE " BEGINS( \
+		"name") "ORDER BY name LIMIT $2) AS a UNION SELECT name FROM (SELECT name FROM " table \
+				" WHERE " BEGINS("name") "ORDER BY name DESC LIMIT 1) AS b ORDER BY name"
+
 const char *const pg_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM pg_catalog.pg_class "
 							"WHERE oid = to_regclass($mer${ledger}$mer$)",
@@ -138,6 +145,18 @@ const char *const pg_text[] = {
 	[MER_Q_SERVER_UPDATE] = "UPDATE servers SET host = $2, port = $3, username = $4, params = $5, "
 							"updated_at = " NOW " WHERE uid = $1",
 	[MER_Q_SERVER_DELETE] = "DELETE FROM servers WHERE uid = $1",
+
+	[MER_Q_MODEL_NAMES] = NAMES("models"),
+	[MER_Q_SERVER_NAMES] = NAMES("servers"),
+	[MER_Q_DEPLOYMENT_NAMES] =
+		"SELECT d.name AS name FROM models AS m JOIN deployments AS d "
+		"ON d.model_uid = m.uid WHERE m.name = $3 AND " BEGINS("d.name") "ORDER BY d.name LIMIT $2",
+	[MER_Q_WEIGHTS_NAMES] = "SELECT w.version AS name FROM models AS m JOIN model_weights AS w "
+							"ON w.model_uid = m.uid WHERE m.name = $3 AND "
+							"left(w.version, length($1::text)) = $1 ORDER BY w.uid DESC LIMIT $2",
+	[MER_Q_RUN_NAMES] = "SELECT request_uid AS name FROM model_access WHERE " BEGINS(
+		"request_uid") "AND request_uid >= $3 AND ($4::bigint = 0 OR pid = $4) "
+					   "ORDER BY request_uid DESC LIMIT $2",
 
 	[MER_Q_MODELS] = MODELS "ORDER BY name",
 	[MER_Q_MODEL_BY_NAME] = MODELS "WHERE name = $1",

@@ -187,6 +187,12 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_SERVER_UPDATE] = { "server-update", 5, NO_ROWS },
 	[MER_Q_SERVER_DELETE] = { "server-delete", 1, NO_ROWS },
 
+	[MER_Q_MODEL_NAMES] = { "model-names", 2, ROWS(name) },
+	[MER_Q_SERVER_NAMES] = { "server-names", 2, ROWS(name) },
+	[MER_Q_DEPLOYMENT_NAMES] = { "deployment-names", 3, ROWS(name) },
+	[MER_Q_WEIGHTS_NAMES] = { "weights-names", 3, ROWS(name) },
+	[MER_Q_RUN_NAMES] = { "run-names", 4, ROWS(name) },
+
 	[MER_Q_MODELS] = { "models", 0, ROWS(model) },
 	[MER_Q_MODEL_BY_NAME] = { "model-by-name", 1, ROWS(model) },
 	[MER_Q_MODEL_INSERT] = { "model-insert", 3, NO_ROWS },
