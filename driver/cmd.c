@@ -268,6 +268,16 @@ static const struct cmd_arg *find_argv(const struct cmd *cmd)
 	return NULL;
 }
 
+/* The row that the next positional word is of; NULL: none is left. */
+static const struct cmd_arg *next_positional(struct scan *scan)
+{
+	const struct cmd *cmd = scan->cmd;
+	while (scan->place < cmd->n_args &&
+	       (cmd->args[scan->place].option || cmd->args[scan->place].type == ARG_ARGV))
+		scan->place++;
+	return scan->place < cmd->n_args ? &cmd->args[scan->place] : NULL;
+}
+
 static enum mer_status read_positional(struct scan *scan, struct mer_error *err)
 {
 	const struct cmd *cmd = scan->cmd;
@@ -277,11 +287,8 @@ static enum mer_status read_positional(struct scan *scan, struct mer_error *err)
 		add_token(scan, argv, word);
 		return MER_OK;
 	}
-	while (scan->place < cmd->n_args &&
-	       (cmd->args[scan->place].option || cmd->args[scan->place].type == ARG_ARGV))
-		scan->place++;
-	if (scan->place < cmd->n_args) {
-		const struct cmd_arg *arg = &cmd->args[scan->place];
+	const struct cmd_arg *arg = next_positional(scan);
+	if (arg != NULL) {
 		scan->place += arg->repeat ? 0 : 1;
 		add_token(scan, arg, word);
 		return MER_OK;
@@ -384,6 +391,61 @@ enum mer_status cmd_parse(const struct cmd *cmd, bool first_only, const char *co
 	enum mer_status st = read_words(&scan, err);
 	out->used = scan.at;
 	return st == MER_OK ? fill_values(&scan, err) : st;
+}
+
+/* --- what may follow ---------------------------------------------------------------------- */
+
+static void expect_option(struct scan *scan, struct cmd_next *out)
+{
+	const char *word = scan->words[scan->at++], *value;
+	const struct cmd_arg *arg = find_option(scan, word, &value);
+	if (arg == NULL)
+		return;
+	if (arg->type == ARG_BOOL)
+		add_token(scan, arg, "1");
+	else if (value != NULL)
+		add_token(scan, arg, value);
+	else if (scan->at == scan->n)
+		out->value = arg;
+	else
+		add_token(scan, arg, scan->words[scan->at++]);
+}
+
+enum mer_status cmd_expect(const struct cmd *cmd, const char *const words[], size_t n,
+                           struct cmd_next *out, struct mer_error *err)
+{
+	*out = (struct cmd_next){ .value = NULL };
+	struct scan scan = { .cmd = cmd, .words = words, .n = n, .out = &out->call };
+	out->call.tokens = calloc(n + 1, sizeof *out->call.tokens);
+	if (out->call.tokens == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	while (scan.at < n) {
+		const char *word = words[scan.at];
+		if (scan.behind || !is_option(word)) {
+			(void)!read_positional(&scan, NULL);
+		} else if (strcmp(word, "--") == 0) {
+			scan.at++;
+			scan.behind = true;
+		} else {
+			expect_option(&scan, out);
+		}
+	}
+	const struct cmd_arg *argv = find_argv(cmd);
+	out->behind = scan.behind;
+	out->positional = scan.behind && argv != NULL ? argv : next_positional(&scan);
+	return MER_OK;
+}
+
+const struct cmd_arg *cmd_option_next(const struct cmd *cmd, const struct cmd_arg *last)
+{
+	bool reached = last == NULL;
+	for (size_t i = 0; i < cmd->n_args + COMMON_COUNT; i++) {
+		const struct cmd_arg *arg = row(cmd, i);
+		if (reached && arg->option && arg->name != NULL && !arg->hidden && takes(cmd, i))
+			return arg;
+		reached |= arg == last;
+	}
+	return NULL;
 }
 
 void cmd_call_release(struct cmd_call *call)

@@ -199,6 +199,22 @@ MER_MUST enum mer_status cmd_parse(const struct cmd *cmd, bool first_only,
                                    struct mer_error *err);
 void cmd_call_release(struct cmd_call *call);
 
+/* What may follow some words of a command. */
+struct cmd_next {
+	struct cmd_call call;             /* its tokens are what was read; it has no values */
+	const struct cmd_arg *value;      /* only the value of this option; NULL: no option waits */
+	const struct cmd_arg *positional; /* NULL: none is left */
+	bool behind;                      /* a `--` was there, so no option any more */
+};
+
+/** Tells what may follow words, of which nothing is checked: what the command does not take is passed
+ * over. Release out->call. @return MER_ENOMEM */
+MER_MUST enum mer_status cmd_expect(const struct cmd *cmd, const char *const words[], size_t n,
+                                    struct cmd_next *out, struct mer_error *err);
+
+/** The options that a command takes, its own first; last NULL: the first. @return NULL: no further */
+const struct cmd_arg *cmd_option_next(const struct cmd *cmd, const struct cmd_arg *last);
+
 /** Whether a value was given or has a fallback. */
 static inline bool cmd_has(const struct cmd_value *value)
 {

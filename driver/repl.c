@@ -3,9 +3,12 @@
 
 #include "background.h"
 #include "batch.h"
+#include "complete.h"
+#include "editor.h"
 #include "feedback.h"
 #include "history.h"
 #include "prompt.h"
+#include "secret.h"
 
 #include <mer/clean.h>
 #include <mer/file.h>
@@ -14,7 +17,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { N_SIGNALS = 2 };
+enum { N_SIGNALS = 3 };
 
 struct repl {
 	struct session *s;
@@ -22,11 +25,14 @@ struct repl {
 	FILE *out;     /* where the prompt is drawn */
 	char *history; /* path; NULL: none */
 	struct watch input;
-	uv_signal_t signals[N_SIGNALS]; /* SIGWINCH, SIGCONT */
+	uv_signal_t signals[N_SIGNALS]; /* SIGWINCH, SIGCONT, SIGTSTP */
 	int open_signals;
-	bool came, cleared; /* a line, or the end of input; Ctrl-C */
-	bool warned;        /* of runs that leaving would cancel */
-	char *line;         /* NULL: the end of input */
+	bool came, cleared;           /* a line, or the end of input; Ctrl-C */
+	bool warned;                  /* of runs that leaving would cancel */
+	bool edits;                   /* the line goes to the editor first */
+	char *line;                   /* NULL: the end of input */
+	const struct mer_buf *before; /* lines of the same command; NULL: it is no command */
+	struct lookup *lookup;        /* for completion; NULL: out of memory */
 };
 
 /* --- what the terminal says --------------------------------------------------------------- */
@@ -36,6 +42,34 @@ static void on_line(void *ctx, char *line)
 	struct repl *repl = ctx;
 	repl->came = true;
 	repl->line = line;
+}
+
+static void on_edit(void *ctx, char *line)
+{
+	struct repl *repl = ctx;
+	repl->edits = line != NULL;
+	on_line(ctx, line);
+}
+
+static void on_complete(void *ctx, const char *line, size_t at, struct prompt_words *out)
+{
+	const struct repl *repl = ctx;
+	const struct completing with = { .lookup = repl->lookup,
+		                             .changes = setting_on(&repl->s->settings, SET_CHANGES) };
+	MER_AUTO(mer_buf_release) struct mer_buf text;
+	*out = (struct prompt_words){ .n = 0 };
+	mer_buf_init(&text, SIZE_MAX / 2);
+	if (repl->before == NULL)
+		return;
+	if (repl->before->len > 0) {
+		mer_buf_add(&text, repl->before->ptr, repl->before->len);
+		mer_buf_byte(&text, '\n');
+	}
+	const size_t from = text.len;
+	mer_buf_add(&text, line, at);
+	mer_buf_text(&text, "");
+	if (text.ptr != NULL && mer_buf_check(&text, NULL) == MER_OK)
+		complete(&with, text.ptr, from, out);
 }
 
 static void on_readable(void *ctx)
@@ -52,22 +86,25 @@ static void on_interrupt(void *ctx, bool kill)
 	repl->ops->clear();
 }
 
-static void on_resize(uv_signal_t *handle, int signo)
+static void on_terminal_signal(uv_signal_t *handle, int signo)
 {
 	const struct repl *repl = handle->data;
 	if (signo == SIGWINCH)
 		repl->ops->resize();
-	else
+	else if (signo == SIGCONT)
+		repl->ops->resume();
+	else if (!signals_stop(handle, repl->ops->suspend))
 		repl->ops->resume();
 }
 
-/* Reads a line while the loop does its work: workers that leave, signals that come. Whether it was not
- * interrupted. */
-static bool read_line(struct repl *repl, const char *prompt)
+/* Reads a line while the loop does its work: workers that leave, signals that come. begun: what is in it
+ * at first. Whether it was not interrupted. */
+static bool read_one(struct repl *repl, const char *prompt, const char *begun)
 {
 	struct session *s = repl->s;
-	repl->came = repl->cleared = false;
+	repl->came = repl->cleared = repl->edits = false;
 	repl->ops->start(prompt);
+	repl->ops->put(begun);
 	session_cancels(s, on_interrupt, repl);
 	watch_start(&repl->input);
 	while (!repl->came && !repl->cleared)
@@ -77,13 +114,48 @@ static bool read_line(struct repl *repl, const char *prompt)
 	return !repl->cleared;
 }
 
+/* Gives the line to the editor, and what comes of it as if it had been typed. */
+static bool edit(struct repl *repl, const char *prompt)
+{
+	struct mer_error err;
+	char *line;
+	enum mer_status st = editor_run(repl->s, fileno(repl->out), repl->line, &line, &err);
+	if (st != MER_OK) {
+		session_failed(repl->s, (struct place){ 0 }, st, &err);
+		return false;
+	}
+	free(repl->line);
+	repl->line = line;
+	(void)fprintf(repl->out, "%s%s\n", prompt, line);
+	(void)fflush(repl->out);
+	return true;
+}
+
+static bool read_line(struct repl *repl, const char *prompt)
+{
+	MER_AUTO(mer_text_done) char *begun = NULL;
+	while (read_one(repl, prompt, begun != NULL ? begun : "")) {
+		if (!repl->edits || edit(repl, prompt))
+			return true;
+		free(begun);
+		begun = repl->line;
+		repl->line = NULL;
+		if (repl->s->signal != 0)
+			return false;
+	}
+	return false;
+}
+
 static enum mer_status fill(struct session *s, struct source *source, bool open,
                             struct mer_error *err)
 {
 	struct repl *repl = source->ctx;
 	if (!open)
 		background_tell(s);
-	if (!read_line(repl, open ? "...> " : "mer> "))
+	repl->before = &source->command;
+	const bool read = read_line(repl, open ? "...> " : "mer> ");
+	repl->before = NULL;
+	if (!read)
 		return mer_fail(err, MER_ECANCELED, "interrupted");
 	if (repl->line == NULL) {
 		source->eof = true;
@@ -116,17 +188,18 @@ static enum mer_status load(struct repl *repl, struct mer_error *err)
 
 static enum mer_status watch_terminal(struct repl *repl, struct mer_error *err)
 {
-	static const int numbers[N_SIGNALS] = { SIGWINCH, SIGCONT };
+	static const int numbers[N_SIGNALS] = { SIGWINCH, SIGCONT, SIGTSTP };
 	uv_loop_t *loop;
 	enum mer_status st = session_loop(repl->s, &loop, err);
 	if (st == MER_OK)
 		st = watch_open(&repl->input, loop, STDIN_FILENO, WATCH_READ, on_readable, repl, err);
-	for (size_t i = 0; i < N_SIGNALS && st == MER_OK; i++) {
+	const int count = signals_ignored(SIGTSTP) ? N_SIGNALS - 1 : N_SIGNALS;
+	for (int i = 0; i < count && st == MER_OK; i++) {
 		(void)uv_signal_init(loop, &repl->signals[i]);
 		repl->signals[i].data = repl;
 		repl->open_signals++;
 		uv_unref((uv_handle_t *)&repl->signals[i]);
-		if (uv_signal_start(&repl->signals[i], on_resize, numbers[i]) != 0)
+		if (uv_signal_start(&repl->signals[i], on_terminal_signal, numbers[i]) != 0)
 			st = mer_fail(err, MER_EIO, "cannot watch for signals");
 	}
 	return st;
@@ -148,6 +221,7 @@ static void close_repl(struct repl *repl)
 		uv_close((uv_handle_t *)&repl->signals[i], on_signal_closed);
 	while (repl->open_signals > 0)
 		(void)uv_run(&repl->s->loop, UV_RUN_ONCE);
+	lookup_free(repl->lookup);
 	if (repl->history != NULL)
 		history_trim(repl->history);
 	free(repl->history);
@@ -184,8 +258,19 @@ static enum mer_status say_hello(const struct repl *repl, struct mer_error *err)
 	return MER_OK;
 }
 
+static void open_lookup(struct repl *repl)
+{
+	const char *url;
+	if (settings_database(&repl->s->settings, &url, NULL) != MER_OK)
+		url = NULL;
+	repl->lookup = lookup_new(url);
+}
+
 static enum mer_status open_repl(struct repl *repl, struct mer_error *err)
 {
+	static const struct prompt_calls calls = { .line = on_line,
+		                                       .edit = on_edit,
+		                                       .complete = on_complete };
 	enum mer_status st = load(repl, err);
 	if (st == MER_OK)
 		st = watch_terminal(repl, err);
@@ -193,17 +278,23 @@ static enum mer_status open_repl(struct repl *repl, struct mer_error *err)
 		st = say_hello(repl, err);
 	if (st != MER_OK)
 		return st;
-	repl->ops->open(repl->out, on_line, repl);
+	repl->ops->open(repl->out, &calls, repl);
 	open_history(repl);
+	open_lookup(repl);
 	return MER_OK;
 }
 
 /* --- commands ----------------------------------------------------------------------------- */
 
-static void remember(const struct repl *repl, const char *command)
+/* What is no whole command is not remembered, since nobody knows what is in it. */
+static void remember(const struct repl *repl, const char *command, char *const *words, size_t n)
 {
-	if (command[0] == ' ')
+	if (command[0] == ' ' || words == NULL)
 		return;
+	if (secret_within((const char *const *)words, n)) {
+		session_note(repl->s, "not kept in the history, since it holds a secret");
+		return;
+	}
 	repl->ops->remember(command);
 	if (repl->history != NULL)
 		history_append(repl->history, command);
@@ -312,7 +403,7 @@ static bool do_next(struct repl *repl, struct source *source)
 	if (st == MER_OK && words == NULL)
 		return false;
 	if (source->command.len > 0)
-		remember(repl, source->command.ptr);
+		remember(repl, source->command.ptr, words, n);
 	s->out.format = s->settings.format;
 	if (st != MER_OK)
 		session_failed(s, (struct place){ 0 }, st, &err);

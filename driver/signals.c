@@ -72,6 +72,29 @@ int signals_take(void)
 	return 0;
 }
 
+bool signals_ignored(int signo)
+{
+	struct sigaction action;
+	return sigaction(signo, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+bool signals_stop(uv_signal_t *handle, void (*before)(void))
+{
+	const uv_signal_cb callback = handle->signal_cb;
+	sigset_t cont, old, pending;
+	before();
+	(void)sigemptyset(&cont);
+	(void)sigaddset(&cont, SIGCONT);
+	/* Blocked, it continues us just the same, and then tells by waiting that it did. */
+	(void)pthread_sigmask(SIG_BLOCK, &cont, &old);
+	(void)uv_signal_stop(handle);
+	(void)raise(SIGTSTP);
+	const bool stopped = sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1;
+	(void)uv_signal_start(handle, callback, SIGTSTP);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return stopped;
+}
+
 struct mer_haste *signals_haste(void)
 {
 	return &state.haste;

@@ -25,4 +25,16 @@ int signals_take(void);
 /** In a hurry since a signal came. Whoever goes on after one says when that is over. */
 struct mer_haste *signals_haste(void);
 
+/** Whether it was ignored when the program began, so that it stays so. */
+bool signals_ignored(int signo);
+
+/**
+ * Stops the program as SIGTSTP does where nobody handles it, until it is continued.
+ *
+ * @param handle  the loop's own of SIGTSTP, from whose callback it is called
+ * @param before  is called first
+ * @return whether it was stopped; then SIGCONT comes, by the loop
+ */
+bool signals_stop(uv_signal_t *handle, void (*before)(void));
+
 #endif
