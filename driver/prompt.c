@@ -14,12 +14,19 @@
 #include <readline/readline.h>
 #include <signal.h>
 #include <string.h>
+#include <termios.h>
+#include <unistd.h>
 
 enum {
 	HISTORY_LINES = 1000,
 	SHOWN_MAX = 200, /* of candidates */
-	STALL_MS = 1000, /* that the rest of a key or of a paste may take */
+	STALL_MS = 500,  /* that the rest of a key may take */
+	PASTE_MAX = 1 << 20,
+	NO_BYTE = -2,
 };
+
+#define PASTE_BEGINS "\033[200~"
+#define PASTE_ENDS "\033[201~"
 
 /* Readline's callback takes no context. */
 static struct {
@@ -27,12 +34,26 @@ static struct {
 	void *ctx;
 	bool started;
 	bool edit;                 /* asked for within the read under way */
-	bool first;                /* of the reads of one call nothing has been read yet */
+	int first;                 /* byte of the read under way; NO_BYTE: it has been taken */
 	struct prompt_words words; /* that the list under way shows */
+	struct {
+		bool under_way;
+		char *text; /* owned; ended by a NUL */
+		size_t len, cap;
+	} paste;
 } state;
+
+static void drop_paste(void)
+{
+	free(state.paste.text);
+	state.paste.text = NULL;
+	state.paste.len = state.paste.cap = 0;
+	state.paste.under_way = false;
+}
 
 static void stop(void)
 {
+	drop_paste();
 	if (state.started)
 		rl_callback_handler_remove();
 	state.started = false;
@@ -151,14 +172,86 @@ static void open_completion(void)
 
 /* --- keys --------------------------------------------------------------------------------- */
 
-/* The first byte is there. Others, of a key or of a paste, may not come: then what there is has to do. */
-static int get_byte(FILE *in)
+/* A read of the terminal never waits: what poll() saw may be gone, since Ctrl-C empties its queue. */
+static void prepare_terminal(int meta)
+{
+	const int fd = fileno(rl_instream);
+	struct termios mode;
+	rl_prep_terminal(meta);
+	if (tcgetattr(fd, &mode) < 0)
+		return;
+	mode.c_cc[VMIN] = 0;
+	mode.c_cc[VTIME] = 0;
+	(void)tcsetattr(fd, TCSANOW, &mode);
+}
+
+/* The next byte; EOF: nobody is there any more, NO_BYTE: none came within wait_ms. */
+static int read_byte(FILE *in, int wait_ms)
 {
 	struct pollfd ready = { .fd = fileno(in), .events = POLLIN };
-	if (!state.first && poll(&ready, 1, STALL_MS) <= 0)
-		return EOF;
-	state.first = false;
-	return rl_getc(in);
+	if (poll(&ready, 1, wait_ms) <= 0)
+		return NO_BYTE;
+	unsigned char byte;
+	const ssize_t n = read(ready.fd, &byte, 1);
+	if (n == 1)
+		return byte;
+	const bool left = (ready.revents & (POLLHUP | POLLERR)) != 0;
+	return left || (n < 0 && errno != EINTR && errno != EAGAIN) ? EOF : NO_BYTE;
+}
+
+/* The first byte is there. Others of the same key may not come: then what there is has to do. */
+static int get_byte(FILE *in)
+{
+	const int first = state.first;
+	state.first = NO_BYTE;
+	if (first != NO_BYTE)
+		return first;
+	const int byte = read_byte(in, STALL_MS);
+	return byte == NO_BYTE ? EOF : byte;
+}
+
+/* --- pastes ------------------------------------------------------------------------------- */
+
+static int on_paste(int count, int key)
+{
+	(void)count, (void)key;
+	state.paste.under_way = true;
+	return 0;
+}
+
+static bool keep_byte(char byte)
+{
+	if (state.paste.len + 1 >= state.paste.cap) {
+		const size_t cap = state.paste.cap == 0 ? 256 : 2 * state.paste.cap;
+		char *text = cap <= PASTE_MAX ? realloc(state.paste.text, cap) : NULL;
+		if (text == NULL)
+			return false;
+		state.paste.text = text;
+		state.paste.cap = cap;
+	}
+	state.paste.text[state.paste.len++] = byte == '\r' ? '\n' : byte;
+	state.paste.text[state.paste.len] = '\0';
+	return true;
+}
+
+/* Takes what is there of a paste; when it has come to its end, all of it becomes part of the line. It
+ * may come in pieces, so unlike readline's own this does not wait for it. */
+static void read_paste(void)
+{
+	static const char end[] = PASTE_ENDS;
+	const size_t n = sizeof end - 1;
+	for (int byte; (byte = read_byte(rl_instream, 0)) >= 0;) {
+		if (byte != '\0' && !keep_byte((char)byte))
+			(void)rl_ding();
+		char *text = state.paste.text;
+		if (text == NULL || state.paste.len < n || memcmp(text + state.paste.len - n, end, n) != 0)
+			continue;
+		text[state.paste.len - n] = '\0';
+		(void)rl_insert_text(text);
+		drop_paste();
+		rl_redisplay();
+		return;
+	}
 }
 
 static int on_edit_key(int count, int key)
@@ -177,6 +270,11 @@ static void bind_keys(void)
 		(void)rl_bind_keyseq_in_map("\t", on_tab, vi_insertion_keymap);
 	(void)rl_bind_keyseq_if_unbound_in_map("\030\005", on_edit_key, emacs_standard_keymap);
 	(void)rl_bind_keyseq_if_unbound_in_map("v", on_edit_key, vi_movement_keymap);
+	if (rl_function_of_keyseq(PASTE_BEGINS, emacs_standard_keymap, NULL) ==
+	    rl_bracketed_paste_begin)
+		(void)rl_bind_keyseq_in_map(PASTE_BEGINS, on_paste, emacs_standard_keymap);
+	if (rl_function_of_keyseq(PASTE_BEGINS, vi_insertion_keymap, NULL) == rl_bracketed_paste_begin)
+		(void)rl_bind_keyseq_in_map(PASTE_BEGINS, on_paste, vi_insertion_keymap);
 	(void)rl_variable_bind("page-completions", "off");
 	(void)rl_variable_bind("completion-query-items", "0");
 }
@@ -194,6 +292,7 @@ static void prompt_open(FILE *out, const struct prompt_calls *calls, void *ctx)
 	rl_catch_sigwinch = 0;
 	rl_change_environment = 0;
 	rl_getc_function = get_byte;
+	rl_prep_term_function = prepare_terminal;
 	open_completion();
 	(void)rl_add_defun("edit-and-execute-command", on_edit_key, -1); /* as bash calls it */
 	(void)rl_initialize();
@@ -216,11 +315,19 @@ static void prompt_put(const char *text)
 	rl_redisplay();
 }
 
+/* Puts the cursor behind all of the line, which may take several of the screen's. */
+static void go_to_end(void)
+{
+	rl_point = rl_end;
+	rl_redisplay();
+}
+
 /* Takes the line away from readline, as it would be behind Enter. */
 static void leave_to_editor(void)
 {
 	char *line = strdup(rl_line_buffer);
 	state.edit = false;
+	go_to_end();
 	(void)rl_crlf();
 	stop();
 	state.calls->edit(state.ctx, line);
@@ -230,7 +337,13 @@ static void prompt_read(void)
 {
 	if (!state.started)
 		return;
-	state.first = true;
+	if (state.paste.under_way) {
+		read_paste();
+		return;
+	}
+	state.first = read_byte(rl_instream, 0);
+	if (state.first == NO_BYTE)
+		return;
 	rl_callback_read_char();
 	if (state.edit && state.started)
 		leave_to_editor();
@@ -242,6 +355,7 @@ static void prompt_clear(void)
 		return;
 	rl_free_line_state();
 	rl_callback_sigcleanup();
+	go_to_end();
 	rl_replace_line("", 0);
 	rl_echo_signal_char(SIGINT);
 	(void)rl_crlf();

@@ -126,7 +126,8 @@ static bool edit(struct repl *repl, const char *prompt)
 	}
 	free(repl->line);
 	repl->line = line;
-	(void)fprintf(repl->out, "%s%s\n", prompt, line);
+	if (line[0] != '\0')
+		(void)fprintf(repl->out, "%s%s\n", prompt, line);
 	(void)fflush(repl->out);
 	return true;
 }

@@ -68,6 +68,16 @@ static bool looks_secret(const char *word)
 	return equals != NULL && looks_secret(equals + 1);
 }
 
+/* The same for a word of a command that takes KEY=VALUE: one may stand where something else was left
+ * out. */
+static bool is_secret_of(const struct cmd *cmd, const struct cmd_token *token)
+{
+	bool found = is_secret(token->arg, token->text);
+	for (size_t i = 0; i < cmd->n_args && !token->arg->option; i++)
+		found |= cmd->args[i].is == VALUE_KEY && is_secret(&cmd->args[i], token->text);
+	return found;
+}
+
 bool secret_within(const char *const words[], size_t n)
 {
 	const struct cmd *cmd;
@@ -77,7 +87,7 @@ bool secret_within(const char *const words[], size_t n)
 	known = known && cmd_parse(cmd, false, words + used, n - used, &call, NULL) == MER_OK;
 	bool found = false;
 	for (size_t i = 0; known && i < call.n_tokens; i++)
-		found |= is_secret(call.tokens[i].arg, call.tokens[i].text);
+		found |= is_secret_of(cmd, &call.tokens[i]);
 	for (size_t i = 0; !known && i < n; i++)
 		found |= looks_secret(words[i]);
 	cmd_call_release(&call);
