@@ -8,6 +8,8 @@ drifts for both:
 
   oneshot   `mer run` of a C program, recorded, against posix_spawn and two pipes
   start     `mer version` and `mer model list` against `sqlite3 DB 'select ...'`
+  prompt    from the start to the first prompt, against the sqlite3 shell's; and TAB, where the names
+            of 10,000 models may follow, to what it writes
   warm      `mer run --lines` over a token worker against a C program that drives the same worker
             over raw pipes and records nothing; that one unplaced and on one core
   frame     the same over a frame worker that echoes, with lines of 64 bytes and of 1 MiB
@@ -25,7 +27,9 @@ Prints medians with [min max]. A ratio is taken pair by pair. Nothing is judged 
 """
 import argparse
 import os
+import pty
 import resource
+import select
 import shutil
 import sqlite3
 import statistics
@@ -33,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
@@ -114,6 +119,70 @@ def bench_start(env, args, _work):
                          args.runs * 10)
         print(f"start    mer {' '.join(words)} {spread(ms(mer))} ms, sqlite3 {spread(ms(sql))} ms, "
               f"ratio {spread(ratio(mer, sql))} (wanted: at most 1.5)")
+
+
+def read_until(fd, want):
+    """What a terminal shows, until it shows that."""
+    shown = b""
+    while want not in shown:
+        if not select.select([fd], [], [], 60)[0]:
+            sys.exit(f"bench: no {want} on the terminal, but {shown[-200:]}")
+        shown += os.read(fd, 65536)
+    return shown
+
+
+def on_terminal(argv, env, prompt, use=lambda fd: None):
+    """Seconds from the start of argv on a terminal to its prompt; then use(), then its end."""
+    begin = time.perf_counter()
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(argv[0], argv, env)
+    read_until(fd, prompt)
+    took = time.perf_counter() - begin
+    use(fd)
+    os.write(fd, b"\x04")
+    os.waitpid(pid, 0)
+    os.close(fd)
+    return took
+
+
+def complete(fd, typed, want):
+    """Seconds from a TAB to what it writes; then the line is cleared."""
+    os.write(fd, typed)
+    read_until(fd, typed[-4:])
+    begin = time.perf_counter()
+    os.write(fd, b"\t")
+    read_until(fd, want)
+    took = time.perf_counter() - begin
+    os.write(fd, b"\x01\x0b")  # what was typed is cut
+    return took
+
+
+def bench_prompt(env, args, _work):
+    env = env | {"TERM": "xterm"}
+    database = os.path.join(env["XDG_STATE_HOME"], "mer", "mer.db")
+    mer, sql = pairs(lambda: on_terminal([MER], env, b"mer> "),
+                     lambda: on_terminal([SQLITE, database], env, b"sqlite> "), args.runs * 10)
+    print(f"prompt   mer {spread(ms(mer))} ms, sqlite3 {spread(ms(sql))} ms, "
+          f"ratio {spread(ratio(mer, sql))} (wanted: under 2)")
+    with sqlite3.connect(database) as models:
+        models.executemany("INSERT INTO models (uid, name) VALUES (?, ?)",
+                           ((str(uuid.uuid4()), f"model-{i:05}") for i in range(10000)))
+    models.close()
+    first, again = [], []
+
+    def use(fd):
+        first.append(complete(fd, b"run model-01234", b" "))
+        for i in range(20):
+            again.append(complete(fd, b"run model-0%03d" % (i + 100), b"\a"))  # ten that begin so
+
+    for _ in range(args.runs):
+        on_terminal([MER], env, b"mer> ", use)
+    print(f"prompt   a TAB over 10,000 models {spread(ms(again))} ms, the first one "
+          f"{spread(ms(first))} ms (wanted: under 50)")
+    with sqlite3.connect(database) as models:
+        models.execute("DELETE FROM models WHERE name LIKE 'model-%'")
+    models.close()
 
 
 def bench_warm(env, args, work):
@@ -292,6 +361,8 @@ def main():
     parser.add_argument("--lines", type=int, default=20000)
     parser.add_argument("--only", default="oneshot,start,warm,frame,records,"
                         "jobs,history,export,memory,postgres")
+    parser.add_argument("--only", default="oneshot,start,prompt,warm,frame,records,"
+                        "jobs,history,memory,postgres")
     args = parser.parse_args()
     build()
     work = tempfile.mkdtemp(prefix="mer-bench-")

@@ -67,8 +67,9 @@ static size_t list_names(const char *begin, size_t skip, bool changes, char *out
 	return count;
 }
 
-/* What begins so, or else is nearest. */
-static void suggest(const char *typed, bool changes, struct mer_error *err)
+/* What begins so, or else is nearest. both: with the word behind it, where nothing is known of the
+ * first; or NULL. */
+static void suggest(const char *typed, const char *both, bool changes, struct mer_error *err)
 {
 	char names[NAME_SIZE];
 	if (list_names(typed, 0, changes, names, sizeof names) > 1) {
@@ -81,6 +82,8 @@ static void suggest(const char *typed, bool changes, struct mer_error *err)
 		if (!is_listed(commands[i], changes))
 			continue;
 		cmd_nearer(typed, commands[i]->name, &best, &distance);
+		if (both != NULL)
+			cmd_nearer(both, commands[i]->name, &best, &distance);
 		for (const char *const *older = commands[i]->older; older != NULL && *older != NULL;
 		     older++)
 			cmd_nearer(typed, *older, &best, &distance);
@@ -116,6 +119,8 @@ enum mer_status cmd_find(const char *const words[], size_t n, bool changes, cons
 	}
 	(void)snprintf(typed, sizeof typed, "%s%s%s", words[0], noun ? " " : "", noun ? words[1] : "");
 	(void)mer_fail(err, MER_EINPUT, "no such command: '%s'", typed);
-	suggest(typed, changes, err);
+	char both[NAME_SIZE];
+	(void)snprintf(both, sizeof both, "%s %s", words[0], n > 1 ? words[1] : "");
+	suggest(typed, !noun && n > 1 ? both : NULL, changes, err);
 	return MER_EINPUT;
 }

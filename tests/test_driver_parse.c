@@ -78,6 +78,7 @@ static const struct {
 	  "it may be one of: box start, box stop" },
 	{ "box sto", false, NULL, 0, "no such command: 'box sto'", "did you mean 'box start'?" },
 	{ "boxstart", false, NULL, 0, "no such command: 'boxstart'", "did you mean 'box start'?" },
+	{ "bxo sta", false, NULL, 0, "no such command: 'bxo'", "did you mean 'box start'?" },
 	{ "frobnicate", false, NULL, 0, "no such command: 'frobnicate'", "'help' lists the commands" },
 	{ "''", false, NULL, 0, "no such command: ''", NULL },
 };
