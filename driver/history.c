@@ -124,7 +124,6 @@ static int by_text_then_place(const void *a, const void *b)
 /* Takes out all but the last of the same, then all but the last ones. */
 static void thin(struct commands *commands)
 {
-	MER_AUTO(mer_text_done) char *unused = NULL;
 	char **sorted = calloc(commands->n + 1, sizeof *sorted);
 	if (sorted == NULL)
 		return;

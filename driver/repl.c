@@ -104,7 +104,8 @@ static bool read_one(struct repl *repl, const char *prompt, const char *begun)
 	struct session *s = repl->s;
 	repl->came = repl->cleared = repl->edits = false;
 	repl->ops->start(prompt);
-	repl->ops->put(begun);
+	if (begun[0] != '\0')
+		repl->ops->put(begun);
 	session_cancels(s, on_interrupt, repl);
 	watch_start(&repl->input);
 	while (!repl->came && !repl->cleared)

@@ -77,7 +77,7 @@ class InTerminal(PromptCase):
         terminal.keys("C-c")
         terminal.wait("mer>")
         terminal.keys("C-d")
-        terminal.wait(lambda lines: any("Pane is dead" in line for line in lines))
+        terminal.ended()
         terminal.close()
 
     def test_matrix(self):
