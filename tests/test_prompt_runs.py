@@ -601,7 +601,7 @@ class Chat(Case):
         self.assertEqual("next\n", self.say(child, "run echo next"))
         self.leave(child)
         history = (self.folder / "state" / "mer" / "history").read_text()
-        self.assertEqual("chat count\nchat count\nrun echo next\n", history)
+        self.assertEqual("chat count\nrun echo next\n", history)
         self.assertEqual(["ok"] * 7, self.statuses())
 
     def test_words(self):
