@@ -359,10 +359,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--lines", type=int, default=20000)
-    parser.add_argument("--only", default="oneshot,start,warm,frame,records,"
-                        "jobs,history,export,memory,postgres")
     parser.add_argument("--only", default="oneshot,start,prompt,warm,frame,records,"
-                        "jobs,history,memory,postgres")
+                        "jobs,history,export,memory,postgres")
     args = parser.parse_args()
     build()
     work = tempfile.mkdtemp(prefix="mer-bench-")

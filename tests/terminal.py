@@ -1,37 +1,3 @@
-"""A program on a pseudo terminal of its own, for tests of what it draws there."""
-import fcntl
-import os
-import pty
-import struct
-import subprocess
-import termios
-
-
-def on_terminal(argv, env, cwd, columns=80, stdout=None, deadline_s=120, stdin=subprocess.DEVNULL):
-    """Its exit code and all that came to the terminal, which is stderr and, unless it is given, stdout."""
-    ours, theirs = pty.openpty()
-    try:
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        child = subprocess.Popen(argv, env=env, cwd=cwd, stdin=stdin, stdout=stdout or theirs, stderr=theirs,
-                                 start_new_session=True,
-                                 preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0))
-    finally:
-        os.close(theirs)
-    text = b""
-    try:
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # nobody has it open any more
-                break
-            if not piece:
-                break
-            text += piece
-        return child.wait(deadline_s), text.decode()
-    finally:
-        child.kill()
-        child.wait()
-        os.close(ours)
 """A terminal emulator for tests: tmux with a server of its own. What is on its screen is waited for,
 never slept for."""
 import os
@@ -59,7 +25,6 @@ class Terminal:
         self.tmux("-f", config, "new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(folder), "--",
                   "env", "-i", *(f"{name}={value}" for name, value in env.items() if name != "TERM"),
                   f"TERM={term}", *argv)
-        self.program = os.pidfd_open(int(self.tmux("list-panes", "-F", "#{pane_pid}")))
 
     def tmux(self, *words):
         return subprocess.run([TMUX, "-u", "-L", self.name, *words], env=self.env, check=True,
@@ -79,16 +44,8 @@ class Terminal:
                 continue
         return found
 
-    def ended(self):
-        """Waits until the program has ended. (tmux does not always say so.)"""
-        if not select.select([self.program], [], [], DEADLINE_S)[0]:
-            raise AssertionError("it has not ended\n" + "\n".join(self.screen()))
-
     def close(self):
         """Ends it and waits until all in it has ended."""
-        if self.program is not None:
-            os.close(self.program)
-        self.program = None
         try:
             pids = self.processes()
         except (OSError, ValueError, subprocess.CalledProcessError):

@@ -11,7 +11,7 @@ import subprocess
 import unittest
 
 from record_case import DEADLINE_S, MER, PYTHON, SANITIZED, OnSqlite, main
-from terminal import on_terminal
+from on_terminal import on_terminal
 
 # Answers a line <X> for X; fails for what the file `bad` has, and counts what it was asked in `asked`.
 WORKER = """import sys

@@ -10,7 +10,7 @@ import unittest
 from datetime import datetime, timezone
 
 from record_case import MER, PYTHON, SANITIZED, OnPostgres, OnSqlite, main
-from terminal import on_terminal
+from on_terminal import on_terminal
 from test_faults import MEASURE
 
 START_MS = 1767225600000  # 2026-01-01
