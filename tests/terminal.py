@@ -25,6 +25,7 @@ class Terminal:
         self.tmux("-f", config, "new-session", "-d", "-x", str(width), "-y", str(height), "-c", str(folder), "--",
                   "env", "-i", *(f"{name}={value}" for name, value in env.items() if name != "TERM"),
                   f"TERM={term}", *argv)
+        self.program = os.pidfd_open(int(self.tmux("list-panes", "-F", "#{pane_pid}")))
 
     def tmux(self, *words):
         return subprocess.run([TMUX, "-u", "-L", self.name, *words], env=self.env, check=True,
@@ -44,8 +45,16 @@ class Terminal:
                 continue
         return found
 
+    def ended(self):
+        """Waits until the program has ended. (tmux does not always say so.)"""
+        if not select.select([self.program], [], [], DEADLINE_S)[0]:
+            raise AssertionError("it has not ended\n" + "\n".join(self.screen()))
+
     def close(self):
         """Ends it and waits until all in it has ended."""
+        if self.program is not None:
+            os.close(self.program)
+        self.program = None
         try:
             pids = self.processes()
         except (OSError, ValueError, subprocess.CalledProcessError):
