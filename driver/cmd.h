@@ -122,6 +122,7 @@ struct cmd {
 	const char *const *older; /* names that mean the same; ended by NULL, NULL: none */
 	const char *summary;      /* one line, no full stop */
 	const char *notes;        /* further lines for its own help, each ended by a newline, or NULL */
+	const char *const *examples; /* lines as at the prompt, ended by NULL; a test does each */
 	const struct cmd_arg *args;
 	size_t n_args;
 	unsigned needs;
@@ -133,6 +134,11 @@ struct cmd {
 	enum mer_status (*run)(struct session *s, const struct cmd_value *argv, struct mer_error *err);
 };
 
+#define CMD_EXAMPLES(...) \
+	.examples = (const char *const[]) \
+	{ \
+		__VA_ARGS__, NULL \
+	}
 #define CMD_ARGS(rows) .args = (rows), .n_args = sizeof(rows) / sizeof *(rows)
 #define CMD_ROWS(columns_, n) .prints = CMD_PRINTS_ROWS, .columns = (columns_), .n_columns = (n)
 #define CMD_OBJECT(columns_, n) .prints = CMD_PRINTS_OBJECT, .columns = (columns_), .n_columns = (n)

@@ -99,6 +99,8 @@ const struct cmd cmd_db_copy = {
 		"each mer that uses it first. The rows printed say what is now there; mended is how many\n"
 		"texts had bytes that are not UTF-8, which Postgres does not take: they became U+FFFD.\n"
 		"Tables and columns that mer's own scripts have not made are named and stay behind.\n",
+	CMD_EXAMPLES("db copy --from sqlite:mer.db --to sqlite:copy.db",
+	             "db copy --json --from sqlite:mer.db --to sqlite:copy.db"),
 	CMD_ARGS(copy_args),
 	.formats = CMD_FORMATS_ALL,
 	CMD_ROWS(copy_columns, COPY_COLUMNS),

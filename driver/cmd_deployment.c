@@ -41,6 +41,7 @@ static enum mer_status list(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_deployment_list = {
 	.name = "deployment list",
 	.summary = "where models run, in the order in which the places are tried",
+	CMD_EXAMPLES("deployment list", "deployment list --json iris"),
 	CMD_ARGS(list_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -97,6 +98,7 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_deployment_show = {
 	.name = "deployment show",
 	.summary = "all that is known of a deployment",
+	CMD_EXAMPLES("deployment show iris", "deployment show --json iris local"),
 	CMD_ARGS(one_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -149,6 +151,9 @@ const struct cmd cmd_deployment_add = {
 	.notes =
 		"Those of the lowest priority are tried first, the others where they cannot be started;\n"
 		"those of equal priority share the runs. ARGV is as of 'model add'.\n",
+	CMD_EXAMPLES(
+		"deployment add digest --name spare --priority 10 -- sha256sum",
+		"deployment add iris --protocol frame --weights-dir weights -- '{models}/iris/tensors.py' '{weights}'"),
 	.args = &spec_args[SPEC_SERVER],
 	.n_args = SPEC_DEPLOYMENT_ARGS - SPEC_SERVER,
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
@@ -249,6 +254,8 @@ const struct cmd cmd_deployment_set = {
 	.notes =
 		"enabled=off keeps it and gives it no run, enabled=on takes that back; the other keys\n"
 		"are as of 'model set'.\n",
+	CMD_EXAMPLES("deployment set iris local max-workers=2 idle=1h",
+	             "deployment set digest spare enabled=off"),
 	CMD_ARGS(set_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = set,
@@ -288,6 +295,7 @@ static enum mer_status remove_deployment(struct session *s, const struct cmd_val
 const struct cmd cmd_deployment_remove = {
 	.name = "deployment remove",
 	.summary = "forget a deployment of a model that has others",
+	CMD_EXAMPLES("deployment remove digest spare"),
 	CMD_ARGS(one_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = remove_deployment,

@@ -79,6 +79,7 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 const struct cmd cmd_feedback_set = {
 	.name = "feedback set",
 	.summary = "whether the prompt asks what a model's answers are worth",
+	CMD_EXAMPLES("feedback set iris on", "feedback set iris on --threshold 2 --train-after 50"),
 	CMD_ARGS(set_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = set,
@@ -127,6 +128,9 @@ const struct cmd cmd_feedback_add = {
 	.name = "feedback add",
 	.summary = "what an answer was worth, and what it should have been",
 	.notes = "Of several for one run the last counts.\n",
+	CMD_EXAMPLES(
+		"feedback add 01a1fef6-849a-7865-90cb-e3129d94fc6e 5",
+		"feedback add 01a1fef6-849a-7865-90cb-e3129d94fc6e 1 --expected versicolor --note 'seen by hand'"),
 	CMD_ARGS(add_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.run = add,
@@ -168,6 +172,8 @@ const struct cmd cmd_feedback = {
 	.name = "feedback",
 	.older = (const char *const[]){ "model-continuous-feedback", "continuous-feedback", NULL },
 	.summary = "short for 'feedback set' of a model and 'feedback add' of a run",
+	CMD_EXAMPLES("feedback 01a1fef6-849a-7865-90cb-e3129d94fc6e 5",
+	             "feedback 01a1fef6-849a-7865-90cb-e3129d94fc6e 2 --note 'half of it'"),
 	CMD_ARGS(short_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.run = either,
@@ -238,6 +244,7 @@ const struct cmd cmd_feedback_export = {
 	.notes =
 		"Input and output are there where the model keeps them, else null. What is not UTF-8 is\n"
 		"input_base64, output_base64 or expected_base64 instead.\n",
+	CMD_EXAMPLES("feedback export iris"),
 	CMD_ARGS(export_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.run = export,

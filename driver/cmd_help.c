@@ -38,6 +38,7 @@ static enum mer_status help(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_help = {
 	.name = "help",
 	.summary = "what commands there are, or what one takes",
+	CMD_EXAMPLES("help run", "help model"),
 	CMD_ARGS(help_args),
 	.run = help,
 };
@@ -58,6 +59,7 @@ static enum mer_status version(struct session *s, const struct cmd_value *argv,
 const struct cmd cmd_version = {
 	.name = "version",
 	.summary = "the version of mer",
+	CMD_EXAMPLES("version", "version --json"),
 	.formats = CMD_FORMATS_JSON,
 	.run = version,
 };
@@ -76,5 +78,6 @@ const struct cmd cmd_exit = {
 	.name = "exit",
 	.older = (const char *const[]){ "quit", NULL },
 	.summary = "leave; in batch what follows is not done",
+	CMD_EXAMPLES("exit"),
 	.run = leave,
 };

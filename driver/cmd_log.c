@@ -152,6 +152,8 @@ const struct cmd cmd_log = {
 		"With --sort the first of all that match are printed, not only of the newest ones. With\n"
 		"--follow a run is printed once it has ended, with --status running once it is seen to\n"
 		"run; Ctrl-C ends it.\n",
+	CMD_EXAMPLES("log --limit 5",
+	             "log --model iris --status failed --since 2026-01-31T12:00:00Z --json"),
 	CMD_ARGS(log_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -344,6 +346,8 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_log_show = {
 	.name = "log show",
 	.summary = "all that is known of a run",
+	CMD_EXAMPLES("log show 01a1fef6-849a-7865-90cb-e3129d94fc6e",
+	             "log show --json 01a1fef6-849a-7865-90cb-e3129d94fc6e"),
 	CMD_ARGS(show_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -415,6 +419,7 @@ const struct cmd cmd_log_prune = {
 	.name = "log prune",
 	.summary = "forget runs that have ended, with their feedback and what they kept",
 	.notes = "Runs that are open stay, whenever they began.\n",
+	CMD_EXAMPLES("log prune --before 2026-01-31T12:00:00Z"),
 	CMD_ARGS(prune_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = prune,

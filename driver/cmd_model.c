@@ -49,6 +49,7 @@ const struct cmd cmd_model_list = {
 	.older =
 		(const char *const[]){ "model-list", "list-models", "model-ls", "ls-models", "ls", NULL },
 	.summary = "the models that there are",
+	CMD_EXAMPLES("model list", "model list --json"),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
 	CMD_ROWS(model_columns, MODEL_COLUMNS),
@@ -217,6 +218,7 @@ const struct cmd cmd_model_show = {
 	.name = "model show",
 	.older = (const char *const[]){ "model-info", NULL },
 	.summary = "all that is known of a model",
+	CMD_EXAMPLES("model show iris", "model show --json iris"),
 	CMD_ARGS(model_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -242,6 +244,7 @@ const struct cmd cmd_model_remove = {
 	.name = "model remove",
 	.older = (const char *const[]){ "model-delete", "delete", NULL },
 	.summary = "forget a model; its runs stay in the log",
+	CMD_EXAMPLES("model remove digest"),
 	CMD_ARGS(model_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = remove_model,
@@ -392,6 +395,7 @@ const struct cmd cmd_model_ping = {
 		"A worker of this mer that is ready already counts. Where there may be no further one\n"
 		"(max-workers), an idle one that was started otherwise, for other weights say, leaves\n"
 		"for it; where all are in use the model is busy, exit 8.\n",
+	CMD_EXAMPLES("model ping iris", "model ping --json moments"),
 	CMD_ARGS(ping_args),
 	.formats = CMD_FORMATS_ALL,
 	CMD_OBJECT(ping_columns, UNTESTED_COLUMNS),

@@ -56,6 +56,8 @@ const struct cmd cmd_model_add = {
 	.notes = "In ARGV and in the words of --train {weights} {weights_version} {input} {output}\n"
 			 "{workdir} and others stand for what they name, within their word; {models} at the\n"
 			 "front is the folder of the example models.\n",
+	CMD_EXAMPLES("model add shout --summary 'upper case' -- tr a-z A-Z",
+	             "model add hello --protocol frame --timeout 30s -- python3 hello.py"),
 	.args = spec_args,
 	.n_args = SPEC_MODEL_ARGS,
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
@@ -152,6 +154,7 @@ const struct cmd cmd_model_set = {
 		"error-line=GLOB replaces all globs, env=NAME=VALUE adds a variable, env=NAME takes\n"
 		"it away; an empty token or glob is the default again. Empty test-input= and test-output=\n"
 		"take the example away, @/dev/null is one that is empty.\n",
+	CMD_EXAMPLES("model set iris timeout=10s max-workers=2", "model set iris keep-io=on"),
 	CMD_ARGS(set_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = set,

@@ -326,6 +326,8 @@ const struct cmd cmd_replay = {
 		"The model answers as it is today, in a new run whose row names the one it repeats. Inputs\n"
 		"are kept with 'model set NAME keep-io=on'. How many blanks stand before a number does not\n"
 		"count with --tolerance.\n",
+	CMD_EXAMPLES("replay 01a1fef6-849a-7865-90cb-e3129d94fc6e --weights 1",
+	             "replay 01a1fef6-849a-7865-90cb-e3129d94fc6e --diff --tolerance 1e-6"),
 	CMD_ARGS(replay_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_JSON,

@@ -281,6 +281,7 @@ const struct cmd cmd_run = {
 		"\n"
 		"At the prompt a lone & as the last word puts the run into the background: its uid is\n"
 		"printed, 'runs' lists it, 'wait' shows its output. docs/prompt.md says more.\n",
+	CMD_EXAMPLES("run iris 5.1,3.5,1.4,0.2", "run --lines --jobs 4 --keep-going iris @flowers.csv"),
 	CMD_ARGS(run_args),
 	.needs = CMD_MAY_DETACH,
 	.formats = CMD_FORMATS_JSON,

@@ -57,6 +57,7 @@ static enum mer_status list(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_server_list = {
 	.name = "server list",
 	.summary = "the servers that models run on",
+	CMD_EXAMPLES("server list", "server list --json"),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
 	CMD_ROWS(columns, SERVER_COLUMNS),
@@ -83,6 +84,7 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_server_show = {
 	.name = "server show",
 	.summary = "all that is known of a server",
+	CMD_EXAMPLES("server show local", "server show --json local"),
 	CMD_ARGS(name_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -113,6 +115,7 @@ const struct cmd cmd_server_add = {
 	.summary = "a place to run models",
 	.args = server_args,
 	.n_args = SERVER_ARGS,
+	CMD_EXAMPLES("server add second --kind local"),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = add,
 };
@@ -171,6 +174,7 @@ static enum mer_status remove_server(struct session *s, const struct cmd_value *
 const struct cmd cmd_server_remove = {
 	.name = "server remove",
 	.summary = "forget a server that has no models",
+	CMD_EXAMPLES("server remove second"),
 	CMD_ARGS(name_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = remove_server,
@@ -227,6 +231,7 @@ static enum mer_status ping(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_server_ping = {
 	.name = "server ping",
 	.summary = "whether a server can run models, and how long it took to tell",
+	CMD_EXAMPLES("server ping local", "server ping --json local"),
 	CMD_ARGS(name_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,

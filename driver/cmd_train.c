@@ -396,6 +396,8 @@ const struct cmd cmd_train = {
 		"with the last line of stdout that is a JSON object as its metrics. A training that\n"
 		"fails or is interrupted leaves nothing. A model of the frame protocol without --train\n"
 		"is asked to train itself.\n",
+	CMD_EXAMPLES("train iris --dataset iris.csv",
+	             "train iris --dataset iris.csv --new autumn --timeout 5m --activate"),
 	CMD_ARGS(train_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.formats = CMD_FORMATS_ALL,

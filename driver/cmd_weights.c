@@ -61,6 +61,8 @@ const struct cmd cmd_weights_add = {
 		"SHA-256 and size are recorded; a worker does not start with weights that have changed\n"
 		"since. It is a candidate until 'weights use'. Of a folder the SHA-256 is that of the\n"
 		"sorted lines 'sha256  relative/path' of its files.\n",
+	CMD_EXAMPLES("weights add iris weights/spring.json",
+	             "weights add iris weights/spring.json --version spring"),
 	CMD_ARGS(add_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.formats = CMD_FORMATS_ALL,
@@ -117,6 +119,7 @@ static enum mer_status list(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_weights_list = {
 	.name = "weights list",
 	.summary = "the versions of a model's weights, newest first",
+	CMD_EXAMPLES("weights list iris", "weights list --check iris"),
 	CMD_ARGS(list_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
@@ -175,6 +178,7 @@ const struct cmd cmd_weights_use = {
 	.name = "weights use",
 	.summary = "make a version the active one",
 	.notes = "Warm workers of the one before answer no further run.\n",
+	CMD_EXAMPLES("weights use iris 1", "weights use iris spring"),
 	CMD_ARGS(one_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = use,
@@ -208,6 +212,7 @@ static enum mer_status remove_weights(struct session *s, const struct cmd_value 
 const struct cmd cmd_weights_remove = {
 	.name = "weights remove",
 	.summary = "forget a version that is not active; its files stay",
+	CMD_EXAMPLES("weights remove iris spring"),
 	CMD_ARGS(one_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = remove_weights,

@@ -166,6 +166,7 @@ const struct cmd cmd_worker_check = {
 		"Starts it several times, as a model of protocol frame would be, and prints each rule\n"
 		"that it breaks with what was seen. Ends with 0 where it keeps them all, with 1 where\n"
 		"not, with 6 where it does not get ready.\n",
+	CMD_EXAMPLES("worker-check -- python3 hello.py", "worker-check --list"),
 	CMD_ARGS(check_args),
 	.formats = CMD_FORMATS_ALL,
 	CMD_ROWS(all_columns,

@@ -93,6 +93,11 @@ static void docs_command(struct mer_buf *out, const struct cmd *cmd)
 		mer_buf_text(out, "\n| argument | meaning | default |\n|---|---|---|\n");
 	for (const struct cmd_arg *arg = help_next(cmd, NULL); arg != NULL; arg = help_next(cmd, arg))
 		docs_arg(out, arg);
+	if (cmd->examples != NULL) {
+		mer_buf_text(out, "\n```sh\n");
+		help_examples(out, cmd, false, "");
+		mer_buf_text(out, "```\n");
+	}
 	if (formats[cmd->formats] != NULL)
 		mer_buf_printf(out, "\nFormats: %s.\n", formats[cmd->formats]);
 	docs_columns(out, cmd);
@@ -217,6 +222,9 @@ void docs_contract(struct mer_buf *out)
 		mer_buf_text(out, ",\"names\":[");
 		for (size_t older = 0; cmd->older != NULL && cmd->older[older] != NULL; older++)
 			add_text(out, older == 0 ? "" : ",", cmd->older[older]);
+		mer_buf_text(out, "],\"examples\":[");
+		for (size_t line = 0; cmd->examples != NULL && cmd->examples[line] != NULL; line++)
+			add_text(out, line == 0 ? "" : ",", cmd->examples[line]);
 		mer_buf_text(out, "],\"args\":");
 		contract_args(out, cmd->args, cmd->n_args);
 		contract_fields(out, cmd);

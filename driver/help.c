@@ -119,6 +119,14 @@ static void list_arg(struct mer_buf *out, const struct cmd_arg *arg)
 	two_columns(out, left, right);
 }
 
+void help_examples(struct mer_buf *out, const struct cmd *cmd, bool prompt, const char *indent)
+{
+	const char *options = (cmd->needs & CMD_NEEDS_CHANGES) != 0 ? "--allow-changes " : "";
+	for (const char *const *line = cmd->examples; line != NULL && *line != NULL; line++)
+		mer_buf_printf(out, "%s%s%s%s\n", indent, prompt ? "" : "mer ", prompt ? "" : options,
+		               *line);
+}
+
 enum mer_status help_command(struct session *s, const struct cmd *cmd, struct mer_error *err)
 {
 	struct mer_buf *out = &s->out.sink.buf;
@@ -134,6 +142,10 @@ enum mer_status help_command(struct session *s, const struct cmd *cmd, struct me
 	for (size_t i = 0; i < COMMON_COUNT; i++) {
 		if (cmd_takes(cmd, i))
 			list_arg(out, &cmd_common[i]);
+	}
+	if (cmd->examples != NULL) {
+		mer_buf_text(out, "\nexamples:\n");
+		help_examples(out, cmd, s->prompt, "  ");
 	}
 	if (cmd->older != NULL) {
 		mer_buf_text(out, "\nalso:");

@@ -27,6 +27,10 @@ const struct cmd_arg *help_next(const struct cmd *cmd, const struct cmd_arg *las
 /** An option as it is written: "--timeout D"; a positional argument: "MODEL". */
 void help_arg(struct mer_buf *out, const struct cmd_arg *arg);
 
+/** The examples of a command, each as a shell takes it, or where prompt as the prompt does, behind
+ * indent on a line of its own. */
+void help_examples(struct mer_buf *out, const struct cmd *cmd, bool prompt, const char *indent);
+
 /* docs.c: docs/commands.md, .env.example, and the tables as JSON. */
 void docs_commands(struct mer_buf *out);
 void docs_env(struct mer_buf *out);

@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+"""The examples of each command's help: they are run as they stand, one by one, with the example
+models. MER_PREFIX names the installation. Prints TAP when run as a program."""
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+PREFIX = Path(os.environ["MER_PREFIX"]).resolve()
+MODELS = Path(os.environ["MER_MODELS"]).resolve()
+MER = str(PREFIX / "bin" / "mer")
+MIGRATE = str(PREFIX / "bin" / "mer-migrate")
+DEADLINE_S = 120
+RUN = "01a1fef6-849a-7865-90cb-e3129d94fc6e"  # of the examples
+BASE_ENV = {name: value for name, value in os.environ.items()
+            if not name.startswith(("MER_", "XDG_", "PG"))} | {
+                "LC_ALL": "C.UTF-8", "PATH": f"{PREFIX}/bin:/usr/bin:/bin"}
+HELLO = """import mer
+
+@mer.model
+def hello(name: str) -> str:
+    return f"Hello {name}"
+
+mer.serve()
+"""
+
+# What has to be there before the examples of a command make sense, beside what setUpModule() makes.
+BEFORE = {
+    "deployment set": ["deployment add digest --name spare -- sha256sum"],
+    "deployment remove": ["deployment add digest --name spare -- sha256sum"],
+    "server remove": ["server add second --kind local"],
+    "weights use": ["weights add iris weights/spring.json --version spring"],
+    "weights remove": ["weights add iris weights/spring.json --version spring"],
+}
+# Commands that have fewer than two: there is not much to say, or kinds of servers are to come.
+FEWER = {"server add": 1, "server set": 0, "log prune": 1}
+TEMPLATE = None
+
+
+def environment(folder):
+    return BASE_ENV | {"HOME": str(folder), "TMPDIR": str(folder),
+                       "XDG_STATE_HOME": str(folder / "state"),
+                       "XDG_DATA_HOME": str(folder / "data")}
+
+
+def shell(folder, line):
+    return subprocess.run(["sh", "-c", line], env=environment(folder), cwd=folder, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S)
+
+
+def setUpModule():
+    """A state with the example models and a run with the uid of the examples, and the files that
+    they name."""
+    global TEMPLATE
+    TEMPLATE = tempfile.TemporaryDirectory(prefix="mer-help-")
+    folder = Path(TEMPLATE.name)
+    (folder / "hello.py").write_text(HELLO)
+    (folder / "flowers.csv").write_text("5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n")
+    (folder / "weights").mkdir()
+    shutil.copy(MODELS / "iris" / "weights" / "1.json", folder / "weights" / "spring.json")
+    shutil.copy(MODELS / "iris" / "iris.csv", folder / "iris.csv")
+    for line in ("mer-migrate up", "mer-migrate up --database sqlite:mer.db",
+                 "mer-migrate up --database sqlite:copy.db",
+                 "mer --allow-changes -c 'model set iris keep-io=on' -c 'run iris 5.1,3.5,1.4,0.2' "
+                 "-c 'model set iris keep-io=off'"):
+        done = shell(folder, line)
+        if done.returncode != 0:
+            raise RuntimeError(f"cannot make the template: {done}")
+    # A run's uid is chosen by mer.
+    database = sqlite3.connect(folder / "state" / "mer" / "mer.db")
+    for table in ("model_access", "model_access_io"):
+        database.execute(f"UPDATE {table} SET request_uid = ?", [RUN])
+    database.commit()
+    database.close()
+
+
+def tearDownModule():
+    TEMPLATE.cleanup()
+
+
+def contract():
+    done = subprocess.run([MER, "--print", "contract"], env=BASE_ENV, capture_output=True, check=True,
+                          stdin=subprocess.DEVNULL, timeout=DEADLINE_S)
+    return json.loads(done.stdout)
+
+
+class Help(unittest.TestCase):
+    maxDiff = None
+
+    def place(self):
+        folder = tempfile.TemporaryDirectory(prefix="mer-help-")
+        self.addCleanup(folder.cleanup)
+        place = Path(folder.name) / "place"
+        shutil.copytree(TEMPLATE.name, place)
+        return place
+
+    def test_each_command_has_examples(self):
+        for command in contract()["commands"]:
+            with self.subTest(command=command["name"]):
+                has_options = any(arg["option"] for arg in command["args"])
+                wanted = FEWER.get(command["name"], 2 if has_options else 1)
+                self.assertGreaterEqual(len(command["examples"]), wanted)
+                for line in command["examples"]:
+                    self.assertTrue(f"{line} ".startswith(command["name"] + " "), line)
+
+    def test_help_shows_them(self):
+        for command in contract()["commands"]:
+            option = "--allow-changes " if command["changes"] else ""
+            lines = [f"  mer {option}{line}\n" for line in command["examples"]]
+            want = "\nexamples:\n" + "".join(lines) if lines else ""
+            with self.subTest(command=command["name"]):
+                done = shell(Path(TEMPLATE.name), f"mer --allow-changes help {command['name']}")
+                self.assertIn(want, done.stdout)
+
+    def test_examples_are_true(self):
+        for command in contract()["commands"]:
+            option = "--allow-changes " if command["changes"] else ""
+            for line in command["examples"]:
+                with self.subTest(line=line):
+                    place = self.place()
+                    for before in BEFORE.get(command["name"], []):
+                        self.assertEqual(shell(place, f"mer --allow-changes {before}").returncode, 0)
+                    done = shell(place, f"mer {option}{line}")
+                    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+
+
+if __name__ == "__main__":
+    from tap import TAPTestRunner
+    runner = TAPTestRunner()
+    runner.set_stream(True)
+    result = runner.run(unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__]))
+    sys.exit(not result.wasSuccessful())
