@@ -36,4 +36,7 @@ void docs_commands(struct mer_buf *out);
 void docs_env(struct mer_buf *out);
 void docs_contract(struct mer_buf *out);
 
+/* man.c: mer(1). */
+void man_page(struct mer_buf *out);
+
 #endif

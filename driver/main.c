@@ -36,12 +36,14 @@ static void on_log(enum mer_log_level level, const char *area, const char *line)
 static void print_page(struct session *s)
 {
 	struct mer_buf *out = &s->out.sink.buf;
-	switch ((enum settings_print)setting(&s->settings, SET_PRINT)->number) {
-	case PRINT_DOCS: docs_commands(out); break;
-	case PRINT_ENV: docs_env(out); break;
-	case PRINT_CONTRACT: docs_contract(out); break;
-	case PRINT_SCHEMA: document_schema(out); break;
-	}
+	static void (*const pages[PRINT_COUNT])(struct mer_buf * out) = {
+		[PRINT_DOCS] = docs_commands,
+		[PRINT_MAN] = man_page,
+		[PRINT_ENV] = docs_env,
+		[PRINT_CONTRACT] = docs_contract,
+		[PRINT_SCHEMA] = document_schema,
+	};
+	pages[setting(&s->settings, SET_PRINT)->number](out);
 	sink_added(&s->out.sink);
 }
 

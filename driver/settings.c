@@ -11,7 +11,12 @@
 
 static const char *const format_names[] = { "table", "json",     "jsonl", "csv",
 	                                        "plain", "vertical", NULL };
-static const char *const print_names[] = { "docs", "env", "contract", "schema", NULL };
+static const char *const print_names[] = { [PRINT_DOCS] = "docs",
+	                                       [PRINT_MAN] = "man",
+	                                       [PRINT_ENV] = "env",
+	                                       [PRINT_CONTRACT] = "contract",
+	                                       [PRINT_SCHEMA] = "schema",
+	                                       [PRINT_COUNT] = NULL };
 
 /* clang-format off */
 const struct cmd_arg setting_rows[SET_COUNT] = {
@@ -61,7 +66,7 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 		"do what the lines of FILE say, - is stdin; repeatable, in order with -c",
 		.is = VALUE_FILE,
 		.letter = 'f', .repeat = true),
-	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "docs, env, contract or schema",
+	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "a page that is made of the tables",
 		.choices = print_names, .hidden = true),
 	[SET_VERSION] = CMD_FLAG("version", "print the version", .letter = 'V'),
 	[SET_HELP] = CMD_FLAG("help", "print this", .letter = 'h'),

@@ -35,7 +35,7 @@ enum setting {
 };
 
 /* What `mer --print` can print: an index into the choices of SET_PRINT. */
-enum settings_print { PRINT_DOCS, PRINT_ENV, PRINT_CONTRACT, PRINT_SCHEMA };
+enum settings_print { PRINT_DOCS, PRINT_MAN, PRINT_ENV, PRINT_CONTRACT, PRINT_SCHEMA, PRINT_COUNT };
 
 extern const struct cmd_arg setting_rows[SET_COUNT];
 

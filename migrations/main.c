@@ -46,13 +46,15 @@ static void choose_format(struct work *work)
 		report->format = isatty(STDOUT_FILENO) ? MER_FORMAT_TABLE : MER_FORMAT_PLAIN;
 }
 
-/* --help and --version, which need nothing. */
+/* --help, --version and --print, which need nothing. */
 static enum exit_code answer(struct work *work)
 {
 	struct report *report = &work->report;
 	report->format = MER_FORMAT_PLAIN;
 	if (work->options.help)
 		options_help(work->options.command, &report->out);
+	else if (work->options.man)
+		options_man(&report->out);
 	else
 		mer_buf_text(&report->out, "mer-migrate " MER_VERSION "\n");
 	return EXIT_DONE;
@@ -66,7 +68,7 @@ static enum exit_code run(struct work *work, int argc, char *argv[])
 	choose_format(work);
 	if (st != MER_OK)
 		return exit_code_of(st);
-	if (work->options.help || work->options.version)
+	if (work->options.help || work->options.version || work->options.man)
 		return answer(work);
 	stop_open();
 	report_allow_stop(&work->report, "", NULL);

@@ -1,7 +1,10 @@
 /* Options may stand anywhere until "--", as --name value or --name=value. */
 #include "options.h"
 
+#include "exit.h"
+
 #include <assert.h>
+#include <mer/roff.h>
 #include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +30,7 @@ static const struct row {
 };
 static_assert(sizeof commands / sizeof *commands == COMMAND_COUNT, "a row for each command");
 
-enum type { FLAG, TEXT, TEXTS, DURATION, NUMBER, NUMBERS };
+enum type { FLAG, TEXT, TEXTS, DURATION, NUMBER, NUMBERS, PAGE };
 
 #define FIELD(member) offsetof(struct options, member)
 
@@ -59,6 +62,7 @@ static const struct option {
 	{ "quiet", NULL, FIELD(quiet), FLAG, EVERYWHERE, "say nothing unless something fails" },
 	{ "env-file", "FILE", FIELD(env_file), TEXT, EVERYWHERE,
 	  "read settings from FILE first; default MER_ENV_FILE" },
+	{ "print", "man", FIELD(man), PAGE, EVERYWHERE, "print the manual page" },
 	{ "version", NULL, FIELD(version), FLAG, EVERYWHERE, "print the version" },
 	{ "help", NULL, FIELD(help), FLAG, EVERYWHERE, "print this, or the help of a command" },
 };
@@ -133,6 +137,14 @@ static enum mer_status add_number(const char *value, struct options *out, int64_
 	return st;
 }
 
+static enum mer_status set_page(const char *value, bool *man, struct mer_error *err)
+{
+	if (strcmp(value, "man") != 0)
+		return mer_fail(err, MER_EINPUT, "'%s' is not man", value);
+	*man = true;
+	return MER_OK;
+}
+
 static enum mer_status set_value(struct options *out, const struct option *option,
                                  const char *value, struct mer_error *err)
 {
@@ -144,6 +156,7 @@ static enum mer_status set_value(struct options *out, const struct option *optio
 	case TEXTS: out->dirs[out->n_dirs++] = value; break;
 	case DURATION: st = mer_parse_ms(value, (int64_t *)(void *)field, err); break;
 	case NUMBER: st = set_number(value, (int64_t *)(void *)field, err); break;
+	case PAGE: st = set_page(value, (bool *)(void *)field, err); break;
 	case NUMBERS: st = add_number(value, out, *(int64_t **)(void *)field, err); break;
 	}
 	return st == MER_OK ? st : mer_wrap(err, MER_EINPUT, "option '--%s'", option->name);
@@ -272,7 +285,7 @@ enum mer_status options_parse(int argc, char *const argv[], struct options *out,
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	struct words words = { .at = argv + (argc > 0), .end = argv + argc };
 	enum mer_status st = parse_words(&words, out, err);
-	if (st != MER_OK || out->help || out->version)
+	if (st != MER_OK || out->help || out->version || out->man)
 		return st;
 	if (out->command == COMMAND_NONE) {
 		(void)mer_fail(err, MER_EINPUT, "no command");
@@ -363,4 +376,65 @@ void options_help(enum command command, struct mer_buf *out)
 	}
 	mer_buf_text(out, "\nOptions:\n");
 	help_options(EVERYWHERE, true, out);
+}
+
+/* --- manual page -------------------------------------------------------------------------- */
+
+/* One line of what help breaks in two. */
+static void man_option(const struct option *option, struct mer_buf *out)
+{
+	char tag[64], text[256];
+	size_t n = 0;
+	(void)option_text(option, tag, sizeof tag);
+	for (const char *at = option->summary; *at != '\0' && n < sizeof text - 1; at++) {
+		text[n++] = *at == '\n' ? ' ' : *at;
+		if (*at == '\n')
+			at += strspn(at + 1, " ");
+	}
+	text[n] = '\0';
+	mer_roff_tagged(out, tag, text, NULL);
+}
+
+static void man_command(enum command command, struct mer_buf *out)
+{
+	struct mer_buf words;
+	mer_buf_init(&words, 256);
+	command_text(command, &words);
+	mer_roff_subsection(out, words.ptr != NULL ? words.ptr : "");
+	mer_buf_release(&words);
+	mer_roff_paragraph(out, commands[command].summary);
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (options[i].commands != EVERYWHERE && (options[i].commands & IN(command)) != 0)
+			man_option(&options[i], out);
+	}
+}
+
+void options_man(struct mer_buf *out)
+{
+	mer_roff_begin(out, "mer-migrate", "brings mer's database up to date");
+	mer_roff_section(out, "SYNOPSIS");
+	mer_roff_typed(out, "mer-migrate [OPTIONS] COMMAND\n");
+	mer_roff_section(out, "DESCRIPTION");
+	mer_roff_paragraph(
+		out,
+		"Applies numbered SQL scripts, NN-Name.sql, in their order, and says what is and what would\n"
+		"be. Each runs in one transaction with its row in the ledger, the table migrations. mer's\n"
+		"own are 1 to 999, those of an operator 1000 and up, in folders that --dir names.");
+	mer_roff_section(out, "COMMANDS");
+	for (size_t i = 1; i < COMMAND_COUNT; i++)
+		man_command((enum command)i, out);
+	mer_roff_section(out, "OPTIONS");
+	mer_roff_paragraph(out, "They may stand before or behind the command.");
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		if (options[i].commands == EVERYWHERE)
+			man_option(&options[i], out);
+	}
+	mer_roff_section(out, "EXIT STATUS");
+	for (size_t i = 0; i < n_exit_rows; i++) {
+		char code[16];
+		(void)snprintf(code, sizeof code, "%d", exit_rows[i].code);
+		mer_roff_tagged(out, code, exit_rows[i].means, NULL);
+	}
+	mer_roff_section(out, "SEE ALSO");
+	mer_buf_text(out, ".BR mer (1)\n");
 }

@@ -30,7 +30,7 @@ struct options {
 	const char *name;           /* of new */
 	int64_t *accepts, *forgets; /* of repair; owned */
 	size_t n_accepts, n_forgets;
-	bool strict, json, quiet, check, dry_run, help, version;
+	bool strict, json, quiet, check, dry_run, help, version, man;
 };
 
 /**
@@ -43,5 +43,8 @@ void options_release(struct options *options);
 
 /** The help of a command, or of the program (COMMAND_NONE). */
 void options_help(enum command command, struct mer_buf *out);
+
+/** The manual page mer-migrate(1). */
+void options_man(struct mer_buf *out);
 
 #endif
