@@ -1,7 +1,12 @@
 #!/usr/bin/python3
-"""The tour of README.md: each command of its console blocks is run, in order and in one place, and
-must print what stands below it. Uids, times and durations differ from run to run and are compared
-by their shape."""
+"""The commands of README.md and of the other pages are run, page by page, in order and in one place.
+What stands below a command of a console block must be what it prints; uids, times and durations differ
+from run to run and are compared by their shape. A block of sh must succeed.
+
+A comment in front of a block says what there is to know of it:
+    <!-- not run: REASON -->
+    <!-- before: COMMANDS -->   what has to be there, of one line or of several
+    <!-- file: NAME -->         the block, of whatever language, is a file that commands need"""
 import fcntl
 import os
 import pty
@@ -13,9 +18,11 @@ import sys
 import tempfile
 import termios
 import unittest
+from pathlib import Path
 
 PREFIX = os.environ["MER_PREFIX"]
 SOURCE = os.environ["MER_SOURCE"]
+MODELS = os.environ["MER_MODELS"]
 
 SHAPES = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "UID"),
@@ -34,24 +41,44 @@ def shape(text):
     return [line.rstrip() for line in text.strip().split("\n")]
 
 
-def blocks(path):
-    """The console blocks: lists of (command, what is printed)."""
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.M | re.S):
-        steps, command, printed = [], None, []
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                if command is not None:
-                    steps.append((command, "\n".join(printed)))
-                command, printed = line[2:], []
-            elif command is not None and command.endswith("\\") and line.startswith("> "):
-                command = command[:-1] + line[2:]
-            else:
-                printed.append(line)
-        if command is not None:
-            steps.append((command, "\n".join(printed)))
-        yield steps
+BLOCK = re.compile(r"(?:^<!-- (not run|before|file):\s(.*?)\s*-->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
+# Where examples are checked one by one: tests/test_help.py.
+GENERATED = ("docs/commands.md",)
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", "python/README.md", "models/README.md",
+         *sorted(str(path.relative_to(SOURCE)) for path in Path(SOURCE, "docs").glob("*.md")
+                 if str(path.relative_to(SOURCE)) not in GENERATED)]
+
+
+class Block:
+    def __init__(self, mark, said, language, text, line):
+        self.mark, self.said, self.language, self.text, self.line = mark, said, language, text, line
+
+    def is_run(self):
+        return self.language in ("sh", "console") and self.mark != "not run"
+
+
+def blocks(page):
+    text = Path(SOURCE, page).read_text(encoding="utf-8")
+    for found in BLOCK.finditer(text):
+        yield Block(*found.groups(), line=text.count("\n", 0, found.start()) + 1)
+
+
+def steps(text):
+    """Of a console block: pairs of a command and what is printed."""
+    command, printed = None, []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            if command is not None:
+                yield command, "\n".join(printed)
+            command, printed = line[2:], []
+        elif command is not None and command.endswith("\\") and line.startswith("> "):
+            command = command[:-1] + line[2:]
+        else:
+            printed.append(line)
+    if command is not None:
+        yield command, "\n".join(printed)
 
 
 def run_on_terminal(command, env, cwd):
@@ -75,27 +102,67 @@ def run_on_terminal(command, env, cwd):
     return printed.decode().replace("\r\n", "\n")
 
 
-class Readme(unittest.TestCase):
-    def test_tour(self):
+class Pages(unittest.TestCase):
+    maxDiff = None
+
+    def new_place(self):
+        """A home with a fresh database; its environment."""
         home = tempfile.mkdtemp(prefix="mer-readme-")
         self.addCleanup(shutil.rmtree, home)
         env = {
-            "PATH": PREFIX + "/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8",
+            "PATH": PREFIX + "/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8", "MER_MODELS": MODELS,
             "USER": "tour", "TERM": "dumb", "XDG_STATE_HOME": home + "/state", "XDG_DATA_HOME": home + "/data",
         }
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             if name in os.environ:
                 env[name] = os.environ[name]
-        subprocess.run([PREFIX + "/bin/mer-migrate", "up", "--quiet"], env=env, check=True)
-        count = 0
-        for steps in blocks(os.path.join(SOURCE, "README.md")):
-            for command, want in steps:
-                if "scripts/" in command:
-                    continue  # tests/fresh_machine.sh runs these
-                with self.subTest(command=command):
+        subprocess.run([PREFIX + "/bin/mer-migrate", "up", "--quiet"], env=env, check=True, timeout=60)
+        return home, env
+
+    def shell(self, home, env, text):
+        done = subprocess.run(["sh", "-ec", text], env=env, cwd=home, stdin=subprocess.DEVNULL, text=True,
+                              capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 0, f"{text}{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def run_sh(self, home, env, text):
+        """UID is that of the newest run; programs are where they are."""
+        uid = self.shell(home, env, "mer log --limit 1 --plain").split("\t")[0]
+        text = re.sub(r"\b(RUN_)?UID\b", uid, text).replace("/opt/mer/", PREFIX + "/")
+        self.shell(home, env, text)
+
+    def run_page(self, page):
+        home, env = self.new_place()
+        for block in blocks(page):
+            if block.mark == "file":
+                Path(home, block.said).write_text(block.text)
+            if block.mark == "before" and block.is_run():
+                self.shell(home, env, block.said)
+            if block.language == "sh" and block.is_run():
+                with self.subTest(page=page, line=block.line):
+                    self.run_sh(home, env, block.text)
+            for command, want in steps(block.text) if block.language == "console" and block.is_run() else ():
+                with self.subTest(page=page, line=block.line, command=command):
                     self.assertEqual(shape(run_on_terminal(command, env, home)), shape(want))
-                    count += 1
-        self.assertGreater(count, 5)
+
+    def test_pages(self):
+        for page in PAGES:
+            self.run_page(page)
+
+    def test_marks(self):
+        """Each mark is in front of a block, and says something."""
+        count = 0
+        for page in PAGES:
+            found = list(blocks(page))
+            text = Path(SOURCE, page).read_text(encoding="utf-8")
+            with self.subTest(page=page):
+                self.assertEqual(sum(block.mark is not None for block in found),
+                                 len(re.findall(r"^<!-- (?:not run|before|file):", text, re.M)))
+                self.assertTrue(all(len(block.said.split()) > (3 if block.mark == "not run" else 0)
+                                    for block in found if block.mark is not None))
+                self.assertEqual(2 * len(found), len(re.findall(r"^```", text, re.M)))
+            count += sum(block.is_run() for block in found)
+        self.assertGreater(count, 10)
 
 
 if __name__ == "__main__":
