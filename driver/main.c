@@ -5,6 +5,7 @@
 #include "once.h"
 #include "repl.h"
 #include "session.h"
+#include "shells.h"
 #include "statusline.h"
 
 #include <fcntl.h>
@@ -37,9 +38,8 @@ static void print_page(struct session *s)
 {
 	struct mer_buf *out = &s->out.sink.buf;
 	static void (*const pages[PRINT_COUNT])(struct mer_buf * out) = {
-		[PRINT_DOCS] = docs_commands,
-		[PRINT_MAN] = man_page,
-		[PRINT_ENV] = docs_env,
+		[PRINT_DOCS] = docs_commands,     [PRINT_MAN] = man_page,     [PRINT_BASH] = shells_bash,
+		[PRINT_ZSH] = shells_zsh,         [PRINT_FISH] = shells_fish, [PRINT_ENV] = docs_env,
 		[PRINT_CONTRACT] = docs_contract,
 		[PRINT_SCHEMA] = document_schema,
 	};
@@ -56,6 +56,8 @@ static bool did_without(struct session *s)
 		out_text(s, "mer " MER_VERSION "\n");
 	else if (setting(&s->settings, SET_PRINT)->given)
 		print_page(s);
+	else if (setting(&s->settings, SET_COMPLETE)->given)
+		shells_complete(s, setting(&s->settings, SET_COMPLETE)->text);
 	else
 		return false;
 	struct mer_error err;

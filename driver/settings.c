@@ -13,6 +13,9 @@ static const char *const format_names[] = { "table", "json",     "jsonl", "csv",
 	                                        "plain", "vertical", NULL };
 static const char *const print_names[] = { [PRINT_DOCS] = "docs",
 	                                       [PRINT_MAN] = "man",
+	                                       [PRINT_BASH] = "completion-bash",
+	                                       [PRINT_ZSH] = "completion-zsh",
+	                                       [PRINT_FISH] = "completion-fish",
 	                                       [PRINT_ENV] = "env",
 	                                       [PRINT_CONTRACT] = "contract",
 	                                       [PRINT_SCHEMA] = "schema",
@@ -68,6 +71,8 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 		.letter = 'f', .repeat = true),
 	[SET_PRINT] = CMD_OPTION("print", ARG_CHOICE, "WHAT", "a page that is made of the tables",
 		.choices = print_names, .hidden = true),
+	[SET_COMPLETE] = CMD_OPTION("complete", ARG_TEXT, "LINE",
+		"for shells: what the last word of LINE may become", .hidden = true),
 	[SET_VERSION] = CMD_FLAG("version", "print the version", .letter = 'V'),
 	[SET_HELP] = CMD_FLAG("help", "print this", .letter = 'h'),
 };

@@ -29,13 +29,24 @@ enum setting {
 	SET_COMMAND,
 	SET_FILE,
 	SET_PRINT,
+	SET_COMPLETE,
 	SET_VERSION,
 	SET_HELP,
 	SET_COUNT
 };
 
 /* What `mer --print` can print: an index into the choices of SET_PRINT. */
-enum settings_print { PRINT_DOCS, PRINT_MAN, PRINT_ENV, PRINT_CONTRACT, PRINT_SCHEMA, PRINT_COUNT };
+enum settings_print {
+	PRINT_DOCS,
+	PRINT_MAN,
+	PRINT_BASH,
+	PRINT_ZSH,
+	PRINT_FISH,
+	PRINT_ENV,
+	PRINT_CONTRACT,
+	PRINT_SCHEMA,
+	PRINT_COUNT
+};
 
 extern const struct cmd_arg setting_rows[SET_COUNT];
 
