@@ -45,13 +45,15 @@ const struct cmd cmd_help = {
 
 /* --- version ------------------------------------------------------------------------------ */
 
+static const struct out_column version_columns[] = { { "version", 0 } };
+
 static enum mer_status version(struct session *s, const struct cmd_value *argv,
                                struct mer_error *err)
 {
-	static const struct out_column columns[] = { { "version", 0 } };
 	(void)argv;
 	if (s->out.format == MER_FORMAT_JSON || s->out.format == MER_FORMAT_JSONL)
-		return out_object(s, columns, (struct mer_cell[]){ mer_cell_text(MER_VERSION) }, 1, err);
+		return out_object(s, version_columns, (struct mer_cell[]){ mer_cell_text(MER_VERSION) }, 1,
+		                  err);
 	out_text(s, "mer " MER_VERSION "\n");
 	return MER_OK;
 }
@@ -60,6 +62,7 @@ const struct cmd cmd_version = {
 	.name = "version",
 	.summary = "the version of mer",
 	CMD_EXAMPLES("version", "version --json"),
+	CMD_OBJECT(version_columns, 1),
 	.formats = CMD_FORMATS_JSON,
 	.run = version,
 };

@@ -215,15 +215,19 @@ static enum mer_status compare(struct beside *beside, struct mer_error *err)
 	return mer_buf_check(&beside->shown, err);
 }
 
+/* Of --diff. */
+enum { DIFF_COLUMNS = 8 };
+static const struct out_column diff_columns[DIFF_COLUMNS] = {
+	{ "request_uid", OUT_UID }, { "replays", OUT_UID },     { "model", 0 },
+	{ "server", OUT_NULL },     { "weights", OUT_NULL },    { "status", OUT_NULL },
+	{ "changed", OUT_BOOL },    { "difference", OUT_NULL },
+};
+
 static enum mer_status tell_json(struct session *s, const struct beside *beside,
                                  struct mer_error *err)
 {
-	static const struct out_column columns[] = { { "request_uid", 0 }, { "replays", 0 },
-		                                         { "model", 0 },       { "server", 0 },
-		                                         { "weights", 0 },     { "status", 0 },
-		                                         { "changed", 0 },     { "difference", 0 } };
 	const struct mer_run_result *result = &beside->now->result;
-	const struct mer_cell cells[] = {
+	const struct mer_cell cells[DIFF_COLUMNS] = {
 		mer_cell_text(result->request_uid.text),
 		mer_cell_text(beside->uid),
 		mer_cell_text(result->model),
@@ -233,7 +237,7 @@ static enum mer_status tell_json(struct session *s, const struct beside *beside,
 		mer_cell_bool(beside->changed),
 		mer_cell_word(beside->shown.ptr),
 	};
-	return out_object(s, columns, cells, sizeof cells / sizeof *cells, err);
+	return out_object(s, diff_columns, cells, DIFF_COLUMNS, err);
 }
 
 static enum mer_status tell(struct session *s, const struct beside *beside, struct mer_error *err)
@@ -319,6 +323,31 @@ static enum mer_status replay(struct session *s, const struct cmd_value *argv,
 	return run_one(s, &choice, input, was.meta, err);
 }
 
+/* Of a run, and of --diff. */
+static const struct out_column replay_columns[] = {
+	{ "request_uid", OUT_UID | OUT_NULL },
+	{ "replays", OUT_UID | OUT_NULL },
+	{ "model", OUT_NULL },
+	{ "deployment", OUT_UID | OUT_NULL },
+	{ "server", OUT_NULL },
+	{ "weights", OUT_NULL },
+	{ "status", OUT_NULL },
+	{ "changed", OUT_BOOL | OUT_NULL },
+	{ "difference", OUT_NULL },
+	{ "exit_code", OUT_NUMBER | OUT_NULL },
+	{ "signal", OUT_NULL },
+	{ "error", OUT_NULL },
+	{ "stderr_tail", OUT_NULL },
+	{ "attempts", OUT_NUMBER | OUT_NULL },
+	{ "queue_ms", OUT_NUMBER | OUT_NULL },
+	{ "start_ms", OUT_NUMBER | OUT_NULL },
+	{ "infer_ms", OUT_NUMBER | OUT_NULL },
+	{ "bytes_in", OUT_NUMBER | OUT_NULL },
+	{ "bytes_out", OUT_NUMBER | OUT_NULL },
+	{ "output", OUT_NULL },
+	{ "output_base64", OUT_NULL },
+};
+
 const struct cmd cmd_replay = {
 	.name = "replay",
 	.summary = "run a recorded input again",
@@ -329,6 +358,7 @@ const struct cmd cmd_replay = {
 	CMD_EXAMPLES("replay 01a1fef6-849a-7865-90cb-e3129d94fc6e --weights 1",
 	             "replay 01a1fef6-849a-7865-90cb-e3129d94fc6e --diff --tolerance 1e-6"),
 	CMD_ARGS(replay_args),
+	CMD_OBJECT(replay_columns, sizeof replay_columns / sizeof *replay_columns),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_JSON,
 	.run = replay,

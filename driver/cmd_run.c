@@ -284,6 +284,7 @@ const struct cmd cmd_run = {
 	CMD_EXAMPLES("run iris 5.1,3.5,1.4,0.2", "run --lines --jobs 4 --keep-going iris @flowers.csv"),
 	CMD_ARGS(run_args),
 	.needs = CMD_MAY_DETACH,
+	CMD_OBJECT(run_columns, RUN_COLUMNS),
 	.formats = CMD_FORMATS_JSON,
 	.run = run,
 };

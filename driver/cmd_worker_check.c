@@ -21,7 +21,9 @@ static const struct cmd_arg check_args[] = {
 
 enum { RULE_COLUMNS = 2, ALL_COLUMNS = 3 };
 
-static const struct out_column all_columns[] = { { "rule", 0 }, { "seen", 0 }, { "asks", 0 } };
+static const struct out_column all_columns[] = { { "rule", 0 },
+	                                             { "seen", OUT_NULL },
+	                                             { "asks", OUT_NULL } };
 
 /* A rule that is broken. */
 struct broken {

@@ -1,9 +1,8 @@
-/* The pages that are generated from the tables: docs/commands.md, .env.example, and all as JSON. */
+/* The pages that are generated from the tables: docs/commands.md and .env.example. */
 #include "help.h"
 #include "session.h"
 
 #include <ctype.h>
-#include <mer/json.h>
 #include <string.h>
 
 /* --- docs/commands.md --------------------------------------------------------------------- */
@@ -150,91 +149,4 @@ void docs_env(struct mer_buf *out)
 			mer_buf_printf(out, "; default %s", arg->fallback);
 		mer_buf_printf(out, "\n#%s=%s\n", arg->env, arg->example != NULL ? arg->example : "");
 	}
-}
-
-/* --- all of it as JSON -------------------------------------------------------------------- */
-
-static void add_text(struct mer_buf *out, const char *before, const char *text)
-{
-	mer_buf_text(out, before);
-	if (text != NULL)
-		mer_json_quote(out, text, strlen(text));
-	else
-		mer_buf_text(out, "null");
-}
-
-static void add_bool(struct mer_buf *out, const char *before, bool yes)
-{
-	mer_buf_printf(out, "%s%s", before, yes ? "true" : "false");
-}
-
-static void contract_args(struct mer_buf *out, const struct cmd_arg *args, size_t n)
-{
-	bool first = true;
-	mer_buf_byte(out, '[');
-	for (size_t i = 0; i < n; i++) {
-		if (args[i].hidden)
-			continue;
-		char letter[2] = { args[i].letter, '\0' };
-		const char *name = args[i].name != NULL || !args[i].option ? args[i].name : letter;
-		add_text(out, first ? "\n  {\"name\":" : ",\n  {\"name\":", name);
-		add_text(out, ",\"setting\":", args[i].env);
-		add_bool(out, ",\"option\":", args[i].option);
-		add_text(out, ",\"value\":", args[i].option ? cmd_value_name(&args[i]) : NULL);
-		add_bool(out, ",\"required\":", args[i].required);
-		add_bool(out, ",\"repeat\":", args[i].repeat || args[i].type == ARG_ARGV);
-		add_text(out, ",\"default\":", args[i].fallback);
-		add_text(out, ",\"help\":", args[i].help);
-		mer_buf_byte(out, '}');
-		first = false;
-	}
-	mer_buf_byte(out, ']');
-}
-
-/* The members of what it prints: a row each, or one object. */
-static void contract_fields(struct mer_buf *out, const struct cmd *cmd)
-{
-	static const char *const prints[] = {
-		[CMD_PRINTS_OTHER] = NULL, [CMD_PRINTS_ROWS] = "rows", [CMD_PRINTS_OBJECT] = "object"
-	};
-	add_text(out, ",\"prints\":", prints[cmd->prints]);
-	mer_buf_text(out, ",\"fields\":[");
-	for (size_t i = 0; i < cmd->n_columns; i++) {
-		add_text(out, i == 0 ? "\n  {\"name\":" : ",\n  {\"name\":", cmd->columns[i].name);
-		add_text(out, ",\"type\":", out_type_name(cmd->columns[i].flags));
-		add_bool(out, ",\"null\":", (cmd->columns[i].flags & OUT_NULL) != 0);
-		mer_buf_byte(out, '}');
-	}
-	mer_buf_byte(out, ']');
-}
-
-void docs_contract(struct mer_buf *out)
-{
-	add_text(out, "{\"version\":", MER_VERSION);
-	mer_buf_text(out, ",\n\"settings\":");
-	contract_args(out, setting_rows, SET_COUNT);
-	mer_buf_text(out, ",\n\"commands\":[");
-	for (size_t i = 0; i < n_commands; i++) {
-		const struct cmd *cmd = commands[i];
-		add_text(out, i == 0 ? "\n {\"name\":" : ",\n {\"name\":", cmd->name);
-		add_text(out, ",\"summary\":", cmd->summary);
-		add_bool(out, ",\"changes\":", (cmd->needs & CMD_NEEDS_CHANGES) != 0);
-		mer_buf_text(out, ",\"names\":[");
-		for (size_t older = 0; cmd->older != NULL && cmd->older[older] != NULL; older++)
-			add_text(out, older == 0 ? "" : ",", cmd->older[older]);
-		mer_buf_text(out, "],\"examples\":[");
-		for (size_t line = 0; cmd->examples != NULL && cmd->examples[line] != NULL; line++)
-			add_text(out, line == 0 ? "" : ",", cmd->examples[line]);
-		mer_buf_text(out, "],\"args\":");
-		contract_args(out, cmd->args, cmd->n_args);
-		contract_fields(out, cmd);
-		mer_buf_byte(out, '}');
-	}
-	mer_buf_text(out, "],\n\"exit_codes\":[");
-	for (size_t i = 0; i < n_exit_rows; i++) {
-		mer_buf_printf(out, "%s{\"code\":%d", i == 0 ? "\n  " : ",\n  ", exit_rows[i].code);
-		add_text(out, ",\"means\":", exit_rows[i].means);
-		mer_buf_byte(out, '}');
-	}
-	mer_buf_text(out, "]}\n");
 }

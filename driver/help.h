@@ -31,10 +31,12 @@ void help_arg(struct mer_buf *out, const struct cmd_arg *arg);
  * indent on a line of its own. */
 void help_examples(struct mer_buf *out, const struct cmd *cmd, bool prompt, const char *indent);
 
-/* docs.c: docs/commands.md, .env.example, and the tables as JSON. */
+/* docs.c: docs/commands.md and .env.example. */
 void docs_commands(struct mer_buf *out);
 void docs_env(struct mer_buf *out);
-void docs_contract(struct mer_buf *out);
+
+/* contract.c: all of the tables as JSON, and schemas of what is printed as JSON. */
+void contract_print(struct mer_buf *out);
 
 /* man.c: mer(1). */
 void man_page(struct mer_buf *out);

@@ -43,6 +43,10 @@ bool run_came_to_be(const struct run_kept *kept);
 /** The error of a result as a command's: an output over its limit is the model's failure. */
 enum mer_status run_status(const struct mer_run_result *result, struct mer_error *err);
 
+/* The members of a run as a JSON object; of output and output_base64 there is one. */
+enum { RUN_COLUMNS = 19 };
+extern const struct out_column run_columns[RUN_COLUMNS];
+
 /**
  * Writes a run as a JSON object and a newline, its output last. Not from a callback: waits for
  * stdout's reader.

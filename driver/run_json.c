@@ -82,7 +82,33 @@ enum mer_status run_status(const struct mer_run_result *result, struct mer_error
 
 /* --- the object --------------------------------------------------------------------------- */
 
-enum { COLUMNS = 17, CHUNK = 3 * 16384 }; /* base64 takes whole groups of three bytes */
+const struct out_column run_columns[RUN_COLUMNS] = {
+	{ "line", OUT_NUMBER | OUT_NULL },
+	{ "request_uid", OUT_UID | OUT_NULL },
+	{ "model", OUT_NULL },
+	{ "deployment", OUT_UID | OUT_NULL },
+	{ "server", OUT_NULL },
+	{ "weights", OUT_NULL },
+	{ "status", OUT_NULL },
+	{ "exit_code", OUT_NUMBER | OUT_NULL },
+	{ "signal", OUT_NULL },
+	{ "error", OUT_NULL },
+	{ "stderr_tail", 0 },
+	{ "attempts", OUT_NUMBER },
+	{ "queue_ms", OUT_NUMBER | OUT_NULL },
+	{ "start_ms", OUT_NUMBER | OUT_NULL },
+	{ "infer_ms", OUT_NUMBER | OUT_NULL },
+	{ "bytes_in", OUT_NUMBER | OUT_NULL },
+	{ "bytes_out", OUT_NUMBER | OUT_NULL },
+	{ "output", OUT_NULL },
+	{ "output_base64", OUT_NULL },
+};
+
+/* Without the output. */
+enum {
+	COLUMNS = RUN_COLUMNS - 2,
+	CHUNK = 3 * 16384
+}; /* base64 takes whole groups of three bytes */
 
 static struct mer_cell number(int64_t value)
 {
@@ -92,11 +118,9 @@ static struct mer_cell number(int64_t value)
 /* All but the output; the object stays open for it. */
 static void add_members(struct mer_buf *out, const struct run_kept *kept, int64_t line)
 {
-	static const char *const names[COLUMNS] = {
-		"line",     "request_uid", "model",    "deployment", "server",      "weights",
-		"status",   "exit_code",   "signal",   "error",      "stderr_tail", "attempts",
-		"queue_ms", "start_ms",    "infer_ms", "bytes_in",   "bytes_out",
-	};
+	const char *names[COLUMNS];
+	for (size_t i = 0; i < COLUMNS; i++)
+		names[i] = run_columns[i].name;
 	const struct mer_run_result *run = &kept->result;
 	const struct mer_cell cells[COLUMNS] = {
 		mer_cell_i64(line),

@@ -163,7 +163,8 @@ void session_close_watch(struct session *s, struct watch *watch);
 
 struct exit_row {
 	int code;
-	const char *means;
+	const char *means; /* to people */
+	const char *name;  /* to programs, of one word */
 };
 extern const struct exit_row exit_rows[];
 extern const size_t n_exit_rows;

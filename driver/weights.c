@@ -263,7 +263,7 @@ const struct out_column weights_columns[COLUMNS] = {
 	{ "created_at", OUT_TIME },
 	{ "made_by", OUT_UID | OUT_NULL | OUT_HIDDEN }, /* beside the contract */
 	{ "metrics", OUT_OBJECT | OUT_SHORTEN | OUT_HIDDEN },
-	{ "check", 0 }, /* where it was asked for */
+	{ "check", OUT_NULL }, /* where it was asked for */
 };
 
 static void fill_cells(const struct weights *weights, struct mer_cell cells[COLUMNS])

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The examples of each command's help: they are run as they stand, one by one, with the example
-models. MER_PREFIX names the installation. Prints TAP when run as a program."""
+models; and as JSON, which has to be what `mer --print contract` says. MER_PREFIX names the installation. Prints TAP when run as a program."""
 import json
 import os
 import shutil
@@ -89,7 +89,7 @@ def contract():
     return json.loads(done.stdout)
 
 
-class Help(unittest.TestCase):
+class Case(unittest.TestCase):
     maxDiff = None
 
     def place(self):
@@ -99,6 +99,8 @@ class Help(unittest.TestCase):
         shutil.copytree(TEMPLATE.name, place)
         return place
 
+
+class Help(Case):
     def test_each_command_has_examples(self):
         for command in contract()["commands"]:
             with self.subTest(command=command["name"]):
@@ -127,6 +129,100 @@ class Help(unittest.TestCase):
                         self.assertEqual(shell(place, f"mer --allow-changes {before}").returncode, 0)
                     done = shell(place, f"mer {option}{line}")
                     self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+
+
+class Contract(Case):
+    # Further lines of commands that print JSON: what examples do not show of them.
+    MORE = {
+        "run": ["run --lines iris @flowers.csv", "run iris nonsense", "run --no-record iris 5.1,3.5,1.4,0.2",
+                "run --weights 1 iris 5.1,3.5,1.4,0.2"],
+        "replay": [f"replay {RUN}"],
+        "model ping": ["model ping language"],
+        "log": ["log --limit 100"],
+    }
+
+    def setUp(self):
+        try:
+            import jsonschema
+        except ImportError:
+            self.skipTest("no python3-jsonschema")
+        self.validator = lambda schema: jsonschema.Draft202012Validator(
+            schema, format_checker=jsonschema.draft202012_format_checker)
+        self.contract = contract()
+
+    def test_schemas_are_schemas(self):
+        import jsonschema
+        for schema in [self.contract["error_schema"], *(command["schema"] for command in self.contract["commands"]
+                                                        if command["schema"] is not None)]:
+            jsonschema.Draft202012Validator.check_schema(schema)
+
+    def declared(self, command, value):
+        """No member is printed that is not in the contract."""
+        rows = value if command["prints"] == "rows" else [value]
+        names = {field["name"] for field in command["fields"]}
+        for row in rows:
+            self.assertEqual(set(row) - names, set())
+
+    def check(self, command, line):
+        option = "--allow-changes" if command["changes"] else ""
+        place = self.place()
+        for before in BEFORE.get(command["name"], []):
+            self.assertEqual(shell(place, f"mer --allow-changes {before}").returncode, 0)
+        done = shell(place, f"MER_FORMAT=jsonl mer {option} {line} --jsonl")
+        schema = command["schema"]["items"] if command["prints"] == "rows" else command["schema"]
+        for text in done.stdout.splitlines():
+            self.validator(schema).validate(json.loads(text))
+        if "--lines" in line:
+            return 1
+        done = shell(self.place(), f"mer {option} {line} --json")
+        if done.stdout == "":
+            return 0
+        value = json.loads(done.stdout)
+        if isinstance(value, dict) and set(value) == {"error", "code", "hint"}:
+            self.validator(self.contract["error_schema"]).validate(value)
+            return 0
+        self.validator(command["schema"]).validate(value)
+        self.declared(command, value)
+        return 1
+
+    def test_what_is_printed(self):
+        for command in self.contract["commands"]:
+            if command["schema"] is None or "json" not in command["common"]:
+                continue
+            seen = 0
+            for line in [*command["examples"], *self.MORE.get(command["name"], [])]:
+                with self.subTest(line=line):
+                    seen += self.check(command, line)
+            with self.subTest(command=command["name"]):
+                self.assertGreater(seen, 0)
+
+    def test_commands_that_print_json_say_what(self):
+        for command in self.contract["commands"]:
+            with self.subTest(command=command["name"]):
+                self.assertEqual("json" in command["common"], command["schema"] is not None)
+                self.assertEqual(command["name"], " ".join(command["words"]))
+
+    def test_failures(self):
+        for line, code in (("model show nosuch", 3), ("model lis", 2), ("model remove iris", 4), ("log --limit 0", 2),
+                           ("--database sqlite:nothing.db log", 5)):
+            with self.subTest(line=line):
+                done = shell(self.place(), f"mer --json {line}")
+                value = json.loads(done.stdout)
+                self.validator(self.contract["error_schema"]).validate(value)
+                self.assertEqual((done.returncode, value["code"]), (code, code))
+
+    def test_exit_codes_and_types(self):
+        names = [row["name"] for row in self.contract["exit_codes"]]
+        self.assertNotIn(None, names)
+        self.assertEqual(len(set(names)), len(names))
+        for command in self.contract["commands"]:
+            for arg in command["args"]:
+                with self.subTest(command=command["name"], arg=arg["name"]):
+                    self.assertEqual("choices" in arg, arg["type"] == "choice")
+        run = {command["name"]: command for command in self.contract["commands"]}["run"]
+        self.assertEqual([(arg["type"], arg["is"]) for arg in run["args"][:2]], [("text", "model"), ("text", "@file")])
+        secrets = [row["name"] for row in self.contract["settings"] if row["secret"]]
+        self.assertIn("database", secrets)
 
 
 if __name__ == "__main__":
