@@ -450,12 +450,9 @@ TABLE = {
     ],
 }
 
-# What rows here cannot show: said where it is tested instead.
-ELSEWHERE = {
-    "chat": "at the prompt", "runs": "at the prompt", "wait": "at the prompt", "cancel": "at the prompt",
-    "set": "at the prompt", "apply": "tests of apply", "export": "tests of apply",
-    "stats": "tests of stats", "doctor": "tests of doctor",
-}
+# What rows here do not show: said where it is tested instead. Commands of the prompt alone are in neither.
+ELSEWHERE = {"apply": "tests of apply", "export": "tests of apply", "stats": "tests of stats",
+             "doctor": "tests of doctor", "log export": "tests of formats"}
 # Options beside the contract's, with tests of their own.
 OPTIONS_ELSEWHERE = {"--test-input", "--test-output", "--test-tolerance", "--test-on-start", "--limit", "--summary",
                      "--help", "--json", "--jsonl", "--csv", "--plain"}
@@ -569,7 +566,7 @@ class Rows(Case):
         lines = [shlex.split(part, comments=True) for rows in TABLE.values() for row in rows
                  for text in (row.line, *row.before) for part in [text] if part.count("'") % 2 == 0]
         for command in contract["commands"]:
-            if command["name"] in ELSEWHERE:
+            if command["name"] in ELSEWHERE or command["prompt"]:
                 continue
             own = [line for line in lines for name in (command["name"], *command["names"])
                    if line[:len(name.split())] == name.split()]
