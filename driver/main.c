@@ -38,8 +38,9 @@ static void print_page(struct session *s)
 {
 	struct mer_buf *out = &s->out.sink.buf;
 	static void (*const pages[PRINT_COUNT])(struct mer_buf * out) = {
-		[PRINT_DOCS] = docs_commands,      [PRINT_MAN] = man_page,     [PRINT_BASH] = shells_bash,
-		[PRINT_ZSH] = shells_zsh,          [PRINT_FISH] = shells_fish, [PRINT_ENV] = docs_env,
+		[PRINT_DOCS] = docs_commands,      [PRINT_MAN] = man_page,
+		[PRINT_BASH] = shells_bash,        [PRINT_ZSH] = shells_zsh,
+		[PRINT_FISH] = shells_fish,        [PRINT_ENV] = docs_env,
 		[PRINT_CONTRACT] = contract_print, [PRINT_SCHEMA] = document_schema,
 	};
 	pages[setting(&s->settings, SET_PRINT)->number](out);
