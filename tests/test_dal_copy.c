@@ -53,10 +53,10 @@ static void fill(const char *url)
 		mer_uid_new(&uid);
 		mer_uid_new(&feedback);
 		MUST(open_run(dal, uid.text, "", &err));
-		MUST(mer_dal_exec(
-			dal, (enum mer_query)(MER_Q_TABLE_INSERT + (int)MER_TABLE_IO),
-			MER_ARGS(mer_text(uid.text), mer_blob("\0x", 2), mer_blob("", 0), mer_text("{}")), NULL,
-			&err));
+		MUST(mer_dal_exec(dal, (enum mer_query)(MER_Q_TABLE_INSERT + (int)MER_TABLE_IO),
+		                  MER_ARGS(mer_text(uid.text), mer_blob("\0x", 2), mer_blob("", 0),
+		                           mer_text("{}"), mer_text("[]")),
+		                  NULL, &err));
 		MUST(mer_dal_exec(dal, (enum mer_query)(MER_Q_TABLE_INSERT + (int)MER_TABLE_FEEDBACK),
 		                  MER_ARGS(mer_text(feedback.text), mer_text(uid.text), mer_i64(5),
 		                           (struct mer_value){ .type = MER_VALUE_NULL }, mer_text("\t"),
