@@ -837,15 +837,15 @@ class Shipped(Documents, OnSqlite, unittest.TestCase):
     def test_page(self):
         """The blocks of docs/apply.md: documents are applied, and what they print is what it says."""
         page = (SOURCE / "docs" / "apply.md").read_text()
-        blocks = re.findall(r"^```(\w*)(?: (\S+))?\n(.*?)^```$", page, re.M | re.S)
+        blocks = re.findall(r"^(?:<!-- (?:file: (\S+)|before: .*) -->\n)?```(\w*)\n((?:(?!```).*\n)*)```$", page, re.M)
         (self.folder / "weights").mkdir()
         (self.folder / "weights" / "2.json").write_text("{}")
         done = 0
-        for language, name, text in blocks:
+        for name, language, text in blocks:
             if language == "yaml" and name:
                 self.file(name, text)
                 self.assertTrue(is_valid(text), name)
-            elif language == "sh":
+            elif language == "console":
                 for command, want in re.findall(r"^\$ mer (.*)\n((?:(?!\$ ).*\n)*)", text, re.M):
                     child = self.start(*command.split())
                     out, err = child.communicate(timeout=DEADLINE_S)
