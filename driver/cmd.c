@@ -32,7 +32,7 @@ bool cmd_takes(const struct cmd *cmd, size_t common)
 	case COMMON_PLAIN:
 	case COMMON_VERTICAL: return cmd->formats == CMD_FORMATS_ALL;
 	case COMMON_COLUMNS:
-	case COMMON_SORT: return cmd->prints == CMD_PRINTS_ROWS;
+	case COMMON_SORT: return cmd->prints == CMD_PRINTS_ROWS && cmd->formats != CMD_FORMATS_JSON;
 	default: return true;
 	}
 }

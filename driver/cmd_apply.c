@@ -17,7 +17,12 @@
 
 enum { CHANGE_COLUMNS = 6, SHOWN_BYTES = 60 };
 static const struct out_column change_columns[CHANGE_COLUMNS] = {
-	{ "change", 0 }, { "kind", 0 }, { "name", 0 }, { "key", 0 }, { "old", 0 }, { "new", 0 },
+	{ "change", 0 },
+	{ "kind", 0 },
+	{ "name", 0 },
+	{ "key", OUT_NULL },
+	{ "old", OUT_ANY | OUT_NULL },
+	{ "new", OUT_ANY | OUT_NULL },
 };
 
 /* On a line: a plain word as it is, all else as JSON; what is long is cut. */
@@ -238,9 +243,11 @@ const struct cmd cmd_apply = {
 		"stays. All files are one transaction: all of it is done or nothing. What changed is printed\n"
 		"a line a key. Who has applied it changes nothing by applying it again. --dry-run only reads,\n"
 		"so it needs no --allow-changes. docs/apply.md tells the keys.\n",
+	CMD_EXAMPLES("apply shop.yaml", "apply --dry-run --json shop.yaml"),
 	CMD_ARGS(apply_args),
 	.needs = CMD_NEEDS_CHANGES | CMD_DRY_READS,
 	.formats = CMD_FORMATS_JSON,
+	CMD_ROWS(change_columns, CHANGE_COLUMNS),
 	.run = apply,
 };
 
@@ -252,13 +259,25 @@ static enum mer_status read_all(struct mer_dal *dal, json_t **out, struct mer_er
 	return st == MER_OK ? find_end(dal, stored_document(dal, out, err), err) : st;
 }
 
-static enum mer_status export(struct session *s, const struct cmd_value *argv,
-                              struct mer_error *err) {
-	MER_AUTO(mer_json_done) json_t *document = NULL; struct mer_dal *dal = NULL; (void)argv;
+static const struct out_column document_columns[] = {
+	{ "version", OUT_NUMBER },
+	{ "servers", OUT_OBJECT | OUT_NULL },
+	{ "models", OUT_OBJECT | OUT_NULL },
+};
+enum { DOCUMENT_COLUMNS = sizeof document_columns / sizeof *document_columns };
+
+static enum mer_status export_all(struct session *s, const struct cmd_value *argv,
+                                  struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *document = NULL;
+	struct mer_dal *dal = NULL;
+	(void)argv;
 	enum mer_status st = open_to_read(s, &dal, err);
-	if (st == MER_OK) st = read_all(dal, &document, err);
+	if (st == MER_OK)
+		st = read_all(dal, &document, err);
 	mer_dal_close(dal);
-	if (st != MER_OK) return st;
+	if (st != MER_OK)
+		return st;
 	document_write(document, s->out.format == MER_FORMAT_JSONL, &s->out.sink.buf);
 	sink_added(&s->out.sink);
 	return MER_OK;
@@ -269,6 +288,8 @@ const struct cmd cmd_export = {
 	.summary = "all models, deployments, servers and weights as a document for 'apply'",
 	.notes = "It is JSON, with what is no default. 'mer apply' of it makes the same of an empty\n"
 			 "database, of whatever kind. With --jsonl it is one line.\n",
+	CMD_EXAMPLES("export", "export --jsonl"),
 	.formats = CMD_FORMATS_JSON,
-	.run = export,
+	CMD_OBJECT(document_columns, DOCUMENT_COLUMNS),
+	.run = export_all,
 };

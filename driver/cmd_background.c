@@ -18,8 +18,12 @@ static const char *status_of(const struct flight *flight)
 /* --- runs --------------------------------------------------------------------------------- */
 
 static const struct out_column columns[] = {
-	{ "request_uid", 0 },        { "model", OUT_SHORTEN },  { "status", 0 },
-	{ "elapsed_ms", OUT_RIGHT }, { "progress", OUT_RIGHT }, { "message", OUT_SHORTEN },
+	{ "request_uid", OUT_UID },
+	{ "model", OUT_SHORTEN },
+	{ "status", 0 },
+	{ "elapsed_ms", OUT_NUMBER },
+	{ "progress", OUT_NULL | OUT_RIGHT },
+	{ "message", OUT_NULL | OUT_SHORTEN },
 };
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
@@ -61,8 +65,10 @@ const struct cmd cmd_runs = {
 	.name = "runs",
 	.summary = "the runs in the background of this prompt",
 	.notes = "Those that have ended stay until somebody waits for them.\n",
+	CMD_EXAMPLES("runs", "runs --columns request_uid,status"),
 	.needs = CMD_NEEDS_PROMPT,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(columns, COLUMNS),
 	.run = list,
 };
 
@@ -92,6 +98,7 @@ const struct cmd cmd_wait = {
 	.notes =
 		"As if it had run in the foreground: Ctrl-C cancels it, a second one kills it. Then it is\n"
 		"off the list of 'runs'.\n",
+	CMD_EXAMPLES("wait 01a1fef6-849a-7865-90cb-e3129d94fc6e"),
 	CMD_ARGS(wait_args),
 	.needs = CMD_NEEDS_PROMPT,
 	.run = wait_for,
@@ -129,6 +136,8 @@ const struct cmd cmd_cancel = {
 	.notes =
 		"Its model is asked to end, and killed when it has not after two seconds, or when it is\n"
 		"cancelled once more.\n",
+	CMD_EXAMPLES("cancel 01a1fef6-849a-7865-90cb-e3129d94fc6e",
+	             "cancel 01a1fef6-849a-7865-90cb-e3129d94fc6e --kill"),
 	CMD_ARGS(cancel_args),
 	.needs = CMD_NEEDS_PROMPT,
 	.run = cancel,

@@ -16,7 +16,7 @@ static const struct cmd_arg chat_args[] = {
 	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows", .required = true,
 		.is = VALUE_MODEL),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
-		"how long an answer may take; default: the deployment's", .least = 1),
+		"how long an answer may take; default: mer's own --timeout, else the deployment's", .least = 1),
 	[WEIGHTS] = CMD_OPTION("weights", ARG_TEXT, "V", "with this version instead of the active one",
 		.is = VALUE_WEIGHTS),
 	[SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "talk to it there", .is = VALUE_SERVER),
@@ -154,9 +154,7 @@ static enum mer_status chat(struct session *s, const struct cmd_value *argv, str
 							 .server = argv[SERVER].text,
 							 .weights = argv[WEIGHTS].text,
 							 .deployment = argv[DEPLOYMENT].text,
-							 .timeout_ms = cmd_has(&argv[TIMEOUT])
-		                                       ? argv[TIMEOUT].number
-		                                       : setting(&s->settings, SET_TIMEOUT)->number,
+							 .timeout_ms = argv[TIMEOUT].number,
 							 .raw = argv[RAW].given,
 							 .no_record = argv[NO_RECORD].given,
 						 } };
@@ -185,6 +183,7 @@ const struct cmd cmd_chat = {
 		"A model that is --stateful gets all lines in one session of their own; another one\n"
 		"answers each by itself, which is said. Each line is a run in the log, and in no history.\n"
 		"/feedback 1-5 [NOTE] rates the last answer, /help lists what else there is.\n",
+	CMD_EXAMPLES("chat iris", "chat iris --timeout 30s --no-record"),
 	CMD_ARGS(chat_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_PROMPT,
 	.run = chat,

@@ -6,8 +6,11 @@
 #include <string.h>
 
 static const struct out_column columns[] = {
-	{ "severity", 0 },          { "check", 0 },          { "subject", OUT_SHORTEN },
-	{ "finding", OUT_SHORTEN }, { "advice", OUT_LINES },
+	{ "severity", 0 },
+	{ "check", 0 },
+	{ "subject", OUT_NULL | OUT_SHORTEN },
+	{ "finding", OUT_SHORTEN },
+	{ "advice", OUT_NULL | OUT_LINES },
 };
 enum { N_COLUMNS = sizeof columns / sizeof *columns, TEXT_SIZE = 1024 };
 
@@ -96,6 +99,7 @@ const struct cmd cmd_doctor = {
 		"weights, secrets in plain text, the installation, files and their modes, disks and clocks, and\n"
 		"changes nothing. A row a finding: its severity is ok, note, warning or fault. With a fault\n"
 		"among them it exits 9; with --quiet it tells warnings and faults only.\n",
+	CMD_EXAMPLES("doctor", "doctor --json"),
 	.formats = CMD_FORMATS_ALL,
 	CMD_ROWS(columns, N_COLUMNS),
 	.run = doctor,

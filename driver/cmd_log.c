@@ -11,8 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-enum { SHOWN_COLUMNS = LOG_COLUMNS + 12 };
-const struct out_column log_columns[SHOWN_COLUMNS] = {
+enum { SHOWN_COLUMNS = LOG_COLUMNS + 12, NAMED_COLUMNS = SHOWN_COLUMNS + 2 };
+const struct out_column log_columns[NAMED_COLUMNS] = {
 	{ "request_uid", OUT_UID },
 	{ "model", OUT_SHORTEN },
 	{ "deployment", OUT_UID | OUT_NULL | OUT_HIDDEN },
@@ -54,12 +54,21 @@ const struct out_column log_columns[SHOWN_COLUMNS] = {
 	{ "sdk", OUT_NULL },
 	{ "kept_in", OUT_NUMBER | OUT_NULL },
 	{ "kept_out", OUT_NUMBER | OUT_NULL },
-	{ "input", OUT_NULL | OUT_LINES }, /* or input_base64, which is no member of people's */
+	{ "input", OUT_NULL | OUT_LINES },
 	{ "input_meta", OUT_OBJECT | OUT_NULL },
 	{ "output", OUT_NULL | OUT_LINES },
 	{ "output_meta", OUT_ARRAY | OUT_NULL },
+	/* in the place of input and output that are no UTF-8 */
+	{ "input_base64", OUT_NULL },
+	{ "output_base64", OUT_NULL },
 };
-enum { KEPT_COLUMNS = 6, INPUT = SHOWN_COLUMNS - 4, OUTPUT = SHOWN_COLUMNS - 2 };
+enum {
+	KEPT_COLUMNS = 6,
+	INPUT = SHOWN_COLUMNS - 4,
+	OUTPUT = SHOWN_COLUMNS - 2,
+	INPUT_BASE64 = SHOWN_COLUMNS,
+	OUTPUT_BASE64
+};
 
 /* -1 is none. */
 static struct mer_cell number(int64_t value)
@@ -337,9 +346,9 @@ static enum mer_status show(struct session *s, const struct cmd_value *argv, str
 	struct out_column names[SHOWN_COLUMNS];
 	memcpy(names, log_columns, sizeof names);
 	if (shown.base64[INPUT])
-		names[INPUT].name = "input_base64";
+		names[INPUT] = log_columns[INPUT_BASE64];
 	if (shown.base64[OUTPUT])
-		names[OUTPUT].name = "output_base64";
+		names[OUTPUT] = log_columns[OUTPUT_BASE64];
 	return out_object(s, names, shown.cells, SHOWN_COLUMNS, err);
 }
 
@@ -351,7 +360,7 @@ const struct cmd cmd_log_show = {
 	CMD_ARGS(show_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,
-	CMD_OBJECT(log_columns, SHOWN_COLUMNS),
+	CMD_OBJECT(log_columns, NAMED_COLUMNS),
 	.run = show,
 };
 

@@ -4,7 +4,7 @@
 
 static const struct out_column columns[] = {
 	{ "name", 0 },
-	{ "value", OUT_SHORTEN },
+	{ "value", OUT_NULL | OUT_SHORTEN },
 	{ "from", 0 },
 	{ "meaning", OUT_SHORTEN },
 };
@@ -48,8 +48,10 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 const struct cmd cmd_set = {
 	.name = "set",
 	.summary = "show the settings of this prompt, or change one until it ends",
+	CMD_EXAMPLES("set", "set timeout 5m"),
 	CMD_ARGS(set_args),
 	.needs = CMD_NEEDS_PROMPT,
 	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(columns, COLUMNS),
 	.run = set,
 };

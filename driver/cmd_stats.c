@@ -33,7 +33,7 @@ static const struct out_column columns[] = {
 	{ "rejected", OUT_NUMBER },
 	{ "first_at", OUT_TIME | OUT_NULL | OUT_HIDDEN },
 	{ "last_at", OUT_TIME | OUT_NULL | OUT_HIDDEN },
-	{ "per_second", OUT_NUMBER | OUT_NULL },
+	{ "per_second", OUT_DECIMAL | OUT_NULL },
 	TIME_COLUMNS("queue"),
 	TIME_COLUMNS("start"),
 	TIME_COLUMNS("infer"),
@@ -253,6 +253,7 @@ const struct cmd cmd_stats = {
 		"of them did not exceed. per_second is how many ended ok a second, between the first of all\n"
 		"that was queued and the last that ended. On a terminal the bars show how many took how\n"
 		"long, each up to twice as long as the one before, and how many there were over time.\n",
+	CMD_EXAMPLES("stats", "stats iris --since 2026-01-31T12:00:00Z --json"),
 	CMD_ARGS(stats_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,

@@ -21,7 +21,7 @@ static const struct cmd_arg train_args[] = {
 		.is = VALUE_WEIGHTS),
 	[NEW] = CMD_OPTION("new", ARG_NAME, "V", "what to call the new one; default: the next number"),
 	[TIMEOUT] = CMD_OPTION("timeout", ARG_MS, NULL,
-		"how long it may take; default: the deployment's", .least = 1),
+		"how long it may take; default: mer's own --timeout, else the deployment's", .least = 1),
 	[ACTIVATE] = CMD_FLAG("activate", "use the new version at once"),
 };
 /* clang-format on */

@@ -116,6 +116,7 @@ static const char *schema_of(unsigned flags)
 		{ OUT_SIZE, "\"type\":\"string\",\"pattern\":\"^[0-9]+([KMGT]iB)?$\"" },
 		{ OUT_ARRAY, "\"type\":\"array\"" },
 		{ OUT_OBJECT, "\"type\":\"object\"" },
+		{ OUT_DECIMAL, "\"type\":\"number\"" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		if ((flags & rows[i].flag) != 0)

@@ -50,7 +50,10 @@ static void docs_arg(struct mer_buf *out, const struct cmd_arg *arg)
 	help_arg(&name, arg);
 	mer_buf_text(out, "| `");
 	add_cell(out, name.ptr);
-	mer_buf_printf(out, "`%s | ", arg->repeat || arg->type == ARG_ARGV ? " ..." : "");
+	mer_buf_byte(out, '`');
+	if (arg->option && arg->letter != 0 && arg->name != NULL)
+		mer_buf_printf(out, " `-%c`", arg->letter);
+	mer_buf_printf(out, "%s | ", arg->repeat || arg->type == ARG_ARGV ? " ..." : "");
 	mer_buf_release(&name);
 	add_cell(out, arg->help);
 	mer_buf_text(out, " | ");
@@ -63,7 +66,7 @@ static void docs_arg(struct mer_buf *out, const struct cmd_arg *arg)
 
 static void docs_columns(struct mer_buf *out, const struct cmd *cmd)
 {
-	if (cmd->prints != CMD_PRINTS_ROWS)
+	if (!cmd_takes(cmd, COMMON_COLUMNS))
 		return;
 	mer_buf_text(out, "\nColumns, for `--columns A,B` and `--sort COLUMN[:desc]`:");
 	for (size_t i = 0; i < cmd->n_columns; i++)
@@ -85,6 +88,8 @@ static void docs_command(struct mer_buf *out, const struct cmd *cmd)
 	               cmd->summary + 1);
 	if ((cmd->needs & CMD_NEEDS_CHANGES) != 0)
 		mer_buf_text(out, " Only with `--allow-changes`.");
+	if ((cmd->needs & CMD_NEEDS_PROMPT) != 0)
+		mer_buf_text(out, " Only at the prompt.");
 	mer_buf_byte(out, '\n');
 	if (cmd->notes != NULL)
 		mer_buf_printf(out, "\n%s", cmd->notes);

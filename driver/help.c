@@ -122,9 +122,9 @@ static void list_arg(struct mer_buf *out, const struct cmd_arg *arg)
 void help_examples(struct mer_buf *out, const struct cmd *cmd, bool prompt, const char *indent)
 {
 	const char *options = (cmd->needs & CMD_NEEDS_CHANGES) != 0 ? "--allow-changes " : "";
+	const bool bare = prompt || (cmd->needs & CMD_NEEDS_PROMPT) != 0;
 	for (const char *const *line = cmd->examples; line != NULL && *line != NULL; line++)
-		mer_buf_printf(out, "%s%s%s%s\n", indent, prompt ? "" : "mer ", prompt ? "" : options,
-		               *line);
+		mer_buf_printf(out, "%s%s%s%s\n", indent, bare ? "" : "mer ", bare ? "" : options, *line);
 }
 
 enum mer_status help_command(struct session *s, const struct cmd *cmd, struct mer_error *err)
@@ -133,7 +133,8 @@ enum mer_status help_command(struct session *s, const struct cmd *cmd, struct me
 	(void)err;
 	mer_buf_text(out, "usage: ");
 	help_usage(out, cmd, WIDTH, sizeof "usage: " - 1);
-	mer_buf_printf(out, "\n\n%s\n", cmd->summary);
+	mer_buf_printf(out, "\n\n%s%s\n", cmd->summary,
+	               (cmd->needs & CMD_NEEDS_PROMPT) != 0 ? "; only at the prompt" : "");
 	if (cmd->notes != NULL)
 		mer_buf_printf(out, "\n%s", cmd->notes);
 	mer_buf_byte(out, '\n');

@@ -72,10 +72,12 @@ static void examples(struct mer_buf *out, const struct cmd *cmd)
 
 static void summary(struct mer_buf *out, const struct cmd *cmd)
 {
-	bool changes = (cmd->needs & CMD_NEEDS_CHANGES) != 0;
+	const char *only = (cmd->needs & CMD_NEEDS_CHANGES) != 0  ? "; only with --allow-changes"
+	                   : (cmd->needs & CMD_NEEDS_PROMPT) != 0 ? "; only at the prompt"
+	                                                          : "";
 	char text[512];
 	(void)snprintf(text, sizeof text, "%c%s%s.", toupper((unsigned char)cmd->summary[0]),
-	               cmd->summary + 1, changes ? "; only with --allow-changes" : "");
+	               cmd->summary + 1, only);
 	mer_roff_paragraph(out, text);
 }
 

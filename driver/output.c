@@ -34,7 +34,8 @@ const char *out_type_name(unsigned flags)
 	} types[] = {
 		{ OUT_NUMBER, "number" }, { OUT_BOOL, "boolean" },      { OUT_TIME, "time" },
 		{ OUT_UID, "uid" },       { OUT_DURATION, "duration" }, { OUT_SIZE, "size" },
-		{ OUT_ARRAY, "array" },   { OUT_OBJECT, "object" },
+		{ OUT_ARRAY, "array" },   { OUT_OBJECT, "object" },     { OUT_DECIMAL, "decimal" },
+		{ OUT_ANY, "any" },
 	};
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
 		if ((flags & types[i].flag) != 0)

@@ -29,6 +29,8 @@ enum out_flags {
 	OUT_ARRAY = 1024,   /* JSON */
 	OUT_RIGHT = 4096,   /* a number that is text, at the right as numbers are */
 	OUT_OBJECT = 2048,  /* JSON */
+	OUT_DECIMAL = 8192, /* a number that may have a fraction */
+	OUT_ANY = 16384,    /* any JSON */
 };
 
 struct out_column {

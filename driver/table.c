@@ -288,7 +288,7 @@ static enum mer_status add_column(struct libscols_table *scols, const struct tab
                                   struct mer_error *err)
 {
 	const struct out_column *column = table->columns[c];
-	int flags = (column->flags & (OUT_NUMBER | OUT_RIGHT)) != 0 ? SCOLS_FL_RIGHT : 0;
+	int flags = (column->flags & (OUT_NUMBER | OUT_DECIMAL | OUT_RIGHT)) != 0 ? SCOLS_FL_RIGHT : 0;
 	/* The width is a wish that rows of a further part, which are narrower, come up to. */
 	double width = table->widths[c] > 1 ? (double)table->widths[c] : 0;
 	struct libscols_column *to = scols_table_new_column(scols, column->name, width, flags);

@@ -25,6 +25,7 @@ BASE_ENV = {name: value for name, value in os.environ.items()
                 "LC_ALL": "C.UTF-8", "PATH": f"{PREFIX}/bin:/usr/bin:/bin"}
 UID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 RUN = "01a1fef6-849a-7865-90cb-e3129d94fc6e"  # of the model echo: input "kept", output "kept"
+KEY = f"table-{os.getpid()}"
 NO_RUN = "01a1fef6-0000-7000-8000-000000000000"
 
 # name: options and ARGV of `model add`
@@ -371,6 +372,59 @@ TABLE = {
         Row("log prune --before 2020-01-01T00:00:00Z", 4, "", NOT_ALLOWED),
         changes("log prune", 2, "", "'log prune' needs --before"),
     ],
+    "log --follow, log export": [
+        Row("log --follow --json", 2, json_of(code=2), re.compile("--json is one array, .*\nhint: --jsonl .*")),
+        Row("log --follow --sort model", 2, "", has("--sort needs an end")),
+        Row("log export", 0, json_of(request_uid=RUN, model="echo", status="ok")),
+        Row("log export --format csv --model echo --since 2020-01-01 --until 2099-01-01", 0,
+            re.compile(f"request_uid,model,.*\r\n{RUN},echo,.*\r\n")),
+        Row("log export --model iris"),
+        Row("log export --format xml", 2, "", has("'xml' is none of jsonl, csv")),
+    ],
+    "apply FILE... [--dry-run], export": [
+        changes("apply shop.yaml", 0, "+ model shop\n+ deployment shop/local\n"),
+        changes("apply shop.yaml", 0, "nothing changed\n", before=("apply shop.yaml",)),
+        changes("run shop x", 0, "x", before=("apply shop.yaml",)),
+        Row("apply --dry-run shop.yaml", 0, "+ model shop\n+ deployment shop/local\n"),
+        Row("apply --dry-run shop.yaml --json", 0, lists(change="add", kind="model", name="shop", key=None)),
+        Row("apply shop.yaml", 4, "", NOT_ALLOWED),
+        changes("apply bad.yaml", 2, "", has("bad.yaml:2:")),
+        changes("apply nothing.yaml", 2, "", has("nothing.yaml")),
+        changes("apply", 2, "", "'apply' needs FILE"),
+        changes("apply -", 2, "", "FILE -: stdin is where the commands come from", ways=("stdin",)),
+        Row("apply --dry-run shop.yaml --columns name", 2, "", has("no such option of 'apply': '--columns'")),
+        Row("export --jsonl", 0, json_of(version=1)), Row("export", 0, has('"version"', '"echo"')),
+    ],
+    "stats [MODEL] [--since T]": [
+        Row("stats --json", 0, lists(model="echo", runs=1, ok=1, failed=0)),
+        Row("stats echo --jsonl", 0, json_of(model="echo", runs=1)),
+        Row("stats echo --since 2099-01-01T00:00:00Z"),
+        Row("stats nosuch", 3, "", NO_MODEL), Row("stats --since noon", 2, "", "--since: not a time: 'noon'"),
+    ],
+    "doctor; exit 9": [
+        Row("doctor", 0, has("ok\tschema\t"), options=("--database", "sqlite:fresh.db")),
+        Row("doctor --jsonl", 9, has('"severity":"fault"', "/no/such/program"), re.compile(".*")),
+        Row("doctor", 9, has("empty.db"), re.compile(".*"), options=("--database", "sqlite:empty.db")),
+    ],
+    "--once-key K; exit 75": [
+        changes("run again x", 0, "75\n", options=("--once-key", KEY), before=(
+            f"model add again -- sh -c 'mer --once-key {KEY} version 2>/dev/null; echo $?'",)),
+        changes("run again x", 0, "mer 0.1.0\n0\n", options=("--once-key", KEY), before=(
+            f"model add again -- sh -c 'mer --once-key other-{KEY} version; echo $?'",)),
+    ],
+    "--timeout of the program, --summary": [
+        Row("run late x", 7, "", has("30ms"), options=("--timeout", "30ms")),
+        Row("run late x --timeout 40ms", 7, "", has("40ms"), options=("--timeout", "1h")),
+        Row("run late x", 7, "", has("30ms"), env={"MER_TIMEOUT": "30ms"}),
+        Row("run echo x", 0, "x", re.compile(r"1 command, 0 failed; 1 run, 0 failed; [0-9.]+ s; exit 0"),
+            options=("--summary",)),
+        Row("run echo x", 0, "x", re.compile(r"1 command, 0 failed; .*"), options=("--summary", "--quiet")),
+    ],
+    "run --lines --resume FILE": [
+        Row("run --lines --resume j echo @lines.txt", 0, "one\n\nthree\r\n"),
+        Row("run --lines --resume j echo @lines.txt", before=("run --lines --resume j echo @lines.txt",)),
+        Row("run --resume j echo x", 2, "", has("--resume")),
+    ],
     "replay UID": [
         Row(f"replay {RUN}", 0, "kept"),
         Row(f"replay {RUN} --server local --diff"),
@@ -451,8 +505,7 @@ TABLE = {
 }
 
 # What rows here do not show: said where it is tested instead. Commands of the prompt alone are in neither.
-ELSEWHERE = {"apply": "tests of apply", "export": "tests of apply", "stats": "tests of stats",
-             "doctor": "tests of doctor", "log export": "tests of formats"}
+ELSEWHERE = {}
 # Options beside the contract's, with tests of their own.
 OPTIONS_ELSEWHERE = {"--test-input", "--test-output", "--test-tolerance", "--test-on-start", "--limit", "--summary",
                      "--help", "--json", "--jsonl", "--csv", "--plain"}
@@ -471,7 +524,9 @@ def setUpModule():
     TEMPLATE = tempfile.TemporaryDirectory(prefix="mer-batch-")
     folder = Path(TEMPLATE.name)
     for name, text in {"input.txt": "from a file\n", "lines.txt": "one\n\nthree\r", "bad.txt": "one\nbad\nthree\n",
-                       "a.bin": "A\n", "changes.env": "MER_ALLOW_CHANGES=1\n", "text.db": "no database\n" * 99,
+                       "a.bin": "A\n", "changes.env": "MER_ALLOW_CHANGES=1\n",
+                       "shop.yaml": "version: 1\nmodels: {shop: {deployments: {local: {argv: [cat]}}}}\n",
+                       "bad.yaml": "version: 1\nmodel: {}\n", "text.db": "no database\n" * 99,
                        "empty.db": ""}.items():
         (folder / name).write_text(text)
     script = "".join(shlex.join(["model", "add", name, *options]) + "\n" for name, options in MODELS.items())

@@ -35,6 +35,7 @@ COMMANDS = (
     ("server", "list"), ("server", "show", "gpu"), ("weights", "list", "echo"), ("weights", "list", "--check", "echo"),
     ("log",), ("log", "show", RUN % 2), ("log", "--status", "failed", "--columns", "error,model"),
     ("log", "--sort", "infer_ms:desc"), ("worker-check", "--list"), ("version",),
+    ("stats",), ("stats", "echo"), ("export",),
 )
 
 # Texts that try each format: separators and what escapes them, lines, control characters, characters that are wide,
@@ -112,7 +113,7 @@ class Golden(OnFilled, unittest.TestCase):
         names = set()
         for command in COMMANDS:
             for how in FORMATS:
-                if command == ("version",) and how not in ("json", "jsonl", "plain"):
+                if command in (("version",), ("export",)) and how not in ("json", "jsonl", "plain"):
                     continue
                 words = [re.sub(r"[^\w-]+", "-", word.lstrip("-")) for word in command if not word.startswith("0198")]
                 path = GOLDEN / f"{'-'.join(words)}.{how}"
@@ -281,7 +282,7 @@ class Columns(OnFilled, unittest.TestCase):
 class Contract(OnFilled, unittest.TestCase):
     """What the contract and docs/formats.md say of the fields is so."""
     TYPES = {"text": str, "number": int, "boolean": bool, "time": str, "uid": str, "duration": str, "size": str,
-             "array": list, "object": dict}
+             "array": list, "object": dict, "decimal": (int, float), "any": object}
     PATTERNS = {"time": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "uid": r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
                 "duration": r"\d+(h|m|s|ms)", "size": r"\d+(B|KiB|MiB|GiB)"}
     PRINT = {  # of each command that says what it prints, how it can be asked
@@ -293,9 +294,11 @@ class Contract(OnFilled, unittest.TestCase):
         "log export": ("log", "export"), "model ping": ("model", "ping", "same"),
         "server ping": ("server", "ping", "local"), "train": ("train", "makes", "--dataset", "weights.bin"),
         "db copy": ("db", "copy", "--from", "sqlite:mer.db", "--to", "sqlite:copy.db"),
-        "worker-check": ("worker-check", "--list"),
+        "worker-check": ("worker-check", "--list"), "stats": ("stats",), "doctor": ("doctor",), "export": ("export",),
+        "apply": ("apply", "--dry-run", "shop.yaml"), "run": ("run", "same", "x"), "version": ("version",),
+        "replay": ("replay", "KEPT"),
     }
-    SOME = {"worker-check"}  # print some of their fields at a time
+    SOME = {"worker-check", "log show", "run", "replay", "export"}  # print some of their fields at a time
 
     def contract(self):
         commands = json.loads(self.out("--print", "contract"))["commands"]
@@ -306,24 +309,31 @@ class Contract(OnFilled, unittest.TestCase):
         if value is None:
             self.assertTrue(field["null"], name)
             return
-        self.assertIs(self.TYPES[kind], type(value), name)
+        self.assertIsInstance(value, self.TYPES[kind], name)
+        self.assertEqual(kind == "boolean", isinstance(value, bool) and kind != "any", name)
         if kind in self.PATTERNS:
             self.assertRegex(value, rf"\A{self.PATTERNS[kind]}\Z", name)
 
     def test_output(self):
         self.call(0, "--quiet", "up", "--database", "sqlite:copy.db", program=MER.parent / "mer-migrate")
         self.change("model", "add", "makes", "--train", "touch {new_weights}", "--", "cat")
+        self.file("shop.yaml", "version: 1\nmodels: {echo: {summary: other}, new: {deployments: {local: {argv: [cat]}}}}\n")
+        self.change("model", "set", "same", "keep-io=on")
+        kept = json.loads(self.out("run", "--json", "same", "kept"))["request_uid"]
         contract = self.contract()
-        missing = set(contract) - set(self.PRINT)
+        # What is of the prompt alone tests of the prompt ask.
+        missing = {name for name, said in contract.items() if not said["prompt"]} - set(self.PRINT)
         self.assertEqual(set(), missing, "here is no way to ask what it prints")
         for command, words in self.PRINT.items():
             with self.subTest(command):
-                how = () if command == "log export" else ("--json",)
+                how = () if command in ("log export", "export") else ("--json",)
+                words = [kept if word == "KEPT" else word for word in words]
                 out = self.out("--allow-changes", *words, *how)
                 lines = out.splitlines() if command == "log export" else [out]
                 rows = [json.loads(line) for line in lines]
                 rows = rows[0] if isinstance(rows[0], list) else rows
-                self.assertEqual("rows" if how == () or out[:1] == b"[" else "object", contract[command]["prints"])
+                rows_are = command == "log export" or out[:1] == b"["
+                self.assertEqual("rows" if rows_are else "object", contract[command]["prints"])
                 fields = contract[command]["fields"]
                 if command in self.SOME:
                     fields = [field for field in fields if field["name"] in rows[0]]
@@ -337,7 +347,7 @@ class Contract(OnFilled, unittest.TestCase):
         """Each object has a table in docs/formats.md with its fields, in their order."""
         text = (SOURCE / "docs" / "formats.md").read_text(encoding="utf-8")
         documented = {}
-        for names, body in re.findall(r"^### (.+)\n\n(?:[^|#][^\n]*\n)*\n?((?:\|.*\n)+)", text, flags=re.M):
+        for names, body in re.findall(r"^### (.+)\n\n(?:[^|#\n][^\n]*\n)*\n?((?:\|.*\n)+)", text, flags=re.M):
             rows = [tuple(cell.strip(" `") for cell in line.split("|")[1:3]) for line in body.splitlines()[2:]]
             for name in names.split(", "):
                 documented[name.strip("`")] = rows
