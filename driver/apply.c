@@ -123,7 +123,7 @@ static enum mer_status apply_server(struct applying *is, const struct document_s
 	st = compare(is->apply, "server", from->item.name, NULL, there->object, object, keys,
 	             document_server_keys(NULL, keys), &differs, err);
 	if (st == MER_OK && differs && !is->apply->dry)
-		st = server_update(is->apply->dal, there->uid.text, err);
+		st = server_update(is->apply->dal, there->uid.text, from->values, err);
 	return st;
 }
 

@@ -2,10 +2,12 @@
 #include "commands.h"
 #include "find.h"
 #include "server.h"
+#include "server_reach.h"
 #include "session.h"
 
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/json.h>
 #include <mer/meal.h>
 #include <string.h>
 
@@ -131,6 +133,93 @@ static const struct cmd_arg set_args[] = {
 	                   .required = true, .repeat = true),
 };
 
+/* A server of kind ssh as it is, and what it is to become. Texts are owned. */
+struct changing {
+	char *host, *user;
+	int64_t port;
+	json_t *params;
+	char *name; /* all of them are kept for longer than the row */
+};
+
+static void changing_done(struct changing *changing)
+{
+	free(changing->host);
+	free(changing->user);
+	free(changing->name);
+	json_decref(changing->params);
+}
+
+static enum mer_status on_changing(void *ctx, const void *data, struct mer_error *err)
+{
+	struct changing *changing = ctx;
+	const struct mer_server_row *row = data;
+	changing->name = strdup(row->name);
+	changing->host = strdup(row->host);
+	changing->user = strdup(row->user);
+	changing->port = row->port;
+	if (changing->name == NULL || changing->host == NULL || changing->user == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return mer_json_parse("params", row->params, strlen(row->params), &changing->params, err);
+}
+
+static enum mer_status set_text(char **to, const char *text, struct mer_error *err)
+{
+	char *copy = strdup(text);
+	if (copy == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	free(*to);
+	*to = copy;
+	return MER_OK;
+}
+
+static enum mer_status change(struct changing *changing, const char *pair, struct mer_error *err)
+{
+	const char *value = strchr(pair, '=') + 1;
+	size_t len = (size_t)(value - 1 - pair);
+	struct cmd_value parsed = { 0 };
+	enum mer_status st;
+	if (len == 4 && strncmp(pair, "host", len) == 0)
+		return set_text(&changing->host, value, err);
+	if (len == 4 && strncmp(pair, "user", len) == 0)
+		return set_text(&changing->user, value, err);
+	if (len == 4 && strncmp(pair, "port", len) == 0) {
+		st = cmd_value_parse(&server_args[SERVER_PORT], "port", value, &parsed, err);
+		changing->port = st == MER_OK ? parsed.number : changing->port;
+		return st;
+	}
+	if (len == 5 && strncmp(pair, "param", len) == 0)
+		return server_set_param(changing->params, value, err);
+	(void)mer_fail(err, MER_EINPUT, "a server of kind 'ssh' has no '%.*s' to set", (int)len, pair);
+	mer_hint(err, "keys are host, port, user and param, as in param=ConnectTimeout=5");
+	return MER_EINPUT;
+}
+
+static enum mer_status set_ssh(struct session *s, const struct mer_uid *uid,
+                               const struct cmd_value *argv, struct mer_error *err)
+{
+	MER_AUTO(changing_done) struct changing changing = { 0 };
+	MER_AUTO(mer_text_done) char *text = NULL;
+	enum mer_status st =
+		mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
+	                  on_changing, &changing, err);
+	for (size_t i = 0; i < argv[PAIRS].count && st == MER_OK; i++)
+		st = change(&changing, argv[PAIRS].words[i], err);
+	if (st != MER_OK)
+		return st;
+	st = server_check_place(changing.host, changing.user, changing.port, err);
+	if (st == MER_OK)
+		st = mer_json_text(changing.params, &text, err);
+	if (st != MER_OK)
+		return st;
+	st = mer_dal_exec(s->dal, MER_Q_SERVER_UPDATE,
+	                  MER_ARGS(mer_text(uid->text), mer_text(changing.host), mer_i64(changing.port),
+	                           mer_text(changing.user), mer_text(text)),
+	                  NULL, err);
+	if (st == MER_OK)
+		session_note(s, "server '%s' is changed", changing.name);
+	return st;
+}
+
 /* Only what ssh and http have can be changed. */
 static enum mer_status set(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
@@ -139,6 +228,8 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 	enum mer_status st = find_server(s->dal, argv[SERVER].text, &uid, kind, err);
 	if (st != MER_OK)
 		return st;
+	if (strcmp(kind, "ssh") == 0)
+		return set_ssh(s, &uid, argv, err);
 	const char *pair = argv[PAIRS].words[0];
 	return mer_fail(err, MER_EINPUT, "a server of kind '%s' has no '%.*s' to set", kind,
 	                (int)strcspn(pair, "="), pair);
@@ -203,21 +294,10 @@ static const struct out_column ping_columns[PING_COLUMNS] = {
 	{ "ready_ms", OUT_NUMBER },
 };
 
-static enum mer_status ping(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+static enum mer_status print_ping(struct session *s, const char *name, const char *kind, int64_t ms,
+                                  struct mer_error *err)
 {
-	const char *name = argv[SERVER].text;
-	struct mer_uid uid;
-	char kind[16], text[256];
-	enum mer_status st = find_server(s->dal, name, &uid, kind, err);
-	if (st != MER_OK)
-		return st;
-	if (strcmp(kind, "local") != 0)
-		return mer_fail(err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'", kind);
-	uint64_t begun_ns = uv_hrtime();
-	st = reach_local(s, err);
-	if (st != MER_OK)
-		return mer_wrap(err, st, "server '%s'", name);
-	int64_t ms = (int64_t)((uv_hrtime() - begun_ns) / 1000000);
+	char text[256];
 	if (!out_by_member(s)) {
 		const struct mer_cell cells[] = { mer_cell_text(name), mer_cell_text(kind),
 			                              mer_cell_i64(ms) };
@@ -226,6 +306,29 @@ static enum mer_status ping(struct session *s, const struct cmd_value *argv, str
 	(void)snprintf(text, sizeof text, "%s: ready in %lld ms\n", name, (long long)ms);
 	out_text(s, text);
 	return MER_OK;
+}
+
+static enum mer_status ping(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	const char *name = argv[SERVER].text;
+	struct mer_uid uid;
+	char kind[16];
+	enum mer_status st = find_server(s->dal, name, &uid, kind, err);
+	if (st != MER_OK)
+		return st;
+	uint64_t begun_ns = uv_hrtime();
+	if (strcmp(kind, "ssh") == 0) {
+		st = reach_ssh(s, name, err); /* it says which server it is */
+	} else if (strcmp(kind, "local") == 0) {
+		st = reach_local(s, err);
+		if (st != MER_OK)
+			return mer_wrap(err, st, "server '%s'", name);
+	} else {
+		return mer_fail(err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'", kind);
+	}
+	if (st != MER_OK)
+		return st;
+	return print_ping(s, name, kind, (int64_t)((uv_hrtime() - begun_ns) / 1000000), err);
 }
 
 const struct cmd cmd_server_ping = {

@@ -3,6 +3,8 @@
 
 #include <mer/clean.h>
 #include <mer/ref.h>
+#include <mer/remote.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const kinds[] = { "local", "ssh", "http", NULL };
@@ -35,6 +37,71 @@ static enum mer_status check_secret(const char *pair, struct mer_error *err)
 	return MER_OK;
 }
 
+enum mer_status server_check_place(const char *host, const char *user, int64_t port,
+                                   struct mer_error *err)
+{
+	if (port < 0 || port > 65535)
+		return mer_fail(err, MER_EINPUT, "--port: %lld is no port", (long long)port);
+	return mer_remote_check_host(host, user, err);
+}
+
+enum mer_status server_set_param(json_t *params, const char *pair, struct mer_error *err)
+{
+	const char *equals = strchr(pair, '=');
+	if (equals == NULL) {
+		(void)json_object_del(params, pair);
+		return MER_OK;
+	}
+	MER_AUTO(mer_text_done) char *name = strndup(pair, (size_t)(equals - pair));
+	if (name == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = mer_remote_check_param(name, equals + 1, err);
+	json_t *text = st == MER_OK ? json_string(equals + 1) : NULL;
+	if (st == MER_OK && text == NULL)
+		return mer_fail(err, MER_EINPUT, "--param %s: its value is not UTF-8", name);
+	if (st == MER_OK && json_object_set_new(params, name, text) != 0)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return st;
+}
+
+/* What values say of a place, borrowed but for the parameters. */
+struct said {
+	const char *host, *user;
+	int64_t port;
+	char *params;
+};
+
+static void said_done(struct said *said)
+{
+	free(said->params);
+}
+
+static enum mer_status read_said(const struct cmd_value values[SERVER_ARGS], struct said *out,
+                                 struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *params = json_object();
+	enum mer_status st = MER_OK;
+	*out = (struct said){
+		.host = cmd_has(&values[SERVER_HOST]) ? values[SERVER_HOST].text : "",
+		.user = cmd_has(&values[SERVER_USER]) ? values[SERVER_USER].text : "",
+		.port = cmd_has(&values[SERVER_PORT]) ? values[SERVER_PORT].number : 0,
+	};
+	if (params == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	for (size_t i = 0; i < values[SERVER_PARAM].count && st == MER_OK; i++)
+		st = server_set_param(params, values[SERVER_PARAM].words[i], err);
+	return st == MER_OK ? mer_json_text(params, &out->params, err) : st;
+}
+
+static enum mer_status check_ssh(const struct cmd_value values[SERVER_ARGS], struct mer_error *err)
+{
+	MER_AUTO(said_done) struct said said = { 0 };
+	if (cmd_has(&values[SERVER_URL]))
+		return mer_fail(err, MER_EINPUT, "a server of kind 'ssh' has no --url");
+	enum mer_status st = read_said(values, &said, err);
+	return st == MER_OK ? server_check_place(said.host, said.user, said.port, err) : st;
+}
+
 enum mer_status server_check(const struct cmd_value values[SERVER_ARGS], struct mer_error *err)
 {
 	const char *kind = values[SERVER_KIND].text;
@@ -43,6 +110,8 @@ enum mer_status server_check(const struct cmd_value values[SERVER_ARGS], struct 
 		if (st != MER_OK)
 			return st;
 	}
+	if (strcmp(kind, "ssh") == 0)
+		return check_ssh(values, err);
 	if (strcmp(kind, "local") != 0)
 		return mer_fail(err, MER_EINPUT, "kind '%s' is not built in", kind);
 	for (size_t i = SERVER_HOST; i < SERVER_ARGS; i++) {
@@ -58,18 +127,29 @@ enum mer_status server_check(const struct cmd_value values[SERVER_ARGS], struct 
 enum mer_status server_insert(struct mer_dal *dal, const char *uid, const char *name,
                               const struct cmd_value values[SERVER_ARGS], struct mer_error *err)
 {
+	MER_AUTO(said_done) struct said said = { 0 };
 	int64_t changed; /* asked for, so that a conflict is told here and not at the commit */
+	enum mer_status st = read_said(values, &said, err);
+	if (st != MER_OK)
+		return st;
 	return mer_dal_exec(dal, MER_Q_SERVER_INSERT,
 	                    MER_ARGS(mer_text(uid), mer_text(name), mer_text(values[SERVER_KIND].text),
-	                             mer_text(""), mer_i64(0), mer_text(""), mer_text("{}")),
+	                             mer_text(said.host), mer_i64(said.port), mer_text(said.user),
+	                             mer_text(said.params)),
 	                    &changed, err);
 }
 
-enum mer_status server_update(struct mer_dal *dal, const char *uid, struct mer_error *err)
+enum mer_status server_update(struct mer_dal *dal, const char *uid,
+                              const struct cmd_value values[SERVER_ARGS], struct mer_error *err)
 {
-	return mer_dal_exec(
-		dal, MER_Q_SERVER_UPDATE,
-		MER_ARGS(mer_text(uid), mer_text(""), mer_i64(0), mer_text(""), mer_text("{}")), NULL, err);
+	MER_AUTO(said_done) struct said said = { 0 };
+	enum mer_status st = read_said(values, &said, err);
+	if (st != MER_OK)
+		return st;
+	return mer_dal_exec(dal, MER_Q_SERVER_UPDATE,
+	                    MER_ARGS(mer_text(uid), mer_text(said.host), mer_i64(said.port),
+	                             mer_text(said.user), mer_text(said.params)),
+	                    NULL, err);
 }
 
 /* --- as an object ------------------------------------------------------------------------- */
@@ -90,8 +170,14 @@ enum mer_status server_row_object(const struct mer_server_row *row, json_t **out
 enum mer_status server_object(const struct cmd_value values[SERVER_ARGS], json_t **out,
                               struct mer_error *err)
 {
-	const struct mer_server_row row = {
-		.kind = values[SERVER_KIND].text, .host = "", .user = "", .params = "{}"
-	};
+	MER_AUTO(said_done) struct said said = { 0 };
+	enum mer_status st = read_said(values, &said, err);
+	if (st != MER_OK)
+		return st;
+	const struct mer_server_row row = { .kind = values[SERVER_KIND].text,
+		                                .host = said.host,
+		                                .port = said.port,
+		                                .user = said.user,
+		                                .params = said.params };
 	return server_row_object(&row, out, err);
 }

@@ -29,8 +29,17 @@ MER_MUST enum mer_status server_insert(struct mer_dal *dal, const char *uid, con
                                        const struct cmd_value values[SERVER_ARGS],
                                        struct mer_error *err);
 
-/** Writes over the row of a local one, but for its name. */
-MER_MUST enum mer_status server_update(struct mer_dal *dal, const char *uid, struct mer_error *err);
+/** Writes over a row, but for its name and kind. */
+MER_MUST enum mer_status server_update(struct mer_dal *dal, const char *uid,
+                                       const struct cmd_value values[SERVER_ARGS],
+                                       struct mer_error *err);
+
+/** Whether ssh can be given that. MER_EINPUT names the option. */
+MER_MUST enum mer_status server_check_place(const char *host, const char *user, int64_t port,
+                                            struct mer_error *err);
+
+/** Sets a parameter of a server of kind ssh, or with NAME alone takes it away. */
+MER_MUST enum mer_status server_set_param(json_t *params, const char *pair, struct mer_error *err);
 
 /** What the options say, as an object with their names, defaults too: of what is to be written, and of a
  * row. Gives a reference. */

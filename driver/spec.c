@@ -289,10 +289,16 @@ static enum mer_status absolute(const char *path, char **out, struct mer_error *
 	return whole == NULL ? no_memory(err) : set_copy(out, whole, err);
 }
 
-static enum mer_status apply_workdir(struct spec *spec, const char *path, struct mer_error *err)
+/* On another host it is the home there, or a path there. */
+static enum mer_status apply_workdir(struct spec *spec, const char *path, bool here,
+                                     struct mer_error *err)
 {
 	if (path == NULL && spec->workdir != NULL)
 		return MER_OK;
+	if (!here && path != NULL && path[0] != '/' && path[0] != '\0')
+		return mer_fail(err, MER_EINPUT, "--workdir: '%s' is no absolute path on its server", path);
+	if (!here)
+		return set_copy(&spec->workdir, path != NULL ? path : "", err);
 	if (path != NULL && strncmp(path, "{models}", 8) == 0)
 		return set_copy(&spec->workdir, path, err);
 	return absolute(path, &spec->workdir, err);
@@ -379,6 +385,30 @@ static enum mer_status call(struct spec *spec, struct mer_dal *dal, const char *
 	return st == MER_OK ? set_copy(&spec->name, taken.name, err) : st;
 }
 
+static enum mer_status on_server(void *ctx, const void *data, struct mer_error *err)
+{
+	(void)err;
+	struct spec *spec = ctx;
+	const struct mer_server_row *row = data;
+	if (strcmp(row->uid, spec->server_uid.text) == 0)
+		spec->is_there = strcmp(row->kind, "ssh") == 0;
+	return MER_OK;
+}
+
+/* Whether it is on another host, by what is to be its server or is already. */
+static enum mer_status look_where(struct spec *spec, struct mer_dal *dal,
+                                  const struct cmd_value *value, struct mer_error *err)
+{
+	struct mer_uid before = spec->server_uid;
+	enum mer_status st = MER_OK;
+	if (cmd_has(value))
+		st = find_server(dal, value->text, &spec->server_uid, NULL, err);
+	if (st == MER_OK && dal != NULL) /* else it is of no server yet */
+		st = mer_dal_query(dal, MER_Q_SERVERS, NULL, 0, on_server, spec, err);
+	spec->server_uid = before;
+	return st;
+}
+
 static enum mer_status apply_server(struct spec *spec, struct mer_dal *dal,
                                     const struct cmd_value *value, struct mer_error *err)
 {
@@ -451,6 +481,29 @@ static enum mer_status check_tokens(const struct spec *spec, struct mer_error *e
 	return MER_OK;
 }
 
+/* What is of this machine, or is held by its supervisor, is not there. */
+static enum mer_status check_there(const struct spec *spec, struct mer_error *err)
+{
+	static const char *const of_here[] = { "{models}", "{weights}", "{weights_version}", "{input}",
+		                                   "{output}" };
+	MER_AUTO(mer_json_done) json_t *shown = NULL;
+	size_t i;
+	json_t *word;
+	enum mer_status st = mer_limits_show(spec->limits, &shown, err);
+	if (st == MER_OK && json_object_size(shown) > 0)
+		return mer_fail(err, MER_EINPUT, "--limit is not built for servers of kind 'ssh'");
+	if (st == MER_OK && spec->train[0] != '\0')
+		return mer_fail(err, MER_EINPUT, "--train is not built for servers of kind 'ssh'");
+	json_array_foreach(spec->argv, i, word) {
+		for (size_t j = 0; st == MER_OK && j < sizeof of_here / sizeof *of_here; j++) {
+			if (strstr(json_string_value(word), of_here[j]) != NULL)
+				return mer_fail(err, MER_EINPUT, "%s is not built for servers of kind 'ssh'",
+				                of_here[j]);
+		}
+	}
+	return st;
+}
+
 static enum mer_status check(const struct spec *spec, struct mer_error *err)
 {
 	const char *program = json_string_value(json_array_get(spec->argv, 0));
@@ -459,6 +512,9 @@ static enum mer_status check(const struct spec *spec, struct mer_error *err)
 	if (strcmp(spec->protocol, "once") == 0 && mer_json_get_bool(spec->params, "stateful", false))
 		return mer_fail(err, MER_EINPUT,
 		                "--stateful is for a worker that stays: --protocol token or frame");
+	enum mer_status st = spec->is_there ? check_there(spec, err) : MER_OK;
+	if (st != MER_OK)
+		return st;
 	if (strcmp(spec->protocol, "token") != 0)
 		return check_no_tokens(spec, err);
 	return check_tokens(spec, err);
@@ -472,7 +528,9 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 	apply_number(&spec->idle_ms, &values[SPEC_IDLE]);
 	apply_number(&spec->priority, &values[SPEC_PRIORITY]);
 	apply_number(&spec->enabled, &values[SPEC_ENABLED]);
-	enum mer_status st = apply_protocol(spec, &values[SPEC_PROTOCOL], err);
+	enum mer_status st = look_where(spec, dal, &values[SPEC_SERVER], err);
+	if (st == MER_OK)
+		st = apply_protocol(spec, &values[SPEC_PROTOCOL], err);
 	apply_number(&spec->max_workers, &values[SPEC_MAX_WORKERS]); /* the protocol has a default */
 	if (st == MER_OK)
 		st = apply_texts(spec, values, err);
@@ -489,7 +547,7 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 	if (st == MER_OK)
 		st = apply_env(spec, &values[SPEC_ENV], err);
 	if (st == MER_OK)
-		st = apply_workdir(spec, values[SPEC_WORKDIR].text, err);
+		st = apply_workdir(spec, values[SPEC_WORKDIR].text, !spec->is_there, err);
 	if (st == MER_OK)
 		st = apply_weights_dir(spec, values[SPEC_WEIGHTS_DIR].text, err);
 	if (st == MER_OK)

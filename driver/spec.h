@@ -62,6 +62,7 @@ struct spec {
 	struct mer_uid uid, model_uid, server_uid;
 	char *name, *protocol, *workdir, *train; /* train: JSON, "" where it cannot be trained */
 	json_t *argv, *env, *params, *limits;
+	bool is_there; /* on another host */
 	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority, enabled;
 };
 

@@ -11,7 +11,8 @@ build_packages='gcc libc6-dev pkg-config meson ninja-build libuv1-dev libsqlite3
 runtime_packages='libpq5 libreadline8 libsmartcols1 libyaml-0-2 python3' # where it was built elsewhere
 compose_test_packages='debootstrap git iproute2'
 test_packages='check pgbouncer postgresql python3-tap python3-pexpect python3-numpy python3-pytest sqlite3
-	procps python3-jsonschema python3-yaml tmux mandoc groff-base fish zsh'
+	procps python3-jsonschema python3-yaml tmux mandoc groff-base fish zsh openssh-server openssh-client
+	libnss-wrapper dropbear-bin busybox-static mksh tcsh'
 format_packages='clang-format'
 shell_packages='shellcheck'
 clang_packages='clang libclang-rt-14-dev'

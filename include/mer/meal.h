@@ -43,6 +43,19 @@ MER_API const char *mer_protocol_name(enum mer_protocol protocol);
 #define MER_TOKEN_STOP "@!#STOP#!@"
 #define MER_TOKEN_EXIT "@!#EXIT#!@"
 
+/* A host where workers run, reached by the system's ssh (docs/ssh.md). */
+struct mer_remote {
+	const char *server;         /* its name, for messages */
+	const char *host, *user;    /* as ssh takes them; user NULL or "": as ssh has it */
+	int64_t port;               /* 0: as ssh has it */
+	const char *config;         /* for ssh -F; NULL: ssh's own files */
+	const char *const *options; /* NAME=VALUE of ssh_config(5), ended by NULL */
+	const char *script;         /* path of the far supervisor */
+	const char *const *env;     /* of ssh itself */
+	bool clean;                 /* workers inherit only what a login has over there */
+	bool probe;                 /* only look whether the program could be started: exit code 0 */
+};
+
 /* How a worker is started. Everything is borrowed until mer_worker_start() returns. */
 struct mer_worker_spec {
 	enum mer_protocol protocol;
@@ -51,7 +64,13 @@ struct mer_worker_spec {
 	const char *const *env;  /* NAME=VALUE, ended by NULL: the worker's whole environment */
 	const char *workdir;     /* absolute */
 	const char *temp;        /* folder for {input} and {output}; NULL: $TMPDIR or /tmp */
-	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
+	const char
+		*scratch; /* a private folder that is made for it and removed with it, in the place of
+	                          * temp; NULL: none is, but for {input} and {output} */
+	const struct mer_remote
+		*remote;        /* NULL: this machine. Else env is what a worker gets beside what a
+	                                  * login has there, and workdir may be "": the home */
+	int64_t max_output; /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	struct mer_limits limits; /* what its processes may take */
 

@@ -205,6 +205,8 @@ struct mer_deployment_row {
 	const char *uid, *name;
 	const char *model_uid, *model;
 	const char *server_uid, *server, *server_kind;
+	const char *server_host, *server_user, *server_params, *server_at; /* at: when it changed */
+	int64_t server_port;
 	const char *protocol; /* once token frame */
 	const char *workdir;
 	const char *argv;   /* JSON array of strings */

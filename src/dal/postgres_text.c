@@ -23,6 +23,8 @@
 #define DEPLOYMENTS \
 	"SELECT d.uid AS uid, d.name AS name, d.model_uid AS model_uid, m.name AS model, " \
 	"d.server_uid AS server_uid, s.name AS server, s.kind AS server_kind, " \
+	"s.host AS server_host, s.port AS server_port, s.username AS server_user, " \
+	"s.params AS server_params, s.updated_at AS server_at, " \
 	"d.protocol AS protocol, d.workdir AS workdir, d.argv AS argv, " \
 	"coalesce(d.train_argv, '') AS train, d.env AS env, d.params AS params, d.limits AS limits, " \
 	"d.max_workers AS max_workers, d.idle_ms AS idle_ms, d.timeout_ms AS timeout_ms, " \

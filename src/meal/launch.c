@@ -56,7 +56,7 @@ static enum mer_status make_words(struct launch *launch, const struct mer_worker
 {
 	const char *options[FIXED_WORDS + CONFINE_WORDS];
 	const struct mer_pair files[] = { { "input", launch->input }, { "output", launch->output } };
-	size_t n_options = 0, n_files = launch->scratch != NULL ? 2 : 0, n = 0;
+	size_t n_options = 0, n_files = launch->input != NULL ? 2 : 0, n = 0;
 	options[n_options++] = spec->guard;
 	if (spec->workdir != NULL) {
 		options[n_options++] = "-C";
@@ -99,6 +99,9 @@ enum mer_status launch_init(struct launch *launch, const struct mer_worker_spec 
 		.frames = spec->protocol == MER_PROTOCOL_FRAME && !spec->frame_stdio,
 	};
 	enum mer_status st = input || output ? name_scratch(launch, spec->temp, err) : MER_OK;
+	if (st == MER_OK && launch->scratch == NULL && spec->scratch != NULL &&
+	    (launch->scratch = strdup(spec->scratch)) == NULL)
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st == MER_OK)
 		st = confine_init(&launch->confine, &spec->limits, err);
 	if (st == MER_OK)

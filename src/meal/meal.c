@@ -2,6 +2,7 @@
  * call once, holds runs to their limit, ends workers in three degrees and reports each end once. */
 #define LOG_AREA "meal"
 #include "internal.h"
+#include "remote.h"
 
 #include <assert.h>
 #include <mer/log.h>
@@ -669,7 +670,10 @@ enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker
                                  const struct mer_worker_events *events, void *ctx,
                                  struct mer_worker **out, struct mer_error *err)
 {
-	struct meal_carrier *carrier = meal_local_new(spec->protocol == MER_PROTOCOL_FRAME);
+	bool frames = spec->protocol == MER_PROTOCOL_FRAME && spec->remote == NULL;
+	struct meal_carrier *carrier = meal_local_new(frames);
+	if (carrier != NULL && spec->remote != NULL)
+		carrier = meal_remote_new(carrier);
 	if (carrier == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	return meal_worker_start(loop, carrier, spec, events, ctx, out, err);

@@ -5,6 +5,8 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/json.h>
+#include <mer/limits.h>
+#include <mer/remote.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,9 +158,12 @@ static enum mer_status read_env(struct deployment *deployment, const char *text,
 		if (json_is_string(value))
 			added[i++] = (struct mer_pair){ name, json_string_value(value) };
 	}
-	st = mer_worker_env(sched->environment, added, i, clean, hidden, &deployment->env, err);
+	static const char *const none[] = { NULL }; /* another host has an environment of its own */
+	bool here = deployment->remote == NULL;
+	st = mer_worker_env(here ? sched->environment : none, added, i, clean && here, hidden,
+	                    &deployment->env, err);
 	free(added);
-	if (st == MER_OK && deployment->spec.protocol == MER_PROTOCOL_FRAME)
+	if (st == MER_OK && deployment->spec.protocol == MER_PROTOCOL_FRAME && here)
 		st = mer_worker_env_path(&deployment->env, "PYTHONPATH", sched->python, err);
 	return st;
 }
@@ -205,6 +210,8 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 	spec->argv = (const char *const *)deployment->argv;
 	spec->env = (const char *const *)deployment->env;
 	spec->workdir = deployment->workdir;
+	spec->remote = deployment->remote;
+	spec->frame_stdio = deployment->remote != NULL;
 	spec->ready_token = deployment->ready_token;
 	spec->start_token = deployment->start_token;
 	spec->stop_token = deployment->stop_token;
@@ -235,6 +242,43 @@ static enum mer_status train(struct deployment *deployment, const struct mer_dep
 	return MER_OK;
 }
 
+/* A server of kind ssh. The environment that ssh gets is mer's. */
+static enum mer_status read_remote(struct deployment *deployment,
+                                   const struct mer_deployment_row *row, const json_t *params,
+                                   const struct mer_sched *sched, struct mer_error *err)
+{
+	const struct mer_remote_row host = {
+		.server = row->server,
+		.host = row->server_host,
+		.user = row->server_user,
+		.port = row->server_port,
+		.params = row->server_params,
+	};
+	enum mer_status st = mer_remote_new(&host, sched->guard, sched->environment, sched->hidden,
+	                                    &deployment->remote, err);
+	if (st != MER_OK)
+		return mer_wrap(err, MER_EUNREACHABLE, "cannot be used");
+	deployment->remote->clean = mer_json_get_bool(params, "clean_env", false);
+	return MER_OK;
+}
+
+/* What is of this machine is not there. */
+static enum mer_status check_remote(const struct deployment *deployment,
+                                    const struct mer_deployment_row *row,
+                                    const struct training *training, struct mer_error *err)
+{
+	static const struct mer_limits none;
+	const char *what = training != NULL           ? "training"
+	                   : deployment->uses_weights ? "weights"
+	                   : strstr(row->argv, "{models}") || strstr(row->workdir, "{models}")
+	                       ? "{models}"
+	                   : memcmp(&deployment->spec.limits, &none, sizeof none) != 0 ? "limits"
+	                                                                               : NULL;
+	if (what == NULL)
+		return MER_OK;
+	return mer_fail(err, MER_EUNREACHABLE, "%s: not built for servers of kind 'ssh'", what);
+}
+
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
                             const char *key, const struct mer_sched *sched,
                             const struct training *training, struct mer_error *err)
@@ -259,11 +303,14 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (deployment->spec.protocol == MER_PROTOCOL_UNSET)
 		return mer_fail(err, MER_EUNREACHABLE, "this mer does not speak the protocol '%s'",
 		                row->protocol);
-	if (strcmp(row->server_kind, "local") != 0)
+	bool is_remote = strcmp(row->server_kind, "ssh") == 0;
+	if (!is_remote && strcmp(row->server_kind, "local") != 0)
 		return mer_fail(err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'",
 		                row->server_kind);
 	MER_AUTO(mer_json_done) json_t *params = NULL;
 	enum mer_status st = mer_json_parse("params", row->params, strlen(row->params), &params, err);
+	if (st == MER_OK && is_remote)
+		st = read_remote(deployment, row, params, sched, err);
 	if (st == MER_OK)
 		st = read_params(deployment, params, err);
 	if (st == MER_OK)
@@ -277,7 +324,7 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 		st = train(deployment, row, training, err);
 	if (st == MER_OK)
 		fill_spec(deployment, sched->guard, params);
-	return st;
+	return st == MER_OK && is_remote ? check_remote(deployment, row, training, err) : st;
 }
 
 enum mer_status deployment_make(const struct mer_deployment_row *row, const char *key,
@@ -328,6 +375,7 @@ void deployment_free(struct deployment *deployment)
 	free(deployment->train_meta);
 	origin_unref(deployment->origin);
 	test_free(deployment->test);
+	mer_remote_free(deployment->remote);
 	free(deployment);
 }
 

@@ -82,6 +82,7 @@ struct deployment {
 	struct choose_health health; /* the loop's */
 	struct origin *origin;       /* the loop's: of its last worker */
 	struct test *test;           /* NULL: workers are not tested */
+	struct mer_remote *remote;   /* NULL: its server is this machine */
 };
 
 /* What a route leads to, in the order of priority. */

@@ -369,6 +369,8 @@ void origin_written(struct origin *origin, bool committed)
 
 void origin_begin(struct slot *slot)
 {
+	if (slot->deployment->remote != NULL)
+		return; /* its files are not here */
 	slot->facts = malloc(sizeof *slot->facts);
 	if (slot->facts != NULL)
 		look(slot->deployment, slot->facts);
@@ -408,7 +410,7 @@ static void make_origin(struct slot *slot)
 
 void origin_take(struct slot *slot, struct mer_run *run)
 {
-	if (!run->recorded)
+	if (!run->recorded || slot->deployment->remote != NULL)
 		return;
 	if (slot->origin == NULL)
 		make_origin(slot);

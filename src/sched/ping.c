@@ -58,9 +58,90 @@ static struct slot *find_slot(struct route *route, struct mer_error *err)
 	return NULL;
 }
 
+/* A worker on another host that only looks for its program. Its run is none of a route's. */
+struct looking {
+	struct route *route;
+	struct mer_worker *worker;
+	struct deployment *deployment;
+};
+
+static void on_looked_ready(void *ctx)
+{
+	(void)ctx;
+}
+
+static void on_looked_bytes(void *ctx, void *run, const char *bytes, size_t n)
+{
+	(void)ctx, (void)run, (void)bytes, (void)n;
+}
+
+static void on_looked_meta(void *ctx, void *run, const char *meta)
+{
+	(void)ctx, (void)run, (void)meta;
+}
+
+static void on_looked_done(void *ctx, void *run, const struct mer_outcome *outcome)
+{
+	(void)ctx, (void)run, (void)outcome;
+}
+
+static void on_looked(void *ctx, const struct mer_outcome *outcome)
+{
+	struct looking *looking = ctx;
+	struct route *route = looking->route;
+	struct mer_sched *sched = route->sched;
+	struct mer_error err;
+	if (outcome->status != MER_OK)
+		(void)mer_fail(&err, outcome->status, "%s", outcome->message);
+	deployment_unref(looking->deployment);
+	free(looking);
+	sched->slots--;
+	if (route->ping != NULL)
+		ping_end(route, outcome->status != MER_OK ? &err : NULL);
+	sched_maybe_closed(sched);
+}
+
+static void ping_there(struct route *route)
+{
+	static const struct mer_worker_events events = {
+		.on_ready = on_looked_ready,
+		.on_meta = on_looked_meta,
+		.on_output = on_looked_bytes,
+		.on_log = on_looked_bytes,
+		.on_done = on_looked_done,
+		.on_gone = on_looked,
+	};
+	struct mer_error err;
+	struct looking *looking = calloc(1, sizeof *looking);
+	if (looking == NULL) {
+		(void)mer_fail(&err, MER_ENOMEM, "out of memory");
+		ping_end(route, &err);
+		return;
+	}
+	struct mer_remote remote = *route->current->remote;
+	struct mer_worker_spec spec = route->current->spec;
+	remote.probe = true;
+	spec.remote = &remote;
+	enum mer_status st =
+		mer_worker_start(route->sched->loop, &spec, &events, looking, &looking->worker, &err);
+	if (st != MER_OK) {
+		free(looking);
+		ping_end(route, &err);
+		return;
+	}
+	looking->route = route;
+	looking->deployment = deployment_ref(route->current);
+	route->sched->slots++;
+	mer_worker_go(looking->worker);
+}
+
 void ping_begin(struct route *route)
 {
 	struct mer_error err;
+	if (!deployment_stays(route->current) && route->current->remote != NULL) {
+		ping_there(route);
+		return;
+	}
 	if (!deployment_stays(route->current)) {
 		enum mer_status st = mer_worker_probe(&route->current->spec, &err);
 		ping_end(route, st != MER_OK ? &err : NULL);

@@ -69,8 +69,8 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 		return MER_ENOTFOUND;
 	}
 	MER_AUTO(mer_text_done)
-	char *key = mer_text_new("%s %s %s %s %s", row->uid, row->updated_at, row->weights_uid,
-	                         row->server_uid, row->test_at);
+	char *key = mer_text_new("%s %s %s %s %s %s", row->uid, row->updated_at, row->weights_uid,
+	                         row->server_uid, row->server_at, row->test_at);
 	if (key == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	struct deployment *made = NULL;

@@ -1,0 +1,42 @@
+/*
+ * A server of kind ssh as its row has it, made ready for workers: what its parameters may be, and the words
+ * that the system's ssh gets of them. docs/ssh.md.
+ */
+#ifndef MER_REMOTE_H
+#define MER_REMOTE_H
+
+#include <mer/meal.h>
+
+/** Names of parameters, ended by NULL: most are keywords of ssh_config(5). */
+MER_API const char *const *mer_remote_param_names(void);
+
+/** Whether a server may have that parameter. @return MER_EINPUT says what is wrong with it */
+MER_API MER_MUST enum mer_status mer_remote_check_param(const char *name, const char *value,
+                                                        struct mer_error *err);
+
+/** Whether ssh may be given that host and user. user may be "" or NULL. */
+MER_API MER_MUST enum mer_status mer_remote_check_host(const char *host, const char *user,
+                                                       struct mer_error *err);
+
+/* What a row says. Borrowed. */
+struct mer_remote_row {
+	const char *server, *host, *user;
+	int64_t port;
+	const char *params; /* JSON object of texts */
+};
+
+/**
+ * Makes what struct mer_worker_spec wants.
+ *
+ * @param guard        the supervisor program of this machine, beside which the far one is
+ * @param environment  mer's own, NAME=VALUE ended by NULL
+ * @param hidden       a name in it that nobody gets; NULL: none
+ * @param out          gives it; free with mer_remote_free()
+ * @return MER_EINPUT a parameter that this mer does not know
+ */
+MER_API MER_MUST enum mer_status mer_remote_new(const struct mer_remote_row *row, const char *guard,
+                                                const char *const environment[], const char *hidden,
+                                                struct mer_remote **out, struct mer_error *err);
+MER_API void mer_remote_free(struct mer_remote *remote);
+
+#endif

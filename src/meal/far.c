@@ -1,0 +1,165 @@
+/* What goes to a far supervisor and what it says; far.h. */
+#include "far.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* Reads the lines behind it up to the nonce, which no line of ours is, and evaluates them. In the C
+ * locale a shell takes bytes as they are; bash in a UTF-8 one does not. */
+#define LOADER \
+	"far_lc=${LC_ALL+x}${LC_ALL-}; LC_ALL=C; far_n=$(printf '\\nx'); far_n=${far_n%x}; far_m=; " \
+	"while IFS= read -r far_l; do [ \"$far_l\" != "
+#define LOADER_END " ] || break; far_m=$far_m$far_l$far_n; done; unset far_l; eval \"$far_m\"\n"
+
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
+
+enum mer_status far_names_init(struct far_names *names, struct mer_error *err)
+{
+	unsigned char random[FAR_NONCE - 1];
+	if (getrandom(random, sizeof random, 0) != sizeof random)
+		return mer_fail(err, MER_EIO, "no random bytes: %s", strerror(errno));
+	for (size_t i = 0; i < sizeof random; i++) {
+		char pair[3];
+		(void)snprintf(pair, sizeof pair, "%02x", random[i]);
+		char *to = i < sizeof random / 2 ? names->nonce : names->id;
+		memcpy(to + 2 * (i % (sizeof random / 2)), pair, sizeof pair);
+	}
+	return MER_OK;
+}
+
+void far_quote(struct mer_buf *out, const char *word)
+{
+	mer_buf_byte(out, '\'');
+	for (const char *quote; (quote = strchr(word, '\'')) != NULL; word = quote + 1) {
+		mer_buf_add(out, word, (size_t)(quote - word));
+		mer_buf_text(out, "'\\''");
+	}
+	mer_buf_text(out, word);
+	mer_buf_byte(out, '\'');
+}
+
+/* The script without what only people need. */
+static void add_script(struct mer_buf *out, struct mer_str script)
+{
+	const char *at = script.ptr, *end = script.ptr + script.len;
+	while (at < end) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		const char *stop = newline != NULL ? newline : end;
+		while (at < stop && (*at == '\t' || *at == ' '))
+			at++;
+		if (at < stop && *at != '#')
+			mer_buf_printf(out, "%.*s\n", (int)(stop - at), at);
+		at = stop + 1;
+	}
+}
+
+static void add_text(struct mer_buf *out, const char *name, const char *value)
+{
+	mer_buf_printf(out, "%s=", name);
+	far_quote(out, value != NULL ? value : "");
+	mer_buf_byte(out, '\n');
+}
+
+static enum mer_status add_env(struct mer_buf *out, const char *const *env, struct mer_error *err)
+{
+	mer_buf_text(out, "far_env() {\n:\n");
+	for (; env != NULL && *env != NULL; env++) {
+		size_t len = strspn(*env, LETTERS "0123456789");
+		if (len == 0 || (*env)[len] != '=' || strchr(LETTERS, **env) == NULL ||
+		    strncmp(*env, "far_", 4) == 0)
+			return mer_fail(err, MER_EINPUT, "the variable '%.*s' cannot be set on another host",
+			                (int)strcspn(*env, "="), *env);
+		mer_buf_printf(out, "export %.*s=", (int)len, *env);
+		far_quote(out, *env + len + 1);
+		mer_buf_byte(out, '\n');
+	}
+	mer_buf_text(out, "}\n");
+	return MER_OK;
+}
+
+enum mer_status far_preamble(struct mer_buf *out, struct mer_str script,
+                             const struct far_header *header, struct mer_error *err)
+{
+	mer_buf_printf(out, "%s%s%s", LOADER, header->names->nonce, LOADER_END);
+	add_script(out, script);
+	add_text(out, "far_nonce", header->names->nonce);
+	add_text(out, "far_id", header->names->id);
+	add_text(out, "far_dir", header->workdir);
+	mer_buf_printf(out, "far_clean=%s\nfar_probe=%s\nfar_silence=%lld\n", header->clean ? "1" : "",
+	               header->probe ? "1" : "", (long long)header->silence_s);
+	enum mer_status st = add_env(out, header->env, err);
+	if (st != MER_OK)
+		return st;
+	if (header->argv == NULL)
+		mer_buf_printf(out, "far_watch %lld %lld %s", (long long)header->pid,
+		               (long long)header->timer, header->by_perl ? "perl" : "plain");
+	else
+		mer_buf_text(out, "far_serve");
+	for (const char *const *word = header->argv; word != NULL && *word != NULL; word++) {
+		mer_buf_byte(out, ' ');
+		far_quote(out, *word);
+	}
+	mer_buf_printf(out, "\n%s\n", header->names->nonce);
+	return mer_buf_check(out, err);
+}
+
+/* --- marks -------------------------------------------------------------------------------- */
+
+void far_reader_init(struct far_reader *reader, const char *nonce)
+{
+	*reader = (struct far_reader){ .matched = 0 };
+	reader->head_len = (size_t)snprintf(reader->head, sizeof reader->head, "\036MER-%s ", nonce);
+}
+
+/* Takes what belongs to a mark that has begun. */
+static size_t take_line(struct far_reader *reader, const char *bytes, size_t n,
+                        struct far_piece *piece)
+{
+	const char *newline = memchr(bytes, '\n', n);
+	size_t len = newline != NULL ? (size_t)(newline - bytes) : n;
+	size_t room = sizeof reader->line - 1 - reader->len, kept = len < room ? len : room;
+	memcpy(reader->line + reader->len, bytes, kept);
+	reader->len += kept;
+	if (newline == NULL)
+		return n;
+	reader->line[reader->len] = '\0';
+	reader->len = reader->matched = 0;
+	piece->mark = reader->line;
+	return len + 1;
+}
+
+size_t far_reader_feed(struct far_reader *reader, const char *bytes, size_t n,
+                       struct far_piece *piece)
+{
+	*piece = (struct far_piece){ { NULL, 0 }, NULL };
+	size_t at = 0;
+	if (n > 0 && reader->matched == 0) {
+		const char *first = memchr(bytes, reader->head[0], n);
+		at = first != NULL ? (size_t)(first - bytes) : n;
+		piece->bytes = (struct mer_str){ bytes, at };
+		if (at > 0)
+			return at;
+	}
+	while (at < n && reader->matched < reader->head_len &&
+	       bytes[at] == reader->head[reader->matched]) {
+		reader->matched++;
+		at++;
+	}
+	if (reader->matched == reader->head_len)
+		return at + take_line(reader, bytes + at, n - at, piece);
+	if (at < n) { /* it was none; its first byte is nowhere else in head */
+		piece->bytes = (struct mer_str){ reader->head, reader->matched };
+		reader->matched = 0;
+	}
+	return at;
+}
+
+struct mer_str far_reader_end(struct far_reader *reader)
+{
+	bool was_mark = reader->matched == reader->head_len;
+	struct mer_str rest = { reader->head, was_mark ? 0 : reader->matched };
+	reader->matched = reader->len = 0;
+	return rest;
+}

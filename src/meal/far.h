@@ -1,0 +1,77 @@
+/*
+ * The wire between mer and the far supervisor of a worker on another host (far.sh): what is sent in
+ * front of the worker's input, and the marks that come back on its stderr. All of it is pure.
+ */
+#ifndef MEAL_FAR_H
+#define MEAL_FAR_H
+
+#include <mer/buf.h>
+#include <mer/text.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The command line for the login shell over there, whichever it is: sh, bash, zsh, fish, tcsh. It has
+ * nothing of ours in it; a POSIX read takes no byte behind its line off a pipe. */
+#define FAR_COMMAND "exec /bin/sh -c 'IFS= read -r s && eval \"$s\"'"
+
+#define FAR_NONCE 33 /* room for 32 hexadecimal digits and a NUL */
+
+/* What only the two sides know. The worker sees id, not nonce, so that it cannot make marks. */
+struct far_names {
+	char nonce[FAR_NONCE]; /* marks are told by it */
+	char id[FAR_NONCE];    /* the processes of the worker are told by it */
+};
+MER_MUST enum mer_status far_names_init(struct far_names *names, struct mer_error *err);
+
+/* What the supervisor is told. Borrowed. */
+struct far_header {
+	const struct far_names *names;
+	const char *workdir;     /* NULL or "": the home over there */
+	const char *const *argv; /* of the worker; NULL: take orders for another one */
+	const char *const *env;  /* NAME=VALUE: what it gets beside what a login has over there */
+	bool clean;              /* of that only what --clean-env leaves */
+	bool probe;              /* only look whether the program is there */
+	int64_t silence_s;       /* it is ended when nothing was heard of us for so long */
+	int64_t pid, timer;      /* for orders: whom they are for */
+	bool by_perl;
+};
+
+/* Appends a word as a POSIX shell takes it, whatever bytes it has. */
+void far_quote(struct mer_buf *out, const char *word);
+
+/**
+ * Appends all that goes in front of the worker's input.
+ *
+ * @param script  far.sh
+ * @return MER_EINPUT  a variable that a shell cannot hold
+ */
+MER_MUST enum mer_status far_preamble(struct mer_buf *out, struct mer_str script,
+                                      const struct far_header *header, struct mer_error *err);
+
+/* --- marks -------------------------------------------------------------------------------- */
+
+#define FAR_MARK_MAX 160 /* bytes of a mark behind its nonce; what is longer is none of ours */
+
+struct far_reader {
+	char head[8 + FAR_NONCE]; /* "\036MER-NONCE " */
+	size_t head_len;
+	size_t matched; /* bytes of head that have come */
+	char line[FAR_MARK_MAX];
+	size_t len;
+};
+void far_reader_init(struct far_reader *reader, const char *nonce);
+
+/* What a piece of a stream is. */
+struct far_piece {
+	struct mer_str bytes; /* of the stream itself; borrowed until the next call */
+	const char *mark;     /* else a mark, without nonce and newline; NULL: neither is there */
+};
+
+/** Takes some of n bytes and returns how many; gives one piece. To be called until all are taken. */
+size_t far_reader_feed(struct far_reader *reader, const char *bytes, size_t n,
+                       struct far_piece *piece);
+
+/** The stream has ended: what looked like the beginning of a mark was none. */
+struct mer_str far_reader_end(struct far_reader *reader);
+
+#endif

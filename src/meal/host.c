@@ -1,0 +1,217 @@
+/* A server of kind ssh; mer/remote.h. */
+#include "remote.h"
+
+#include <assert.h>
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/json.h>
+#include <mer/ref.h>
+#include <mer/remote.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FAR_NAME "mer-far.sh" /* beside the supervisor of this machine */
+
+enum param_kind { PARAM_TEXT, PARAM_SECONDS, PARAM_CHOICE, PARAM_FILE, PARAM_NOT_BUILT };
+
+/* The names first, so that they are a list. */
+static const char *const names[] = {
+	"IdentityFile",        "IdentitiesOnly",
+	"IdentityAgent",       "UserKnownHostsFile",
+	"ProxyJump",           "StrictHostKeyChecking",
+	"ConnectTimeout",      "ServerAliveInterval",
+	"ServerAliveCountMax", "config",
+	"transport",           "password",
+	"passphrase",          NULL,
+};
+static const struct {
+	enum param_kind kind;
+	const char *choices[3];
+} params[] = {
+	{ PARAM_TEXT, { NULL } },
+	{ PARAM_CHOICE, { "yes", "no" } },
+	{ PARAM_TEXT, { NULL } },
+	{ PARAM_TEXT, { NULL } },
+	{ PARAM_TEXT, { NULL } },
+	{ PARAM_CHOICE, { "yes", "accept-new" } },
+	{ PARAM_SECONDS, { NULL } },
+	{ PARAM_SECONDS, { NULL } },
+	{ PARAM_SECONDS, { NULL } },
+	{ PARAM_FILE, { NULL } },
+	{ PARAM_CHOICE, { "auto", "openssh" } },
+	{ PARAM_NOT_BUILT, { NULL } },
+	{ PARAM_NOT_BUILT, { NULL } },
+};
+enum { N_PARAMS = sizeof params / sizeof *params, FIRST_OWN = 9 }; /* from there on none is ssh's */
+static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name");
+
+/* All that a server says: words and what they are made of. First member is what is given out. */
+struct owner {
+	struct mer_remote remote;
+	char *server, *host, *user, *config, *script;
+	char **options, **env;
+};
+
+const char *const *mer_remote_param_names(void)
+{
+	return names;
+}
+
+static bool has_controls(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || *text == 127)
+			return true;
+	return false;
+}
+
+static enum mer_status check_seconds(const char *name, const char *value, struct mer_error *err)
+{
+	size_t len = strlen(value);
+	if (len > 0 && len <= 5 && strspn(value, "0123456789") == len)
+		return MER_OK;
+	return mer_fail(err, MER_EINPUT, "--param %s: '%s' is no number of seconds up to 99999", name,
+	                value);
+}
+
+enum mer_status mer_remote_check_param(const char *name, const char *value, struct mer_error *err)
+{
+	size_t i = 0;
+	while (names[i] != NULL && strcmp(names[i], name) != 0)
+		i++;
+	if (names[i] == NULL) {
+		(void)mer_fail(err, MER_EINPUT, "a server of kind 'ssh' has no parameter '%s'", name);
+		mer_hint(err, "names are those of ssh_config(5), for instance IdentityFile; what is not "
+		              "among them here goes into a file: config=FILE");
+		return MER_EINPUT;
+	}
+	if (params[i].kind == PARAM_NOT_BUILT) {
+		(void)mer_fail(err, MER_EINPUT, "--param %s is not built yet", name);
+		mer_hint(err, "use a key without a passphrase, or an agent that holds it");
+		return MER_EINPUT;
+	}
+	if (value[0] == '\0' || has_controls(value) || strchr(value, '"') != NULL)
+		return mer_fail(err, MER_EINPUT,
+		                "--param %s: its value is empty, or holds what ssh does not "
+		                "take",
+		                name);
+	if (params[i].kind == PARAM_SECONDS)
+		return check_seconds(name, value, err);
+	if (params[i].kind == PARAM_FILE && value[0] != '/')
+		return mer_fail(err, MER_EINPUT, "--param %s: '%s' is no absolute path", name, value);
+	const char *const *choices = params[i].choices;
+	for (size_t j = 0; params[i].kind == PARAM_CHOICE && strcmp(choices[j], value) != 0; j++) {
+		if (choices[j + 1] == NULL)
+			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is none of %s, %s", name, value,
+			                choices[0], choices[1]);
+	}
+	return MER_OK;
+}
+
+/* A host may be what ssh's files call it, an address, or both with what ssh replaces in commands. */
+enum mer_status mer_remote_check_host(const char *host, const char *user, struct mer_error *err)
+{
+	static const char odd[] = " \t\"'`$\\|&;<>(){}*?!#/";
+	if (host == NULL || host[0] == '\0') {
+		(void)mer_fail(err, MER_EINPUT, "a server of kind 'ssh' needs --host");
+		return MER_EINPUT;
+	}
+	if (host[0] == '-' || has_controls(host) || strpbrk(host, odd) != NULL)
+		return mer_fail(err, MER_EINPUT, "--host: '%s' is no host", host);
+	if (user != NULL && (user[0] == '-' || has_controls(user) || strpbrk(user, odd) != NULL))
+		return mer_fail(err, MER_EINPUT, "--user: '%s' is no user", user);
+	return MER_OK;
+}
+
+void mer_remote_free(struct mer_remote *remote)
+{
+	struct owner *owner = (struct owner *)remote;
+	if (owner == NULL)
+		return;
+	free(owner->server);
+	free(owner->host);
+	free(owner->user);
+	free(owner->config);
+	free(owner->script);
+	mer_words_done(&owner->options);
+	mer_words_done(&owner->env);
+	free(owner);
+}
+
+static enum mer_status read_params(struct owner *owner, const char *text, struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	enum mer_status st = mer_json_parse("params", text, strlen(text), &json, err);
+	if (st != MER_OK)
+		return st;
+	owner->options = calloc(N_PARAMS + 1, sizeof *owner->options);
+	if (owner->options == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	size_t n = 0;
+	for (size_t i = 0; i < N_PARAMS; i++) {
+		const char *value = mer_json_get_text(json, names[i], NULL);
+		if (value == NULL)
+			continue;
+		st = mer_remote_check_param(names[i], value, err);
+		if (st != MER_OK)
+			return st;
+		bool is_config = strcmp(names[i], "config") == 0;
+		if (is_config && (owner->config = strdup(value)) == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory");
+		if (i >= FIRST_OWN)
+			continue;
+		const char *quote = strpbrk(value, " #") != NULL ? "\"" : "";
+		owner->options[n] = mer_text_new("%s=%s%s%s", names[i], quote, value, quote);
+		if (owner->options[n++] == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	return MER_OK;
+}
+
+static enum mer_status fill(struct owner *owner, const struct mer_remote_row *row,
+                            const char *guard, const char *const environment[], const char *hidden,
+                            struct mer_error *err)
+{
+	const char *slash = strrchr(guard, '/');
+	const char *const names_hidden[] = { hidden, NULL };
+	owner->server = strdup(row->server);
+	owner->host = strdup(row->host);
+	owner->user = strdup(row->user);
+	owner->script =
+		mer_text_new("%.*s" FAR_NAME, slash == NULL ? 0 : (int)(slash + 1 - guard), guard);
+	if (owner->server == NULL || owner->host == NULL || owner->user == NULL ||
+	    owner->script == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = mer_remote_check_host(row->host, row->user, err);
+	if (st == MER_OK)
+		st = read_params(owner, row->params, err);
+	if (st == MER_OK)
+		st = mer_worker_env(environment, NULL, 0, false, names_hidden, &owner->env, err);
+	owner->remote = (struct mer_remote){
+		.server = owner->server,
+		.host = owner->host,
+		.user = owner->user,
+		.port = row->port,
+		.config = owner->config,
+		.options = (const char *const *)owner->options,
+		.script = owner->script,
+		.env = (const char *const *)owner->env,
+	};
+	return st;
+}
+
+enum mer_status mer_remote_new(const struct mer_remote_row *row, const char *guard,
+                               const char *const environment[], const char *hidden,
+                               struct mer_remote **out, struct mer_error *err)
+{
+	struct owner *owner = calloc(1, sizeof *owner);
+	if (owner == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = fill(owner, row, guard, environment, hidden, err);
+	if (st != MER_OK) {
+		mer_remote_free(&owner->remote);
+		return mer_wrap(err, st, "server '%s'", row->server);
+	}
+	*out = &owner->remote;
+	return MER_OK;
+}

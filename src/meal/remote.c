@@ -1,0 +1,732 @@
+/* The carrier for workers on other hosts: the system's `ssh` as a worker of this machine, so that nothing
+ * of it outlives mer, and at its other end the far supervisor (far.sh), which holds to what mer-guard
+ * does here. Streams go through as they are; marks are taken out of stderr.
+ *
+ * Orders and beats cannot go over the worker's own channel. They have a second one on the same
+ * connection, by a control socket that nobody else can reach, opened with the first of them: a run
+ * that is over sooner costs none. A kill needs none either, since a dead channel is one. */
+#define LOG_AREA "meal"
+#include "remote.h"
+
+#include "far.h"
+
+#include <errno.h>
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/log.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <uv.h>
+
+#define SCRIPT_MAX ((size_t)64 << 10)
+#define PREAMBLE_MAX ((size_t)4 << 20)
+#define NOISE_MAX ((size_t)4096) /* the end of what came before the supervisor spoke */
+#define ALIVE_S 5                /* ServerAliveInterval, where nothing else is said */
+#define ALIVE_COUNT 3            /* ServerAliveCountMax */
+#define CONNECT_S 10             /* ConnectTimeout */
+#define SHELL_MS 30000           /* a login shell may take so long beyond that */
+#define LEAVE_MS 2000            /* the second channel may take so long to close */
+#define SOCKET_FOLDER_MAX 60     /* a socket's path has room for 107 bytes, and ssh adds 17 */
+#define WORDS_MAX (40 + 2 * MEAL_REMOTE_OPTIONS)
+
+/* Two carriers: ssh with the worker's channel, and ssh for the one of orders. */
+struct remote {
+	struct meal_carrier base;
+	struct meal_carrier *inner;
+	struct meal_carrier *orders; /* NULL: not opened */
+	uv_timer_t timer;
+	int open; /* of these three */
+	bool closing;
+	bool probes;
+
+	struct far_names names, order_names;
+	struct mer_buf preamble, order_preamble;
+	struct far_reader out, err;
+	bool out_up, err_up;      /* their start marks have come */
+	bool was_killed;          /* by us */
+	bool late;                /* no supervisor spoke in time */
+	bool gone;                /* nothing is left there, as it said */
+	bool leaving;             /* the channel of orders was told to close */
+	bool orders_over;         /* it has ended */
+	long long pid, far_timer; /* of whom orders are for; 0: not known */
+	bool by_perl;
+	struct meal_exit how;
+	bool over; /* how says how it ended */
+
+	struct mer_str script;
+	char *server, *host, *program, *workdir, *guard, *socket;
+	char **env; /* of ssh */
+	struct mer_buf noise;
+	int64_t alive_s, silence_s, connect_s;
+};
+
+static const struct meal_carrier_ops remote_ops;
+
+static struct remote *downcast(struct meal_carrier *carrier)
+{
+	MER_ASSERT(carrier->ops == &remote_ops);
+	return (struct remote *)carrier;
+}
+
+static void release(struct remote *r)
+{
+	mer_buf_release(&r->preamble);
+	mer_buf_release(&r->order_preamble);
+	mer_buf_release(&r->noise);
+	free((void *)(uintptr_t)r->script.ptr);
+	free(r->server);
+	free(r->host);
+	free(r->program);
+	free(r->workdir);
+	free(r->guard);
+	free(r->socket);
+	mer_words_done(&r->env);
+	free(r);
+}
+
+/* --- what is said of failures ----------------------------------------------------------------- */
+
+/* What the other side sends does not drive a terminal, nor break a line. */
+static void make_plain(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || (unsigned char)*text >= 127)
+			*text = *text == '\t' ? ' ' : '?';
+}
+
+/* The last line of the noise that says something. */
+static void last_line(const char *noise, char text[160])
+{
+	size_t end = strlen(noise), start;
+	while (end > 0 && strchr(" \t\r\n", noise[end - 1]) != NULL)
+		end--;
+	for (start = end; start > 0 && noise[start - 1] != '\n'; start--)
+		;
+	(void)snprintf(text, 160, "%.*s", (int)(end - start), noise + start);
+	make_plain(text);
+}
+
+/* A word of the noise that begins so, up to a blank; "" where there is none. */
+static void find_word(const char *noise, const char *begin, char word[200])
+{
+	const char *at = strstr(noise, begin);
+	(void)snprintf(word, 200, "%.*s", at == NULL ? 0 : (int)strcspn(at, " \r\n"), at);
+	make_plain(word);
+	if (word[0] != '\0' && word[strlen(word) - 1] == '.')
+		word[strlen(word) - 1] = '\0';
+}
+
+static void explain_key(const struct remote *r, const char *noise, char *text, size_t size)
+{
+	char now[200], where[200];
+	const char *offending = strstr(noise, "Offending");
+	find_word(noise, "SHA256:", now);
+	find_word(offending != NULL ? offending : "", "/", where);
+	if (strstr(noise, "HAS CHANGED") != NULL)
+		(void)snprintf(
+			text, size,
+			"server '%s': the host key of '%s' has changed to %.60s, or somebody is in between; "
+			"another one is in %.120s",
+			r->server, r->host, now, where);
+	else if (strstr(noise, "REVOKED") != NULL)
+		(void)snprintf(text, size, "server '%s': the host key of '%s' is revoked", r->server,
+		               r->host);
+	else
+		(void)snprintf(text, size,
+		               "server '%s': the host key of '%s' is not known (ssh to it once, or let "
+		               "its first one count: StrictHostKeyChecking=accept-new)",
+		               r->server, r->host);
+}
+
+/* Why no supervisor has spoken. */
+static void explain_silence(struct remote *r, const struct meal_exit *ssh, char *text, size_t size)
+{
+	char line[160];
+	mer_buf_byte(&r->noise, '\0');
+	const char *noise = r->noise.ptr != NULL ? r->noise.ptr : "";
+	last_line(noise, line);
+	const char *said = strncmp(line, "ssh: ", 5) == 0 ? line + 5 : line;
+	if (r->late)
+		(void)snprintf(text, size, "server '%s': no shell answered in %lld s%s%s", r->server,
+		               (long long)(r->connect_s + SHELL_MS / 1000), said[0] != '\0' ? ": " : "",
+		               said);
+	else if (strstr(noise, "ost key verification failed") != NULL)
+		explain_key(r, noise, text, size);
+	else if (ssh->exit_code == 255 && strstr(line, "ermission denied") != NULL)
+		(void)snprintf(text, size, "server '%s': cannot log in: %s", r->server, line);
+	else if (ssh->exit_code == 255)
+		(void)snprintf(text, size, "cannot reach server '%s': %s", r->server,
+		               said[0] != '\0' ? said : "ssh failed without a word");
+	else if (ssh->exit_code == 127 || ssh->exit_code == 126)
+		(void)snprintf(text, size, "server '%s' has no POSIX shell for us: %s", r->server, said);
+	else
+		(void)snprintf(text, size,
+		               "server '%s' did not run what it was told (a forced command, or a login "
+		               "without a shell?)%s%s",
+		               r->server, said[0] != '\0' ? ": " : "", said);
+}
+
+/* Why there is no worker, as the supervisor says. */
+static void explain_failure(struct remote *r, const char *why)
+{
+	char *text = r->how.problem;
+	size_t size = sizeof r->how.problem;
+	int error = 0;
+	if (strcmp(why, "missing") == 0)
+		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
+		               strerror(ENOENT));
+	else if (strcmp(why, "denied") == 0)
+		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
+		               strerror(EACCES));
+	else if (strcmp(why, "folder") == 0)
+		(void)snprintf(text, size, "cannot start '%s' on server '%s': it is a folder", r->program,
+		               r->server);
+	else if (strcmp(why, "workdir") == 0)
+		(void)snprintf(text, size, "cannot enter the folder '%s' on server '%s'", r->workdir,
+		               r->server);
+	else if (sscanf(why, "exec %d", &error) == 1 && error == ENOEXEC)
+		(void)snprintf(text, size, "'%s' on server '%s' is not a program (no '#!' line?)",
+		               r->program, r->server);
+	else if (error == ENOENT)
+		(void)snprintf(text, size,
+		               "cannot start '%s' on server '%s': its interpreter or loader: %s",
+		               r->program, r->server, strerror(error));
+	else
+		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
+		               error != 0 ? strerror(error) : "no process can be made there");
+	r->over = true;
+}
+
+/* --- the channel of orders -------------------------------------------------------------------- */
+
+static void order(struct remote *r, const char *word)
+{
+	if (r->orders == NULL || r->orders_over || r->leaving)
+		return;
+	enum mer_status st = r->orders->ops->tell(r->orders, (struct mer_str){ word, strlen(word) });
+	if (st != MER_OK) /* the connection has come to a halt: what cannot be told, silence tells */
+		MER_DEBUG("order not sent worker=%p", r->base.ctx);
+}
+
+static void on_orders_prepared(void *ctx)
+{
+	struct remote *r = ctx;
+	r->orders->ops->go(r->orders);
+}
+
+static void on_orders_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
+{
+	struct remote *r = ctx;
+	if (stream == MEAL_STDERR && memchr(bytes, '\036', n) == NULL)
+		MER_DEBUG("orders worker=%p say=%.*s", r->base.ctx, (int)strcspn(bytes, "\r\n"), bytes);
+}
+
+static void on_orders_eof(void *ctx, enum meal_stream stream)
+{
+	(void)ctx, (void)stream;
+}
+
+static void on_orders_ended(void *ctx, const struct meal_exit *how)
+{
+	struct remote *r = ctx;
+	r->orders_over = true;
+	MER_DEBUG("orders ended worker=%p exit=%d", r->base.ctx, how->exit_code);
+}
+
+static void on_part_closed(struct remote *r)
+{
+	if (--r->open > 0)
+		return;
+	r->base.events->closed(r->base.ctx);
+	release(r);
+}
+
+static void on_orders_closed(void *ctx)
+{
+	on_part_closed(ctx);
+}
+
+static const struct meal_carrier_events order_events = {
+	.prepared = on_orders_prepared,
+	.data = on_orders_data,
+	.eof = on_orders_eof,
+	.ended = on_orders_ended,
+	.closed = on_orders_closed,
+};
+
+/* Makes the second channel; without one the worker goes on, and only a dead channel ends it. */
+static void open_orders(struct remote *r)
+{
+	if (r->orders != NULL || r->pid == 0 || r->over || r->closing)
+		return;
+	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
+	const char *const argv[] = { "ssh",       "-F",
+		                         "none",      "-T",
+		                         "-o",        "BatchMode=yes",
+		                         "-o",        path,
+		                         "-o",        "ControlMaster=no",
+		                         "-o",        "ProxyCommand=false",
+		                         "-o",        "LogLevel=ERROR",
+		                         "--",        r->host,
+		                         FAR_COMMAND, NULL };
+	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_ONCE,
+		                                  .guard = r->guard,
+		                                  .argv = argv,
+		                                  .env = (const char *const *)r->env };
+	const struct far_header header = {
+		.names = &r->order_names, .pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl
+	};
+	struct mer_error err;
+	/* It sweeps what bears the worker's mark. */
+	memcpy(r->order_names.id, r->names.id, sizeof r->names.id);
+	if (path == NULL || far_preamble(&r->order_preamble, r->script, &header, &err) != MER_OK ||
+	    (r->orders = meal_local_new(false)) == NULL)
+		return;
+	r->orders->events = &order_events;
+	r->orders->ctx = r;
+	if (r->orders->ops->start(r->orders, r->timer.loop, &spec, &err) != MER_OK) {
+		MER_DEBUG("no orders worker=%p why=%s", r->base.ctx, err.message);
+		r->orders = NULL;
+		return;
+	}
+	r->open++;
+	const struct mer_str preamble = { r->order_preamble.ptr, r->order_preamble.len };
+	r->orders->ops->write(r->orders, &preamble, 1, false, NULL);
+}
+
+/* The worker is gone: ssh ends once both channels are closed. */
+static void leave_orders(struct remote *r)
+{
+	static const struct mer_str leave = { "leave\n", 6 };
+	if (r->orders == NULL || r->orders_over || r->leaving)
+		return;
+	r->leaving = true;
+	r->orders->ops->write(r->orders, &leave, 1, true, NULL);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct remote *r = timer->data;
+	if (r->gone) {
+		if (r->orders != NULL && !r->orders_over)
+			r->orders->ops->signal(r->orders, MEAL_KILL);
+	} else if (!r->err_up) {
+		r->late = true;
+		r->inner->ops->signal(r->inner, MEAL_KILL);
+	} else {
+		open_orders(r);
+		order(r, "beat\n");
+	}
+}
+
+/* --- what comes from there ---------------------------------------------------------------------- */
+
+static void on_mark(struct remote *r, const char *mark)
+{
+	char mode[8] = "";
+	int value;
+	if (strcmp(mark, "beat") == 0)
+		return;
+	MER_DEBUG("mark worker=%p says=%s", r->base.ctx, mark);
+	if (strcmp(mark, "up") == 0) {
+		r->err_up = true;
+		(void)uv_timer_stop(&r->timer);
+	} else if (strncmp(mark, "started ", 8) == 0) {
+		r->how.started = true;
+	} else if (sscanf(mark, "watch %lld %lld %7s", &r->pid, &r->far_timer, mode) == 3) {
+		r->by_perl = strcmp(mode, "perl") == 0;
+		if (r->alive_s > 0)
+			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->alive_s * 1000,
+			                     (uint64_t)r->alive_s * 1000);
+	} else if (strncmp(mark, "fail ", 5) == 0) {
+		explain_failure(r, mark + 5);
+	} else if (sscanf(mark, "exit %d", &value) == 1 && value >= 0 && value <= 255) {
+		r->how.exit_code = value;
+		r->over = true;
+	} else if (sscanf(mark, "signal %d", &value) == 1 && value > 0 && value < 128) {
+		r->how.signal = value;
+		r->over = true;
+	} else if (strcmp(mark, "there") == 0) {
+		r->how.started = r->over = true;
+		r->how.exit_code = 0;
+	} else if (strcmp(mark, "gone") == 0) {
+		r->gone = true;
+		leave_orders(r);
+		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, 0);
+	}
+}
+
+/* What login scripts print, and ssh itself. */
+static void add_noise(struct remote *r, struct mer_str bytes)
+{
+	MER_DEBUG("noise worker=%p bytes=%zu", r->base.ctx, bytes.len);
+	size_t n = bytes.len < NOISE_MAX ? bytes.len : NOISE_MAX;
+	if (r->noise.len + n > NOISE_MAX)
+		mer_buf_drop(&r->noise, r->noise.len + n - NOISE_MAX);
+	for (size_t i = bytes.len - n; i < bytes.len; i++)
+		mer_buf_byte(&r->noise, bytes.ptr[i] != '\0' ? bytes.ptr[i] : '?');
+}
+
+static void hear_stderr(struct remote *r, const char *bytes, size_t n)
+{
+	struct far_piece piece;
+	for (size_t at = 0; at < n;) {
+		at += far_reader_feed(&r->err, bytes + at, n - at, &piece);
+		if (piece.mark != NULL)
+			on_mark(r, piece.mark);
+		else if (piece.bytes.len > 0 && !r->err_up)
+			add_noise(r, piece.bytes);
+		else if (piece.bytes.len > 0)
+			r->base.events->data(r->base.ctx, MEAL_STDERR, piece.bytes.ptr, piece.bytes.len);
+	}
+}
+
+static void hear_stdout(struct remote *r, const char *bytes, size_t n)
+{
+	struct far_piece piece;
+	size_t at = 0;
+	while (at < n && !r->out_up) {
+		at += far_reader_feed(&r->out, bytes + at, n - at, &piece);
+		r->out_up = piece.mark != NULL;
+		if (piece.mark == NULL && piece.bytes.len > 0)
+			MER_DEBUG("noise worker=%p stdout=%zu", r->base.ctx, piece.bytes.len);
+	}
+	if (at < n)
+		r->base.events->data(r->base.ctx, MEAL_STDOUT, bytes + at, n - at);
+}
+
+static void on_prepared(void *ctx)
+{
+	struct remote *r = ctx;
+	r->base.events->prepared(r->base.ctx);
+}
+
+static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
+{
+	if (stream == MEAL_STDERR)
+		hear_stderr(ctx, bytes, n);
+	else
+		hear_stdout(ctx, bytes, n);
+}
+
+static void on_eof(void *ctx, enum meal_stream stream)
+{
+	struct remote *r = ctx;
+	struct mer_str rest = { NULL, 0 };
+	if (stream == MEAL_STDERR)
+		rest = far_reader_end(&r->err);
+	if (rest.len > 0 && r->err_up)
+		r->base.events->data(r->base.ctx, MEAL_STDERR, rest.ptr, rest.len);
+	r->base.events->eof(r->base.ctx, stream);
+}
+
+/* ssh has ended. */
+static void on_ended(void *ctx, const struct meal_exit *ssh)
+{
+	struct remote *r = ctx;
+	struct meal_exit *how = &r->how;
+	(void)uv_timer_stop(&r->timer);
+	if (!r->over && ssh->problem[0] != '\0') {
+		memcpy(how->problem, ssh->problem, sizeof how->problem);
+	} else if (!r->over && r->was_killed) {
+		how->signal = SIGKILL;
+	} else if (!r->over && !r->err_up) {
+		explain_silence(r, ssh, how->problem, sizeof how->problem);
+	} else if (!r->over) {
+		(void)snprintf(how->problem, sizeof how->problem, "the connection to server '%s' was lost",
+		               r->server);
+	}
+	r->over = true;
+	r->base.events->ended(r->base.ctx, how);
+}
+
+static void on_closed(void *ctx)
+{
+	on_part_closed(ctx);
+}
+
+static const struct meal_carrier_events inner_events = {
+	.prepared = on_prepared,
+	.data = on_data,
+	.eof = on_eof,
+	.ended = on_ended,
+	.closed = on_closed,
+};
+
+/* --- start ---------------------------------------------------------------------------------------- */
+
+/* The value of an option of ssh; NULL: it is not given. */
+static const char *option_of(const struct mer_remote *remote, const char *name)
+{
+	size_t len = strlen(name);
+	for (const char *const *option = remote->options; option != NULL && *option != NULL; option++)
+		if (strncasecmp(*option, name, len) == 0 && (*option)[len] == '=')
+			return *option + len + 1;
+	return NULL;
+}
+
+static int64_t seconds_of(const struct mer_remote *remote, const char *name, int64_t fallback)
+{
+	const char *text = option_of(remote, name);
+	return text != NULL ? atoll(text) : fallback;
+}
+
+static enum mer_status name_socket(struct remote *r, struct mer_error *err)
+{
+	const char *temp = getenv("TMPDIR");
+	if (temp == NULL || temp[0] != '/' || strlen(temp) > SOCKET_FOLDER_MAX)
+		temp = "/tmp";
+	r->socket = mer_text_new("%s/mer-%.16s/c", temp, r->order_names.id);
+	return r->socket != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+static char **copy_words(const char *const *words)
+{
+	size_t n = 0;
+	while (words[n] != NULL)
+		n++;
+	char **copy = calloc(n + 1, sizeof *copy);
+	for (size_t i = 0; copy != NULL && i < n; i++) {
+		if ((copy[i] = strdup(words[i])) == NULL)
+			mer_words_done(&copy);
+		if (copy == NULL)
+			return NULL;
+	}
+	return copy;
+}
+
+static enum mer_status take_over(struct remote *r, const struct mer_worker_spec *spec,
+                                 struct mer_error *err)
+{
+	const struct mer_remote *remote = spec->remote;
+	char *script;
+	size_t len;
+	enum mer_status st = mer_read_file(remote->script, SCRIPT_MAX, &script, &len, err);
+	if (st != MER_OK)
+		return mer_wrap(err, MER_EUNREACHABLE, "the far supervisor is not installed");
+	r->script = (struct mer_str){ script, len };
+	r->probes = remote->probe;
+	r->server = strdup(remote->server);
+	r->host = strdup(remote->host);
+	r->program = strdup(spec->argv[0]);
+	r->workdir = strdup(spec->workdir != NULL ? spec->workdir : "");
+	r->guard = strdup(spec->guard);
+	r->env = copy_words(remote->env);
+	if (r->server == NULL || r->host == NULL || r->program == NULL || r->workdir == NULL ||
+	    r->guard == NULL || r->env == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	r->alive_s = seconds_of(remote, "ServerAliveInterval", ALIVE_S);
+	r->silence_s = r->alive_s * (seconds_of(remote, "ServerAliveCountMax", ALIVE_COUNT) + 1);
+	r->connect_s = seconds_of(remote, "ConnectTimeout", CONNECT_S);
+	st = far_names_init(&r->names, err);
+	if (st == MER_OK)
+		st = far_names_init(&r->order_names, err);
+	return st == MER_OK ? name_socket(r, err) : st;
+}
+
+/* ssh takes the first that it is told of an option: ours, the server's, our defaults, its files. */
+static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
+                                 const struct mer_worker_spec *spec, struct mer_error *err)
+{
+	static const char *const fixed[] = {
+		"BatchMode=yes",   "ControlMaster=yes", "ControlPersist=no",     "ClearAllForwardings=yes",
+		"ForwardAgent=no", "ForwardX11=no",     "PermitLocalCommand=no", "RemoteCommand=none",
+		"RequestTTY=no",   "EscapeChar=none",   "LogLevel=ERROR",        NULL
+	};
+	static const char *const defaults[] = { "StrictHostKeyChecking=yes", "ConnectTimeout=10",
+		                                    "ServerAliveInterval=5", "ServerAliveCountMax=3",
+		                                    NULL };
+	const struct mer_remote *remote = spec->remote;
+	const char *argv[WORDS_MAX] = { "ssh", "-T" };
+	size_t n = 2;
+	char port[24];
+	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
+	MER_AUTO(mer_text_done)
+	char *folder = strndup(r->socket, strlen(r->socket) - strlen("/c"));
+	if (path == NULL || folder == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	if (remote->config != NULL) {
+		argv[n++] = "-F";
+		argv[n++] = remote->config;
+	}
+	const char *const one[] = { path, NULL };
+	const char *const *const lists[] = { fixed, one, remote->options, defaults };
+	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+		for (const char *const *option = lists[i]; option != NULL && *option != NULL; option++) {
+			if (n > WORDS_MAX - 10)
+				return mer_fail(err, MER_EINPUT, "server '%s' has too many parameters", r->server);
+			argv[n++] = "-o";
+			argv[n++] = *option;
+		}
+	if (remote->port > 0) {
+		(void)snprintf(port, sizeof port, "%lld", (long long)remote->port);
+		argv[n++] = "-p";
+		argv[n++] = port;
+	}
+	if (remote->user != NULL && remote->user[0] != '\0') {
+		argv[n++] = "-l";
+		argv[n++] = remote->user;
+	}
+	argv[n++] = "--";
+	argv[n++] = remote->host;
+	argv[n++] = FAR_COMMAND;
+	const struct mer_worker_spec inner = { .protocol = MER_PROTOCOL_ONCE,
+		                                   .guard = spec->guard,
+		                                   .argv = argv,
+		                                   .env = remote->env,
+		                                   .scratch = folder };
+	return r->inner->ops->start(r->inner, loop, &inner, err);
+}
+
+static enum mer_status check(const struct mer_worker_spec *spec, struct mer_error *err)
+{
+	for (const char *const *word = spec->argv; *word != NULL; word++)
+		if (mer_expand_uses(*word, "input") || mer_expand_uses(*word, "output"))
+			return mer_fail(err, MER_EINPUT,
+			                "files for input and output are not built for servers "
+			                "of kind 'ssh': '%s'",
+			                *word);
+	return MER_OK;
+}
+
+static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loop,
+                             const struct mer_worker_spec *spec, struct mer_error *err)
+{
+	struct remote *r = downcast(carrier);
+	enum mer_status st = check(spec, err);
+	if (st == MER_OK)
+		st = take_over(r, spec, err);
+	const struct far_header header = { .names = &r->names,
+		                               .workdir = spec->workdir,
+		                               .argv = spec->argv,
+		                               .env = spec->env,
+		                               .clean = spec->remote->clean,
+		                               .probe = spec->remote->probe,
+		                               .silence_s = r->silence_s };
+	if (st == MER_OK)
+		st = far_preamble(&r->preamble, r->script, &header, err);
+	if (st != MER_OK) {
+		r->inner->ops->close(r->inner);
+		release(r);
+		return st;
+	}
+	far_reader_init(&r->out, r->names.nonce);
+	far_reader_init(&r->err, r->names.nonce);
+	st = start_ssh(r, loop, spec, err);
+	if (st != MER_OK) {
+		release(r);
+		return st;
+	}
+	(void)uv_timer_init(loop, &r->timer);
+	r->timer.data = r;
+	r->open = 2;
+	const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
+	r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
+	return MER_OK;
+}
+
+/* --- what the front asks ---------------------------------------------------------------------------- */
+
+static void go(struct meal_carrier *carrier)
+{
+	struct remote *r = downcast(carrier);
+	(void)uv_timer_start(&r->timer, on_timer, (uint64_t)(r->connect_s * 1000 + SHELL_MS), 0);
+	r->inner->ops->go(r->inner);
+}
+
+static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
+                  const void *owner)
+{
+	struct remote *r = downcast(carrier);
+	r->inner->ops->write(r->inner, pieces, n, last, owner);
+}
+
+static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
+{
+	struct remote *r = downcast(carrier);
+	return r->inner->ops->tell(r->inner, bytes);
+}
+
+static void hold(struct meal_carrier *carrier, bool pause)
+{
+	struct remote *r = downcast(carrier);
+	if (!r->probes) /* it has no run, and its streams are to end */
+		r->inner->ops->pause(r->inner, pause);
+}
+
+static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
+{
+	struct remote *r = downcast(carrier);
+	if (signal == MEAL_TERM && r->pid != 0) {
+		open_orders(r);
+		order(r, "term\n");
+		return;
+	}
+	r->was_killed = true; /* nothing has started, or nothing of it is to be waited for */
+	r->inner->ops->signal(r->inner, MEAL_KILL);
+}
+
+static enum mer_status settle(struct meal_carrier *carrier, const void *owner, bool hear)
+{
+	struct remote *r = downcast(carrier);
+	return r->inner->ops->settle(r->inner, owner, hear);
+}
+
+static int in_flight(struct meal_carrier *carrier)
+{
+	(void)carrier;
+	return -1; /* how much is on its way nobody knows */
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	on_part_closed(handle->data);
+}
+
+static void close_carrier(struct meal_carrier *carrier)
+{
+	struct remote *r = downcast(carrier);
+	r->closing = true;
+	r->inner->ops->close(r->inner);
+	if (r->open == 0) { /* it was never started */
+		release(r);
+		return;
+	}
+	if (r->orders != NULL)
+		r->orders->ops->close(r->orders);
+	uv_close((uv_handle_t *)&r->timer, on_timer_closed);
+}
+
+static const struct meal_carrier_ops remote_ops = {
+	.name = "remote",
+	.start = start,
+	.go = go,
+	.write = queue,
+	.tell = tell,
+	.pause = hold,
+	.signal = send_signal,
+	.settle = settle,
+	.in_flight = in_flight,
+	.close = close_carrier,
+};
+
+struct meal_carrier *meal_remote_new(struct meal_carrier *inner)
+{
+	struct remote *r = calloc(1, sizeof *r);
+	if (r == NULL) {
+		inner->ops->close(inner);
+		return NULL;
+	}
+	r->base.ops = &remote_ops;
+	r->inner = inner;
+	r->how.exit_code = -1;
+	mer_buf_init(&r->preamble, PREAMBLE_MAX);
+	mer_buf_init(&r->order_preamble, PREAMBLE_MAX);
+	mer_buf_init(&r->noise, NOISE_MAX + 1);
+	inner->events = &inner_events;
+	inner->ctx = r;
+	return &r->base;
+}

@@ -1,0 +1,122 @@
+"""SSH servers of a test alone: OpenSSH's sshd or dropbear on a free port of 127.0.0.1, without a password, as
+whoever runs the test, whose accounts and shells libnss_wrapper makes up."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+DROPBEAR = shutil.which("dropbear", path="/usr/sbin:/usr/bin")
+WRAPPER = next((str(path) for path in Path("/usr/lib").glob("*/libnss_wrapper.so")), None)
+
+
+def missing():
+    """Why there can be no server, or None."""
+    for what, package in ((SSHD, "openssh-server"), (WRAPPER, "libnss-wrapper"), (shutil.which("ssh"), "openssh-client")):
+        if not what:
+            return f"{package} is not installed"
+    return None
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+class Server:
+    """Accounts: a name and a shell each; all are the caller, with a home of their own."""
+
+    def __init__(self, folder, accounts, options="", dropbear=False):
+        self.folder, self.port = Path(folder), free_port()
+        self.folder.mkdir(mode=0o700)
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "host")
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "id")
+        lines = ["sshd:x:999:65534::/run/sshd:/usr/sbin/nologin"]
+        for name, shell in accounts.items():
+            home = self.home(name)
+            (home / ".ssh").mkdir(parents=True, mode=0o700)
+            shutil.copy(self.folder / "id.pub", home / ".ssh" / "authorized_keys")
+            lines.append(f"{name}:x:{os.getuid()}:{os.getgid()}::{home}:{shell}")
+        (self.folder / "passwd").write_text("\n".join(lines) + "\n")
+        (self.folder / "group").write_text(f"users:x:{os.getgid()}:\n")
+        self.env = os.environ | {"LD_PRELOAD": WRAPPER, "NSS_WRAPPER_PASSWD": str(self.folder / "passwd"),
+                                 "NSS_WRAPPER_GROUP": str(self.folder / "group")}
+        self.log = open(self.folder / "log", "wb")
+        self.start_dropbear() if dropbear else self.start_sshd(options)
+        self.wait_until_up()
+
+    def home(self, name):
+        return self.folder / ("home-" + name)
+
+    @staticmethod
+    def run(*words, **options):
+        return subprocess.run(list(map(str, words)), check=True, capture_output=True, timeout=60, **options).stdout
+
+    def start_sshd(self, options):
+        if os.getuid() == 0:
+            os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+        config = self.folder / "config"
+        config.write_text(f"{options}\nListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder}/host\nPidFile none\n"
+                          "AuthorizedKeysFile .ssh/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+                          "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\n"
+                          "UseDNS no\nPrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\n")
+        self.set_known(self.folder / "host.pub")
+        self.child = subprocess.Popen([SSHD, "-D", "-e", "-f", config], env=self.env, stdin=subprocess.DEVNULL,
+                                      stdout=self.log, stderr=self.log, start_new_session=True)
+
+    def start_dropbear(self):
+        key = self.folder / "host-dropbear"
+        text = self.run("dropbearkey", "-t", "ed25519", "-f", key).decode()
+        public = self.folder / "host-dropbear.pub"
+        public.write_text(next(line for line in text.splitlines() if line.startswith("ssh-ed25519")) + "\n")
+        self.set_known(public)
+        self.child = subprocess.Popen([DROPBEAR, "-F", "-E", "-r", key, "-p", f"127.0.0.1:{self.port}", "-P",
+                                       self.folder / "pid", "-s", "-j", "-k", "-m"], env=self.env,
+                                      stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                      start_new_session=True)
+
+    def set_known(self, public):
+        self.host_key = " ".join(Path(public).read_text().split()[:2])
+        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {self.host_key}\n")
+
+    def wait_until_up(self):
+        deadline = time.monotonic() + 60
+        while True: # the one thing to poll: a daemon tells nobody that it listens
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline or self.child.poll() is not None:
+                    raise RuntimeError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+
+    def params(self):
+        return ["--host", "127.0.0.1", "--port", str(self.port), "--param", f"IdentityFile={self.folder}/id", "--param",
+                "IdentitiesOnly=yes", "--param", f"UserKnownHostsFile={self.folder}/known_hosts", "--param",
+                "ConnectTimeout=30"]
+
+    def sessions(self):
+        """The processes that serve connections."""
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == self.child.pid or int(fields[1]) == self.child.pid:
+                found.append(int(status.parent.name))
+        return [pid for pid in found if pid != self.child.pid]
+
+    def stop(self):
+        for pid in self.sessions():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.child.kill()
+        self.child.wait()
+        self.log.close()

@@ -1,0 +1,461 @@
+#!/usr/bin/python3
+"""Models on other hosts as users see them, over real SSH servers. MER_PREFIX names the installation. Prints TAP
+when run as a program."""
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import record_case
+import sshd
+
+NASTY = [bytes(range(1, 256)), b"", b"a'b\\", b"\n\nx\n", b"-n", b"$HOME `id` $(id) !! \\c", b"\x81\x82'\x88\\"]
+TOKEN = """import os, signal, sys
+print("log before ready")
+print("@!#READY#!@", flush=True)
+lines = []
+for line in sys.stdin:
+    line = line.rstrip("\\n")
+    if line == "@!#EXIT#!@":
+        break
+    if line == "@!#START#!@":
+        lines = []
+    elif line == "@!#STOP#!@":
+        text = " ".join(lines)
+        if text == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        print("@!#START#!@\\n" + text.upper() + "\\n@!#STOP#!@", flush=True)
+    else:
+        lines.append(line)
+"""
+SHELLS = {"dash": ("dash",), "bash": ("bash",), "zsh": ("zsh",), "fish": ("fish",), "tcsh": ("tcsh",), "mksh": ("mksh",),
+          "busybox": ("busybox",)}
+
+
+def shell_of(name, folder):
+    """A program that is that login shell, or None."""
+    path = shutil.which(SHELLS[name][0])
+    if path and name == "busybox":
+        link = Path(folder) / "ash"
+        if not link.exists():
+            link.symlink_to(path)
+        return str(link)
+    return path
+
+
+def alive(mark):
+    """Processes with that text in their environment, which the far supervisor's own do not have."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+def wait_for(what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@unittest.skipIf(sshd.missing(), sshd.missing())
+class Ssh(record_case.Record, unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="mer-ssh-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.place = Path(folder.name)
+        cls.shells = {name: shell_of(name, cls.place) for name in SHELLS}
+        accounts = {name: path for name, path in cls.shells.items() if path} | {"user": "/bin/sh", "noisy": "/bin/bash"}
+        cls.server = sshd.Server(cls.place / "server", accounts)
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        self.set_up(None)
+        self.env["MER_ALLOW_CHANGES"] = "1"
+        self.env.pop("SSH_AUTH_SOCK", None)
+        self.add_server("box", "user")
+
+    def add_server(self, name, user, server=None, params=()):
+        self.call(0, "server", "add", name, "--kind", "ssh", "--user", user, *(server or self.server).params(), *params)
+
+    def add(self, name, *words, options=(), server="box"):
+        self.call(0, "model", "add", name, "--server", server, *options, "--", *words)
+
+    def refused(self, code, message, *words, **options):
+        out, err = self.call(code, *words, **options)
+        self.assertIn(message, err)
+        return out
+
+    # --- what a run is
+
+    def test_once(self):
+        self.add("up", "tr", "a-z", "A-Z")
+        self.assertEqual((b"HELLO", ""), self.call(0, "run", "up", "hello"))
+        self.add("where", "sh", "-c", "pwd; echo $HOME; echo $PYTHONUNBUFFERED; echo ${MER_DATABASE_URL-none}")
+        home = str(self.server.home("user"))
+        self.assertEqual([home, home, "1", "none"], self.out("run", "where", "x").decode().split())
+
+    def test_ends(self):
+        script = self.folder / "not-a-program"
+        script.write_text("no first line\n")
+        script.chmod(0o755)
+        gone = self.folder / "gone"
+        gone.write_text("#!/nonexistent/interpreter\n")
+        gone.chmod(0o755)
+        for words, code, message, row in (
+                (["sh", "-c", "echo said >&2; exit 7"], 1, "the model ended with exit code 7: said", (7, None)),
+                (["sh", "-c", "exit 137"], 1, "the model ended with exit code 137", (137, None)),
+                (["sh", "-c", "kill -SEGV $$"], 1, "the model was killed by SIGSEGV", (None, "SIGSEGV")),
+                (["sh", "-c", "kill -KILL $$"], 1, "the model was killed by SIGKILL", (None, "SIGKILL")),
+                (["nosuchprogram"], 6, "cannot start 'nosuchprogram' on server 'box': No such file or directory", None),
+                (["/tmp"], 6, "cannot start '/tmp' on server 'box': it is a folder", None),
+                (["/etc/passwd"], 6, "cannot start '/etc/passwd' on server 'box': Permission denied", None),
+                ([script], 6, "is not a program (no '#!' line?)", None),
+                ([gone], 6, "its interpreter or loader: No such file or directory", None)):
+            with self.subTest(words=words):
+                self.add("m", *words)
+                self.refused(code, message, "run", "m", "x")
+                if row:
+                    shown = json.loads(self.out("log", "--json", "--limit", "1"))[0]
+                    self.assertEqual(row, (shown["exit_code"], shown["signal"] or None))
+                self.call(0, "model", "remove", "m")
+        self.add("m", "true", options=("--workdir", "/nonexistent"))
+        self.refused(6, "cannot enter the folder '/nonexistent' on server 'box'", "run", "m", "x")
+        self.refused(6, "cannot enter the folder", "model", "ping", "m")
+
+    def test_bytes(self):
+        data = os.urandom(1 << 20) * 64
+        path = self.folder / "data"
+        path.write_bytes(data)
+        self.add("cat", "cat")
+        self.assertEqual(data, self.out("run", "cat", f"@{path}"))
+        self.add("apart", "sh", "-c", "head -c 3000000 /dev/zero >&2; cat")
+        out, err = self.call(0, "run", "apart", "hello")
+        self.assertEqual(b"hello", out)
+
+    def test_words_and_variables(self):
+        show = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
+        words = [word for word in NASTY if word.decode("utf-8", "ignore").encode() == word] + ["ä€😀".encode()]
+        self.add("words", record_case.PYTHON, "-c", show, *(os.fsdecode(word) for word in words))
+        self.assertEqual(b"\0".join(words), self.out("run", "words", "x"))
+        value = "a'b\\ $HOME\n\"!`"
+        self.add("value", record_case.PYTHON, "-c", "import os; print(end=os.environ['V'])", options=("--env", f"V={value}"))
+        self.assertEqual(value.encode(), self.out("run", "value", "x"))
+        self.add("secret", "sh", "-c", "printf %s \"$K\"", options=("--env", "K=env:SECRET"))
+        self.assertEqual(b"hush", self.out("run", "secret", "x", env={"SECRET": "hush"}))
+        self.add("clean", "env", options=("--clean-env", "--env", "A=b"))
+        names = {line.partition("=")[0] for line in self.out("run", "clean", "x").decode().splitlines()}
+        self.assertIn("A", names)
+        self.assertFalse(names & {"SSH_CONNECTION", "SSH_CLIENT"}, names)
+
+    def test_token(self):
+        (self.folder / "token.py").write_text(TOKEN)
+        self.add("token", record_case.PYTHON, self.folder / "token.py", options=("--protocol", "token"))
+        self.assertEqual(b"HELLO", self.out("run", "token", "hello").rstrip())
+        lines = self.out("run", "--lines", "token", stdin=self.input(b"a\nb\nc\n"))
+        self.assertEqual(b"A\nB\nC\n", lines)
+        self.refused(1, "the model was killed by SIGKILL", "run", "token", "die")
+        self.call(0, "model", "ping", "token")
+        self.add("line", "sh", "-c", "echo @!#READY#!@; while read -r a && read -r b && read -r c; do echo got $b; done",
+                 options=("--protocol", "token", "--answer", "line"))
+        self.assertEqual(b"got x\n", self.out("run", "line", "x"))
+
+    def test_frame(self):
+        worker = self.folder / "frame.py"
+        worker.write_text("import mer\n\n@mer.model\ndef upper(text: str) -> str:\n    print('stray')\n"
+                          "    return text.upper()\n\nmer.serve()\n")
+        sdk = record_case.PREFIX / "lib" / "mer" / "python"
+        self.add("frame", record_case.PYTHON, worker, options=("--protocol", "frame", "--env", f"PYTHONPATH={sdk}"))
+        out, _ = self.call(0, "run", "frame", "hello")
+        self.assertEqual(b"HELLO", out.strip())
+        lines = self.out("run", "--lines", "frame", stdin=self.input(b"a\nb\n"))
+        self.assertEqual(b"A\nB\n", lines)
+
+    def input(self, data):
+        file = tempfile.TemporaryFile()
+        self.addCleanup(file.close)
+        file.write(data)
+        file.seek(0)
+        return file
+
+    # --- login shells
+
+    def test_login_shells(self):
+        for name, path in self.shells.items():
+            with self.subTest(shell=name):
+                if not path:
+                    self.skipTest(f"{name} is not installed")
+                self.add_server(name, name)
+                self.add("on-" + name, "sh", "-c", "printf '%s|' \"$@\"; cat", "sh", "a'b", "$x!", server=name)
+                self.assertEqual(b"a'b|$x!|hello", self.out("run", "on-" + name, "hello"))
+
+    def test_noise(self):
+        home = self.server.home("noisy")
+        (home / ".bashrc").write_text("echo Welcome to this host; echo and on stderr >&2; printf 'no newline'; "
+                                      "head -c 100000 /dev/zero\n")
+        self.add_server("noisy", "noisy")
+        self.add("m", "cat", server="noisy")
+        self.assertEqual((b"hello", ""), self.call(0, "run", "m", "hello"))
+
+    # --- far shells, without a server: ssh is a program that starts one
+
+    def fake(self, shell, path=None):
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        line = f"exec {shell} -c 'IFS= read -r s && eval \"$s\"'"
+        limit = f"PATH={path}; export PATH\n" if path else ""
+        (folder / "ssh").write_text(f"#!/bin/sh\n{limit}{line}\n")
+        (folder / "ssh").chmod(0o755)
+        return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def test_far_shells(self):
+        words = [word for word in NASTY if word.decode("utf-8", "ignore").encode() == word] + ["ä€😀".encode()]
+        show = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])) + sys.stdin.buffer.read())"
+        self.add("m", record_case.PYTHON, "-c", show, *(os.fsdecode(word) for word in words))
+        self.add("seven", "sh", "-c", "exit 7")
+        for shell in ("dash", "bash", "bash --posix", "busybox sh", "mksh", "zsh --emulate sh"):
+            with self.subTest(shell=shell):
+                path = shutil.which(shell.split()[0])
+                if not path:
+                    self.skipTest(f"{shell} is not installed")
+                env = self.fake(" ".join([path, *shell.split()[1:]]))
+                for locale in ("C", "C.UTF-8"):
+                    out = self.out("run", "m", "hello", env=env | {"LC_ALL": locale})
+                    self.assertEqual(b"\0".join(words) + b"hello", out)
+                self.refused(1, "exit code 7", "run", "seven", "x", env=env)
+
+    def test_without_perl(self):
+        tools = self.folder / "tools"
+        tools.mkdir()
+        for name in ("sh", "env", "sed", "grep", "sleep", "kill", "setsid", "cat", "true"):
+            (tools / name).symlink_to(shutil.which(name))
+        self.add("seven", "sh", "-c", "exit 7")
+        self.add("segv", "sh", "-c", "kill -SEGV $$")
+        self.add("cat", "cat")
+        for shell in ("dash", "bash", "busybox sh"):
+            with self.subTest(shell=shell):
+                path = shutil.which(shell.split()[0])
+                if not path:
+                    self.skipTest(f"{shell} is not installed")
+                env = self.fake(" ".join([path, *shell.split()[1:]]), tools)
+                self.assertEqual(b"hello", self.out("run", "cat", "hello", env=env))
+                self.refused(1, "exit code 7", "run", "seven", "x", env=env)
+                self.refused(1, "was killed by SIGSEGV", "run", "segv", "x", env=env)
+
+    # --- what goes wrong
+
+    def test_unreachable(self):
+        self.add("m", "cat")
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0)) # and does not listen
+            self.call(0, "server", "set", "box", f"port={nobody.getsockname()[1]}")
+            self.refused(6, "cannot reach server 'box': connect to host 127.0.0.1", "run", "m", "x")
+            self.refused(6, "cannot reach server 'box'", "server", "ping", "box")
+
+    def test_host_keys(self):
+        known = self.folder / "known"
+        known.write_text("")
+        self.add("m", "cat")
+        self.call(0, "server", "set", "box", f"param=UserKnownHostsFile={known}")
+        self.refused(6, "the host key of '127.0.0.1' is not known", "run", "m", "x")
+        self.call(0, "server", "set", "box", "param=StrictHostKeyChecking=accept-new")
+        self.assertEqual(b"x", self.out("run", "m", "x"))
+        key = (self.server.folder / "id.pub").read_text().split()[1]
+        known.write_text(f"[127.0.0.1]:{self.server.port} ssh-ed25519 {key}\n")
+        err = self.call(6, "run", "m", "x")[1]
+        self.assertIn("has changed to SHA256:", err)
+        self.assertIn(f"{known}:1", err)
+
+    def test_no_login(self):
+        self.add("m", "cat")
+        self.call(0, "server", "set", "box", f"param=IdentityFile={self.server.folder}/host")
+        self.refused(6, "server 'box': cannot log in: ", "run", "m", "x")
+
+    def test_forced_command(self):
+        for command in ("echo no shell for you", "false", "cat"): # the last gives back all that we send
+            with self.subTest(command=command):
+                server = sshd.Server(self.folder / f"forced-{command.split()[0]}", {"user": "/bin/sh"},
+                                     f"ForceCommand {command}")
+                self.addCleanup(server.stop)
+                name = "forced-" + command.split()[0]
+                self.add_server(name, "user", server)
+                self.add(name, "cat", server=name)
+                self.refused(6, "did not run what it was told", "run", name, "x")
+
+    def test_refused_words(self):
+        for words in (["--param", "password=env:X"], ["--param", "NoSuch=1"], ["--param", "ConnectTimeout=soon"],
+                      ["--param", "StrictHostKeyChecking=no"], ["--param", "transport=libssh2"], ["--url", "http://x"],
+                      ["--port", "70000"]):
+            with self.subTest(words=words):
+                self.call(2, "server", "add", "x", "--kind", "ssh", "--host", "h", *words)
+        self.call(2, "server", "add", "x", "--kind", "ssh", "--host", "-oProxyCommand=id")
+        self.call(2, "server", "add", "x", "--kind", "ssh", "--host", "h", "--user", "$(id)")
+        self.call(2, "server", "add", "x", "--kind", "ssh")
+        for words in (["--limit", "memory=1MiB", "--", "cat"], ["--", "cat", "{input}"], ["--", "{models}/x"],
+                      ["--workdir", "here", "--", "cat"], ["--train", "x", "--", "cat"]):
+            with self.subTest(words=words):
+                self.call(2, "model", "add", "x", "--server", "box", *words)
+
+    # --- nothing is left
+
+    def sleeper(self, name, options=()):
+        """A model that never ends, with a child that has left its group."""
+        mark = f"MARK={name}-{os.getpid()}-{id(self)}"
+        self.add(name, "sh", "-c", "setsid sh -c 'trap \"\" TERM; while :; do sleep 3600; done' & "
+                 "while :; do sleep 3600; done", options=("--env", mark, *options))
+        return mark
+
+    def test_mer_is_killed(self):
+        mark = self.sleeper("m")
+        child = self.start("run", "m", "x")
+        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 4))
+        child.kill()
+        self.assertTrue(wait_for(lambda: not alive(mark)))
+
+    def test_session_is_killed(self):
+        mark = self.sleeper("m")
+        child = self.start("run", "m", "x")
+        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 4))
+        for pid in self.server.sessions():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        _, err = child.communicate(timeout=60)
+        self.assertEqual(1, child.returncode, err)
+        self.assertIn(b"the connection to server 'box' was lost", err)
+        self.assertTrue(wait_for(lambda: not alive(mark)))
+
+    def test_cancelled(self):
+        mark = f"MARK=cancelled-{os.getpid()}-{id(self)}"
+        file = self.folder / "told"
+        self.add("m", "sh", "-c", f"trap 'echo term >{file}; exit 0' TERM; sleep 3600 & wait", options=("--env", mark))
+        child = self.start("run", "m", "x")
+        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 3))
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+        self.assertEqual(130, child.returncode)
+        self.assertTrue(wait_for(lambda: not alive(mark)))
+        self.assertEqual("term\n", file.read_text(), "the order goes over a channel of its own")
+
+    def test_deadline(self):
+        mark = self.sleeper("m")
+        self.refused(7, "", "run", "--timeout", "3s", "m", "x")
+        self.assertTrue(wait_for(lambda: not alive(mark)))
+
+    def far_shells(self):
+        """How many shells of ours the server runs: a supervisor, its timer, and who takes orders."""
+        found = 0
+        for pid in alive(f"127.0.0.1 {self.server.port}"):
+            try:
+                found += b"IFS= read -r s" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            except OSError:
+                pass
+        return found
+
+    def test_network_is_cut(self):
+        cut = Cut(self.server.port)
+        self.addCleanup(cut.stop)
+        mark = self.sleeper("m")
+        known = self.folder / "known"
+        known.write_text(f"[127.0.0.1]:{cut.port} {self.server.host_key}\n")
+        self.call(0, "server", "set", "box", f"port={cut.port}", f"param=UserKnownHostsFile={known}",
+                  "param=ServerAliveInterval=1", "param=ServerAliveCountMax=2")
+        child = self.start("run", "m", "x")
+        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 4))
+        self.assertTrue(wait_for(lambda: self.far_shells() >= 3), "there is a channel of orders")
+        before = cut.sent
+        self.assertTrue(wait_for(lambda: cut.sent >= before + 3), "and beats go over it")
+        cut.cut()
+        _, err = child.communicate(timeout=60)
+        self.assertEqual(1, child.returncode, err)
+        self.assertTrue(wait_for(lambda: not alive(mark)), "a supervisor that hears nothing ends its worker")
+
+    # --- with other places
+
+    def test_fail_over(self):
+        self.add("m", "tr", "a-z", "A-Z")
+        self.call(0, "deployment", "add", "m", "--server", "local", "--priority", "1", "--", "cat")
+        self.assertEqual(b"HELLO", self.out("run", "m", "hello"))
+        self.call(0, "server", "set", "box", "port=1")
+        out, err = self.call(0, "run", "m", "hello")
+        self.assertEqual(b"hello", out)
+        self.assertIn("cannot reach server 'box'", err)
+
+    @unittest.skipUnless(sshd.DROPBEAR, "dropbear-bin is not installed")
+    def test_dropbear(self):
+        server = sshd.Server(self.folder / "dropbear", {"user": "/bin/sh"}, dropbear=True)
+        self.addCleanup(server.stop)
+        self.add_server("bear", "user", server)
+        self.add("m", "sh", "-c", "cat; exit 3", server="bear")
+        out, err = self.call(1, "run", "m", "hello")
+        self.assertEqual(b"hello", out)
+        self.assertIn("exit code 3", err)
+
+
+class Cut:
+    """Forwards a port until it is cut: then nothing goes either way, and nobody is told."""
+
+    def __init__(self, port):
+        self.to, self.open = port, True
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.sockets, self.sent = [], 0 # sent: how often something came for the server
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.server.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", self.to))
+            self.sockets += [near, far]
+            threading.Thread(target=self.pump, args=(near, far, True), daemon=True).start()
+            threading.Thread(target=self.pump, args=(far, near, False), daemon=True).start()
+
+    def pump(self, source, sink, to_server):
+        try:
+            while data := source.recv(65536):
+                if not self.open:
+                    threading.Event().wait()
+                sink.sendall(data)
+                self.sent += to_server
+        except OSError:
+            pass
+
+    def cut(self):
+        self.open = False
+
+    def stop(self):
+        self.server.close()
+        for end in self.sockets:
+            end.close()
+
+
+if __name__ == "__main__":
+    from tap import TAPTestRunner
+
+    runner = TAPTestRunner()
+    runner.set_stream(True)
+    if sys.argv[1:]:
+        suite = unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:], sys.modules[__name__])
+    else:
+        suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
+    sys.exit(not runner.run(suite).wasSuccessful())
