@@ -117,7 +117,9 @@ const struct cmd cmd_server_add = {
 	.summary = "a place to run models",
 	.args = server_args,
 	.n_args = SERVER_ARGS,
-	CMD_EXAMPLES("server add second --kind local"),
+	CMD_EXAMPLES("server add second --kind local",
+	             "server add gpu --kind ssh --host gpu.example.org --user infer "
+	             "--param IdentityFile=~/.ssh/mer"),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = add,
 };
@@ -238,6 +240,7 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 const struct cmd cmd_server_set = {
 	.name = "server set",
 	.summary = "change how a server is reached",
+	CMD_EXAMPLES("server set gpu port=2222 param=ConnectTimeout=5"),
 	CMD_ARGS(set_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = set,

@@ -25,6 +25,7 @@ const struct cmd *const commands[] = {
 	&cmd_server_add,
 	&cmd_server_set,
 	&cmd_server_remove,
+	&cmd_server_trust,
 	&cmd_weights_list,
 	&cmd_weights_add,
 	&cmd_weights_use,

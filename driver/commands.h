@@ -36,6 +36,7 @@ extern const struct cmd cmd_run;
 extern const struct cmd cmd_server_add;
 extern const struct cmd cmd_server_list;
 extern const struct cmd cmd_server_ping;
+extern const struct cmd cmd_server_trust;
 extern const struct cmd cmd_server_remove;
 extern const struct cmd cmd_server_set;
 extern const struct cmd cmd_server_show;

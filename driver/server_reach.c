@@ -97,6 +97,21 @@ static enum mer_status reach(struct reaching *reaching, uv_loop_t *loop, struct 
 	return mer_fail(err, reaching->outcome.status, "%s", reaching->outcome.message);
 }
 
+enum mer_status reach_read(struct session *s, const char *server, struct mer_remote **out,
+                           struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *guard = NULL;
+	struct reaching reaching = { .session = s };
+	enum mer_status st = mer_place(MER_PLACE_GUARD, &guard, err);
+	reaching.guard = guard;
+	if (st == MER_OK)
+		st = mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(server)), on_server,
+		                   &reaching, err);
+	if (st == MER_OK)
+		*out = reaching.remote;
+	return st;
+}
+
 enum mer_status reach_ssh(struct session *s, const char *server, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *guard = NULL;
@@ -107,8 +122,7 @@ enum mer_status reach_ssh(struct session *s, const char *server, struct mer_erro
 	if (st == MER_OK)
 		st = session_loop(s, &loop, err);
 	if (st == MER_OK)
-		st = mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(server)), on_server,
-		                   &reaching, err);
+		st = reach_read(s, server, &reaching.remote, err);
 	if (st == MER_OK)
 		st = reach(&reaching, loop, err);
 	mer_remote_free(reaching.remote);

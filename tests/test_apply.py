@@ -135,7 +135,7 @@ REFUSED = [
     (2, "7:9", "--ready-token is for --protocol token", HEAD + "        ready-token: R\n"),
     (2, "8:9", "--stateful is for a worker that stays", HEAD + "        keep-io: on\n        stateful: true\n"),
     (3, "7:9", "--server: there is no server 'nosuch'", HEAD + "        server: nosuch\n"),
-    (2, "3:3", "kind 'ssh' is not built in", "version: 1\nservers:\n  x: {kind: ssh, host: h}\n"),
+    (2, "3:3", "a server of kind 'ssh' needs --host", "version: 1\nservers:\n  x: {kind: ssh}\n"),
     (2, "3:21", "a server of kind 'local' has no --host", "version: 1\nservers:\n  x:  {kind: local, host: h}\n"),
     (2, "3:3", "password holds a plain secret",
      "version: 1\nservers:\n  x: {kind: ssh, param: {password: hunter2}}\n"),

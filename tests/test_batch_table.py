@@ -253,13 +253,15 @@ TABLE = {
     ],
     "server add, list, show, set, remove, ping": [
         changes("server add second --kind local"),
-        changes("server add second --kind ssh --host h --port 22 --user u --param IdentityFile=x", 2, "", has("ssh")),
+        changes("server add second --kind ssh --host h --port 22 --user u --param IdentityFile=x"),
         changes("server add second --kind http --url http://h", 2, "", has("http")),
         changes("server add second", 2, "", "'server add' needs --kind"),
         changes("server add second --kind lokal", 2, "", "--kind: 'lokal' is none of local, ssh, http"),
         Row("server list --jsonl", 0, json_of(name="local", kind="local")),
         Row("server show local --json", 0, json_of(name="local", kind="local")),
         Row("server show nosuch", 3, "", "there is no server 'nosuch'"),
+        changes("server set second host=g port=2222 param=ConnectTimeout=5 param=IdentityFile",
+                before=("server add second --kind ssh --host h --param IdentityFile=x",)),
         changes("server set nosuch host=h", 3, "", "there is no server 'nosuch'"),
         changes("server remove second", before=("server add second --kind local",)),
         changes("server remove local", 4, "", has("local")),
@@ -505,7 +507,7 @@ TABLE = {
 }
 
 # What rows here do not show: said where it is tested instead. Commands of the prompt alone are in neither.
-ELSEWHERE = {}
+ELSEWHERE = {"server trust": "tests of ssh"}
 # Options beside the contract's, with tests of their own.
 OPTIONS_ELSEWHERE = {"--test-input", "--test-output", "--test-tolerance", "--test-on-start", "--limit", "--summary",
                      "--help", "--json", "--jsonl", "--csv", "--plain"}

@@ -312,7 +312,7 @@ CHANGE_ROWS = [
     ("server remove local", 4, b"", "server 'local' is always there"),
     ("server ping nosuch", 3, b"", "there is no server 'nosuch'"),
     ("server ping local", 0, re.compile(rb"local: ready in [0-9]+ ms\n"), ""),
-    ("server trust local", 2, b"", "no such command: 'server trust'"),
+    ("server trust local", 2, b"", "a server of kind 'local' has no host key"),
 ]
 for option in ("remote-model",):
     CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",

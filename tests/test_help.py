@@ -34,11 +34,12 @@ BEFORE = {
     "deployment set": ["deployment add digest --name spare -- sha256sum"],
     "deployment remove": ["deployment add digest --name spare -- sha256sum"],
     "server remove": ["server add second --kind local"],
+    "server set": ["server add gpu --kind ssh --host gpu.example.org"],
     "weights use": ["weights add iris weights/spring.json --version spring"],
     "weights remove": ["weights add iris weights/spring.json --version spring"],
 }
-# Commands that have fewer than two: there is not much to say, or kinds of servers are to come.
-FEWER = {"server add": 1, "server set": 0, "log prune": 1}
+# Commands that have fewer than two: there is not much to say, or it takes a host to show.
+FEWER = {"server set": 1, "server trust": 0, "log prune": 1}
 TEMPLATE = None
 
 

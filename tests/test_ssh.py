@@ -282,6 +282,27 @@ class Ssh(record_case.Record, unittest.TestCase):
         self.assertIn("has changed to SHA256:", err)
         self.assertIn(f"{known}:1", err)
 
+    def test_trust(self):
+        known = self.folder / "new" / "known"
+        self.add("m", "cat")
+        self.call(0, "server", "set", "box", f"param=UserKnownHostsFile={known}")
+        public = self.server.folder / "host.pub"
+        fingerprint = sshd.Server.run("ssh-keygen", "-l", "-f", public).decode().split()[1]
+        self.refused(2, f"is not trusted yet: ED25519 {fingerprint}", "server", "trust", "box")
+        self.refused(4, f"is {fingerprint}, not SHA256:x", "server", "trust", "box", "--fingerprint", "SHA256:x")
+        self.assertFalse(known.exists())
+        self.assertEqual((b"", ""), self.call(0, "server", "trust", "box", "--fingerprint", fingerprint))
+        self.assertEqual(f"[127.0.0.1]:{self.server.port} {self.server.host_key}\n", known.read_text())
+        self.assertEqual(b"x", self.out("run", "m", "x"))
+        self.call(0, "server", "trust", "box")
+        self.assertEqual(1, len(known.read_text().splitlines()))
+        key = (self.server.folder / "id.pub").read_text().split()[1]
+        known.write_text(f"[127.0.0.1]:{self.server.port} ssh-ed25519 {key}")
+        self.refused(4, "has changed to " + fingerprint, "server", "trust", "box", "--fingerprint", fingerprint)
+        self.refused(2, "a server of kind 'local' has no host key", "server", "trust", "local")
+        self.call(0, "server", "set", "box", "port=1")
+        self.refused(6, "cannot reach server 'box': connect to host 127.0.0.1 port 1", "server", "trust", "box")
+
     def test_no_login(self):
         self.add("m", "cat")
         self.call(0, "server", "set", "box", f"param=IdentityFile={self.server.folder}/host")

@@ -135,10 +135,10 @@ static void explain_key(const struct remote *r, const char *noise, char *text, s
 		(void)snprintf(text, size, "server '%s': the host key of '%s' is revoked", r->server,
 		               r->host);
 	else
-		(void)snprintf(text, size,
-		               "server '%s': the host key of '%s' is not known (ssh to it once, or let "
-		               "its first one count: StrictHostKeyChecking=accept-new)",
-		               r->server, r->host);
+		(void)snprintf(
+			text, size,
+			"server '%s': the host key of '%s' is not known ('server trust %.100s' adds it)",
+			r->server, r->host, r->server);
 }
 
 /* Why no supervisor has spoken. */
@@ -219,9 +219,9 @@ static void on_orders_prepared(void *ctx)
 
 static void on_orders_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
 {
-	struct remote *r = ctx;
-	if (stream == MEAL_STDERR && memchr(bytes, '\036', n) == NULL)
-		MER_DEBUG("orders worker=%p say=%.*s", r->base.ctx, (int)strcspn(bytes, "\r\n"), bytes);
+	const struct remote *r = ctx;
+	(void)bytes;
+	MER_DEBUG("orders worker=%p stream=%d bytes=%zu", r->base.ctx, (int)stream, n);
 }
 
 static void on_orders_eof(void *ctx, enum meal_stream stream)
