@@ -204,7 +204,7 @@ static enum mer_status print_pictures(struct session *s, const struct stats *sta
 
 enum { MODEL, SINCE };
 static const struct cmd_arg stats_args[] = {
-	[MODEL] = CMD_WORD("MODEL", ARG_NAME, "only this one", .value = "model"),
+	[MODEL] = CMD_WORD("MODEL", ARG_NAME, "only this one", .value = "model", .is = VALUE_MODEL),
 	[SINCE] = CMD_OPTION("since", ARG_TIME, "T", "only from this time on: 2026-01-31T12:00:00Z"),
 };
 

@@ -106,6 +106,7 @@ class Completion(PromptCase):
             ("run echo --deployment s\t", "run echo --deployment second "),
             ("run echo --server l\t", "run echo --server local "),
             ("weights list z\t", "weights list zebra "),
+            ("stats z\t", "stats zebra "),
             ("log --status can\t", "log --status cancelled "),
             ("log --status=can\t", "log --status=cancelled "),
             ("log --js\t", "log --json"),
