@@ -141,28 +141,31 @@ void shells_complete(struct session *s, const char *line)
 /* --- the shells' side --------------------------------------------------------------------- */
 
 /* Bash completes the part of a word behind its last break (of COMP_WORDBREAKS: = : @), so what stands
- * before is taken off each candidate. Where mer knows nothing a file is offered. */
+ * before is taken off each candidate. Inside quotes, which may begin amid a word, bash adds what it needs itself.
+ * Where mer knows nothing a file is offered. */
 void shells_bash(struct mer_buf *out)
 {
-	mer_buf_text(out,
-	             "# Completion of mer in bash. Written by: mer --print completion-bash\n"
-	             "_mer()\n"
-	             "{\n"
-	             "\tlocal mer=${1/#\\~/$HOME} line=${COMP_LINE:0:COMP_POINT} typed before= word\n"
-	             "\ttyped=${line##*[[:space:]]}\n"
-	             "\t[[ $typed == *\"$2\" ]] && before=${typed:0:${#typed}-${#2}}\n"
-	             "\tCOMPREPLY=()\n"
-	             "\twhile IFS= read -r word; do\n"
-	             "\t\tword=${word%%$'\\t'*}\n"
-	             "\t\tword=${word#\"$before\"}\n"
-	             "\t\tcase $word in\n"
-	             "\t\t*[/=]) compopt -o nospace 2>/dev/null ;;\n"
-	             "\t\tesac\n"
-	             "\t\t[[ $typed == [\\'\\\"]* ]] || printf -v word %q \"$word\"\n"
-	             "\t\tCOMPREPLY+=(\"$word\")\n"
-	             "\tdone < <(\"$mer\" --complete \"$line\" 2>/dev/null </dev/null)\n"
-	             "}\n"
-	             "complete -o nosort -o bashdefault -o default -F _mer mer\n");
+	mer_buf_text(
+		out,
+		"# Completion of mer in bash. Written by: mer --print completion-bash\n"
+		"_mer()\n"
+		"{\n"
+		"\tlocal mer=${1/#\\~/$HOME} line=${COMP_LINE:0:COMP_POINT} typed before= quoted word\n"
+		"\ttyped=${line##*[[:space:]]}\n"
+		"\t[[ $typed == *\"$2\" ]] && before=${typed:0:${#typed}-${#2}}\n"
+		"\tbefore=${before//[\\'\\\"]/} quoted=${typed//\\\\?/}\n"
+		"\tCOMPREPLY=()\n"
+		"\twhile IFS= read -r word; do\n"
+		"\t\tword=${word%%$'\\t'*}\n"
+		"\t\tword=${word#\"$before\"}\n"
+		"\t\tcase $word in\n"
+		"\t\t*[/=]) compopt -o nospace 2>/dev/null ;;\n"
+		"\t\tesac\n"
+		"\t\t[[ $quoted == *[\\'\\\"]* ]] || printf -v word %q \"$word\"\n"
+		"\t\tCOMPREPLY+=(\"$word\")\n"
+		"\tdone < <(\"$mer\" --complete \"$line\" 2>/dev/null </dev/null)\n"
+		"}\n"
+		"complete -o nosort -o bashdefault -o default -F _mer mer\n");
 }
 
 void shells_zsh(struct mer_buf *out)

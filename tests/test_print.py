@@ -219,8 +219,12 @@ class Completion(unittest.TestCase):
     def test_bash(self):
         path = self.script("bash")
         self.migrate()
-        self.in_shell(self.type("bash", ["--norc", "--noprofile", "-i"],
-                                f"bind 'set enable-bracketed-paste off'; source {path}; PS1='READ''Y> '"))
+        typed = self.type("bash", ["--norc", "--noprofile", "-i"],
+                          f"bind 'set enable-bracketed-paste off'; source {path}; PS1='READ''Y> '")
+        self.in_shell(typed)
+        for quote in "'\"":  # that begins amid a word
+            with self.subTest(quote=quote):
+                self.assertIn(f"mer run iris @{quote}flowers.csv{quote} <", typed(f"mer run iris @{quote}flo"))
 
     def test_zsh(self):
         path = self.script("zsh")
