@@ -75,6 +75,7 @@ static void on_complete(void *ctx, const char *line, size_t at, struct prompt_wo
 static void on_readable(void *ctx)
 {
 	struct repl *repl = ctx;
+	session_take_signals(repl->s); /* what is typed behind a Ctrl-C is not of the line it clears */
 	repl->ops->read();
 }
 

@@ -44,7 +44,7 @@ static void on_signal(struct session *s, int signo)
 		s->cancel(s->cancel_ctx, s->interrupts > 1);
 }
 
-static void take_signals(struct session *s)
+void session_take_signals(struct session *s)
 {
 	for (int signo; (signo = signals_take()) != 0;)
 		on_signal(s, signo);
@@ -52,7 +52,7 @@ static void take_signals(struct session *s)
 
 static void on_signals(uv_async_t *handle)
 {
-	take_signals(handle->data);
+	session_take_signals(handle->data);
 }
 
 static enum mer_status open_signals(struct session *s, struct mer_error *err)
@@ -426,7 +426,7 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 bool session_begin(struct session *s)
 {
 	mer_haste_over(signals_haste());
-	take_signals(s);
+	session_take_signals(s);
 	s->stopped = false;
 	return s->signal == 0;
 }
@@ -445,7 +445,7 @@ bool session_do(struct session *s, const char *const words[], size_t n, struct p
 		return false;
 	}
 	enum mer_status st = do_words(s, words, n, &call, &err);
-	take_signals(s);
+	session_take_signals(s);
 	cmd_call_release(&call);
 	out_drop(&s->out);
 	struct mer_error write_err;

@@ -86,6 +86,9 @@ void session_close(struct session *s);
  */
 bool session_do(struct session *s, const char *const words[], size_t n, struct place at);
 
+/** Acts on the signals that have come, without a turn of the loop. */
+void session_take_signals(struct session *s);
+
 /** What signals came before a command is not meant for it, unless they are to end the program: then there is
  * to be none. Whether there may be one. */
 bool session_begin(struct session *s);

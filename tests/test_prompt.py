@@ -282,6 +282,20 @@ class Prompt(unittest.TestCase):
             child.expect_exact(PROMPT)
         self.leave(child)
 
+    def test_typed_behind_an_interrupt(self):
+        """All of it is there at once, since mer was kept from running meanwhile."""
+        child = self.spawn()
+        child.send("bogus words")
+        child.expect_exact("bogus words")
+        child.kill(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        child.sendintr()
+        child.send("run echo behind\r")
+        child.kill(signal.SIGCONT)
+        child.expect(r"[\r\n]behind\r\n")
+        child.expect_exact(PROMPT)
+        self.leave(child)
+
     def test_interrupt_cancels_the_run(self):
         child = self.spawn()
         child.sendline("run slow x")
