@@ -54,7 +54,7 @@ static enum mer_status on_model(void *ctx, const void *row, struct mer_error *er
 }
 
 /* 0: nobody said. */
-static int64_t ask_rating(feedback_ask_fn *ask, void *ctx)
+static int64_t ask_rating(struct session *s, feedback_ask_fn *ask, void *ctx)
 {
 	for (;;) {
 		int64_t rating = 0;
@@ -64,6 +64,7 @@ static int64_t ask_rating(feedback_ask_fn *ask, void *ctx)
 			return 0;
 		if (feedback_rating(line, &rating, &err) == MER_OK)
 			return rating;
+		session_note(s, "%s", err.message);
 	}
 }
 
@@ -114,7 +115,7 @@ enum mer_status feedback_ask(struct session *s, feedback_ask_fn *ask, void *ctx,
 		                   on_model, &wants, err);
 	if (st != MER_OK || wants.feedback == 0)
 		return st;
-	int64_t rating = ask_rating(ask, ctx);
+	int64_t rating = ask_rating(s, ask, ctx);
 	if (rating == 0)
 		return MER_OK;
 	bool is_bad = rating < wants.feedback_threshold;

@@ -14,6 +14,7 @@
 #include <mer/file.h>
 #include <mer/module.h>
 #include <mer/text.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 
@@ -338,6 +339,13 @@ static void ask_for_feedback(struct repl *repl)
 		(void)session_do(s, train, sizeof train / sizeof *train, (struct place){ 0 });
 }
 
+/* What was typed while a run went on is the next command, not what somebody says to a question. */
+static bool typed_ahead(void)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	return poll(&in, 1, 0) > 0;
+}
+
 static void do_words(struct repl *repl, const char *const words[], size_t n)
 {
 	struct session *s = repl->s;
@@ -346,7 +354,7 @@ static void do_words(struct repl *repl, const char *const words[], size_t n)
 	s->detach = false;
 	repl->warned &= s->leave;
 	if (done && s->answered.model[0] != '\0' && !s->leave && isatty(STDIN_FILENO) &&
-	    isatty(STDOUT_FILENO))
+	    isatty(STDOUT_FILENO) && !typed_ahead())
 		ask_for_feedback(repl);
 }
 

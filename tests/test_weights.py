@@ -847,6 +847,22 @@ class Prompt(Case):
         return [(row["rating"], row.get("expected")) for row in
                 map(json.loads, self.out("feedback", "export", "m").splitlines())]
 
+    def test_what_was_typed_ahead_is_no_rating(self):
+        os.mkfifo(self.folder / "go")
+        self.model(argv=["sh", "-c", f"echo here; read x <{self.folder}/go"])
+        child = self.spawn()
+        self.say(child, "feedback m on")
+        child.sendline("run m x")
+        child.expect_exact("here")
+        child.sendline("version")
+        child.expect_exact("version")  # the terminal has it
+        (self.folder / "go").write_text("x\n")
+        child.expect_exact("mer 0.1.0")
+        child.expect_exact(PROMPT)
+        child.sendeof()
+        child.wait()
+        self.assertEqual(self.rated(), [])
+
     def test_asks_after_each_run(self):
         self.model(argv=["cat"])
         child = self.spawn()
