@@ -174,8 +174,8 @@ class OfSqlite(Doctor, OnSqlite, unittest.TestCase):
             self.skipTest("a disk of its own takes root")
         small = self.folder / "small"
         small.mkdir()
-        script = f"mount -t tmpfs -o size=8m none {small} && XDG_DATA_HOME={small} exec {MER} doctor --json"
-        out, _ = self.call(9, "--mount", "sh", "-c", script, program="/usr/bin/unshare")
+        script = 'mount -t tmpfs -o size=8m none "$1" && XDG_DATA_HOME=$1 exec "$0" doctor --json'
+        out, _ = self.call(9, "--mount", "sh", "-c", script, MER, str(small), program="/usr/bin/unshare")
         faults = [row for row in json.loads(out) if row["severity"] == "fault"]
         self.only(faults, check="disk", subject="small", finding="MiB are free")
 

@@ -4,6 +4,7 @@ installed, shells complete. MER_PREFIX names the installation, MER_SOURCE the so
 program."""
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -220,7 +221,7 @@ class Completion(unittest.TestCase):
         path = self.script("bash")
         self.migrate()
         typed = self.type("bash", ["--norc", "--noprofile", "-i"],
-                          f"bind 'set enable-bracketed-paste off'; source {path}; PS1='READ''Y> '")
+                          f"bind 'set enable-bracketed-paste off'; source {shlex.quote(str(path))}; PS1='READ''Y> '")
         self.in_shell(typed)
         for quote in "'\"":  # that begins amid a word
             with self.subTest(quote=quote):
@@ -230,7 +231,7 @@ class Completion(unittest.TestCase):
         path = self.script("zsh")
         self.migrate()
         self.in_shell(self.type("zsh", ["-f", "-i"],
-                                f"fpath=({path.parent} $fpath); autoload -Uz compinit; compinit -D -u; unsetopt "
+                                f"fpath=({shlex.quote(str(path.parent))} $fpath); autoload -Uz compinit; compinit -D -u; unsetopt "
                                 "zle_bracketed_paste prompt_sp; unset zle_bracketed_paste; PS1='READ''Y> '"))
 
     def test_fish(self):
@@ -240,7 +241,7 @@ class Completion(unittest.TestCase):
             if want == []:  # fish offers files then
                 continue
             with self.subTest(line=line):
-                done = subprocess.run(["fish", "--no-config", "-c", f"source {path}; complete -C \"$argv[1]\"", line],
+                done = subprocess.run(["fish", "--no-config", "-c", 'source $argv[1]; complete -C "$argv[2]"', str(path), line],
                                       env=self.env, cwd=self.folder, text=True, stdin=subprocess.DEVNULL,
                                       capture_output=True, timeout=DEADLINE_S)
                 got = [entry.split("\t")[0] for entry in done.stdout.splitlines()]

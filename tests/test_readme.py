@@ -11,6 +11,7 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -128,7 +129,7 @@ class Pages(unittest.TestCase):
     def run_sh(self, home, env, text):
         """UID is that of the newest run; programs are where they are."""
         uid = self.shell(home, env, "mer log --limit 1 --plain").split("\t")[0]
-        text = re.sub(r"\b(RUN_)?UID\b", uid, text).replace("/opt/mer/", PREFIX + "/")
+        text = re.sub(r"\b(RUN_)?UID\b", uid, text).replace("/opt/mer/", shlex.quote(PREFIX) + "/")
         self.shell(home, env, text)
 
     def run_page(self, page):

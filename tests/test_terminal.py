@@ -3,6 +3,7 @@
 MER_PREFIX names the installation. Prints TAP when run as a program."""
 import itertools
 import os
+import shlex
 import signal
 import sys
 import unittest
@@ -147,7 +148,7 @@ class InTerminal(PromptCase):
     def job_control(self):
         self.env["PS1"] = "shell> "
         terminal = self.open(argv=["/bin/bash", "--norc", "--noprofile", "-i"], first="shell>")
-        terminal.line(f"{MER} --quiet")
+        terminal.line(f"{shlex.quote(str(MER))} --quiet")
         terminal.wait("mer>")
         terminal.text("vers")
         terminal.wait("mer> vers")
