@@ -179,12 +179,22 @@ static void add_token(struct scan *scan, const struct cmd_arg *arg, const char *
 	scan->out->tokens[scan->out->n_tokens++] = (struct cmd_token){ arg, text };
 }
 
-/* Whether it is an option of the program, that stands before the command. */
-static bool is_setting(const char *name)
+static bool has_option(const struct cmd_arg *args, size_t n, const char *name)
 {
-	for (size_t i = 0; i < SET_COUNT; i++) {
-		if (setting_rows[i].option && setting_rows[i].name != NULL &&
-		    strcmp(setting_rows[i].name, name) == 0)
+	for (size_t i = 0; i < n; i++) {
+		if (args[i].option && args[i].name != NULL && strcmp(args[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether it is an option of commands, of any of them: it stands behind its name. */
+static bool is_of_commands(const char *name)
+{
+	if (has_option(cmd_common, COMMON_COUNT, name))
+		return true;
+	for (size_t i = 0; i < n_commands; i++) {
+		if (has_option(commands[i]->args, commands[i]->n_args, name))
 			return true;
 	}
 	return false;
@@ -204,8 +214,10 @@ static enum mer_status fail_unknown(const struct scan *scan, const char *word,
 	}
 	(void)mer_fail(err, MER_EINPUT, "no such option%s%s%s: '%s'", name[0] != '\0' ? " of '" : "",
 	               name, name[0] != '\0' ? "'" : "", typed);
-	if (name[0] != '\0' && word[1] == '-' && is_setting(typed + 2))
+	if (name[0] != '\0' && word[1] == '-' && has_option(setting_rows, SET_COUNT, typed + 2))
 		mer_hint(err, "%s stands before the command", typed);
+	else if (name[0] == '\0' && word[1] == '-' && is_of_commands(typed + 2))
+		mer_hint(err, "%s stands behind the command", typed);
 	else if (best != NULL)
 		mer_hint(err, "did you mean '--%s'?", best);
 	else if (name[0] == '\0')
