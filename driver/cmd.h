@@ -45,6 +45,8 @@ enum arg_value {
 	VALUE_TENSOR,  /* NAME=@FILE */
 	VALUE_COMMAND, /* the words of a command's name */
 	VALUE_KEY,     /* KEY=VALUE, where KEY is one of keys */
+	VALUE_SETTING, /* one that `set` changes */
+	VALUE_SET,     /* what that setting on the line may be */
 };
 
 /* What of a value is secret: a line with it is in no history. */

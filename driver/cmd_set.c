@@ -12,8 +12,10 @@ enum { COLUMNS = sizeof columns / sizeof *columns };
 
 enum { NAME, VALUE };
 static const struct cmd_arg set_args[] = {
-	[NAME] = CMD_WORD("NAME", ARG_TEXT, "a setting; without one all are listed"),
-	[VALUE] = CMD_WORD("VALUE", ARG_TEXT, "what it is to be; without one it is shown"),
+	[NAME] =
+		CMD_WORD("NAME", ARG_TEXT, "a setting; without one all are listed", .is = VALUE_SETTING),
+	[VALUE] =
+		CMD_WORD("VALUE", ARG_TEXT, "what it is to be; without one it is shown", .is = VALUE_SET),
 };
 
 static enum mer_status add_row(struct session *s, enum setting which, struct mer_error *err)

@@ -2,6 +2,7 @@
 #include "complete.h"
 
 #include "caret.h"
+#include "settings.h"
 
 #include <mer/clean.h>
 #include <mer/file.h>
@@ -11,10 +12,11 @@
 /* A word under completion and the candidates for it, as they are without quotes. */
 struct gather {
 	const struct completing *with;
-	const char *word;  /* what is there of it */
-	const char *model; /* of the line, or NULL */
-	char **names;      /* owned */
-	size_t *shown;     /* from where on each is shown */
+	const char *word;    /* what is there of it */
+	const char *model;   /* of the line, or NULL */
+	const char *setting; /* the same */
+	char **names;        /* owned */
+	size_t *shown;       /* from where on each is shown */
 	size_t n, cap;
 	size_t common; /* bytes that all have, those too that are not in the list; at most */
 	bool more;     /* there are some */
@@ -173,6 +175,23 @@ static void offer_key(struct gather *gather, const struct cmd_arg *arg, size_t h
 	}
 }
 
+/* The names that `set` knows. */
+static void offer_settings(struct gather *gather, size_t head)
+{
+	for (size_t i = 0; i < SET_COUNT; i++) {
+		if (setting_rows[i].set != NULL)
+			offer(gather, head, setting_rows[i].set, "");
+	}
+}
+
+/* What the setting on the line takes. */
+static void offer_set(struct gather *gather, size_t head)
+{
+	enum setting which;
+	if (gather->setting != NULL && settings_find(gather->setting, &which, NULL) == MER_OK)
+		offer_value(gather, &setting_rows[which], head);
+}
+
 /* Of an argument the part behind the first head bytes of the word. */
 static void offer_value(struct gather *gather, const struct cmd_arg *arg, size_t head)
 {
@@ -207,6 +226,8 @@ static void offer_value(struct gather *gather, const struct cmd_arg *arg, size_t
 			look_up_files(gather, head + (size_t)(at + 2 - tail), VALUE_FILE);
 		break;
 	case VALUE_KEY: offer_key(gather, arg, head); break;
+	case VALUE_SETTING: offer_settings(gather, head); break;
+	case VALUE_SET: offer_set(gather, head); break;
 	case VALUE_COMMAND:
 	case VALUE_FREE: break;
 	}
@@ -266,10 +287,11 @@ static void offer_positional(struct gather *gather, const struct cmd *cmd,
 	}
 }
 
-static const char *model_of(const struct cmd_call *call)
+/* The first of its kind on the line, or NULL. */
+static const char *word_of(const struct cmd_call *call, enum arg_value is)
 {
 	for (size_t i = 0; i < call->n_tokens; i++) {
-		if (call->tokens[i].arg->is == VALUE_MODEL)
+		if (call->tokens[i].arg->is == is)
 			return call->tokens[i].text;
 	}
 	return NULL;
@@ -283,7 +305,8 @@ static void offer_arguments(struct gather *gather, const struct cmd *cmd, const 
 		return;
 	if (cmd_expect(cmd, words, n, &next, NULL) != MER_OK)
 		return;
-	gather->model = model_of(&next.call);
+	gather->model = word_of(&next.call, VALUE_MODEL);
+	gather->setting = word_of(&next.call, VALUE_SETTING);
 	if (next.value != NULL)
 		offer_value(gather, next.value, 0);
 	else if (gather->word[0] == '-' && !next.behind)

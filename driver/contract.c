@@ -60,6 +60,8 @@ static const char *value_name(enum arg_value value)
 		[VALUE_TENSOR] = "name=@file",
 		[VALUE_COMMAND] = "command",
 		[VALUE_KEY] = "key=value",
+		[VALUE_SETTING] = "setting",
+		[VALUE_SET] = "value of the setting",
 	};
 	return (size_t)value < sizeof names / sizeof *names ? names[value] : NULL;
 }
