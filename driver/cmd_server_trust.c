@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/remote.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -24,8 +25,6 @@ static const struct cmd_arg args[N_ARGS] = {
 	[FINGERPRINT] = CMD_OPTION("fingerprint", ARG_TEXT, "SHA256:...",
 	                           "add the key without a question if it is that one"),
 };
-
-enum { WORDS = 80 };
 
 /* What is under way; all owned. */
 struct trusting {
@@ -78,32 +77,14 @@ static enum mer_status call_ssh(struct trusting *t, const char *mode, const char
                                 struct command_result *result, struct mer_error *err)
 {
 	const struct mer_remote *remote = t->remote;
-	const char *argv[WORDS] = { "ssh", mode };
-	char port[24];
-	size_t n = 2;
-	if (remote->config != NULL) {
-		argv[n++] = "-F";
-		argv[n++] = remote->config;
-	}
 	const char *const *const lists[] = { first, remote->options };
-	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-		for (const char *const *option = lists[i]; *option != NULL && n < WORDS - 10; option++) {
-			argv[n++] = "-o";
-			argv[n++] = *option;
-		}
-	if (remote->port > 0) {
-		(void)snprintf(port, sizeof port, "%lld", (long long)remote->port);
-		argv[n++] = "-p";
-		argv[n++] = port;
-	}
-	if (remote->user != NULL && remote->user[0] != '\0') {
-		argv[n++] = "-l";
-		argv[n++] = remote->user;
-	}
-	argv[n++] = "--";
-	argv[n++] = remote->host;
-	argv[n++] = strcmp(mode, "-G") == 0 ? NULL : "true";
-	return command_run(t->s, argv, remote->env, result, err);
+	const char *command = strcmp(mode, "-G") == 0 ? NULL : "true";
+	struct mer_remote_words words;
+	enum mer_status st =
+		mer_remote_words(remote, mode, lists, sizeof lists / sizeof *lists, command, &words, err);
+	if (st != MER_OK)
+		return st;
+	return command_run(t->s, words.argv, remote->env, result, err);
 }
 
 /* The first of the files by which ssh knows hosts. */

@@ -7,6 +7,11 @@
 
 #include <mer/meal.h>
 
+enum {
+	MER_REMOTE_OPTIONS = 32, /* of ssh, that a server may have */
+	MER_REMOTE_WORDS = 40 + 2 * MER_REMOTE_OPTIONS,
+};
+
 /** Names of parameters, ended by NULL: most are keywords of ssh_config(5). */
 MER_API const char *const *mer_remote_param_names(void);
 
@@ -38,5 +43,26 @@ MER_API MER_MUST enum mer_status mer_remote_new(const struct mer_remote_row *row
                                                 const char *const environment[], const char *hidden,
                                                 struct mer_remote **out, struct mer_error *err);
 MER_API void mer_remote_free(struct mer_remote *remote);
+
+/* The words of a call of ssh; those of the server and of the caller are borrowed. */
+struct mer_remote_words {
+	const char *argv[MER_REMOTE_WORDS]; /* ended by NULL */
+	size_t n;
+	char port[24];
+};
+
+/**
+ * Makes them: ssh takes the first that it is told of an option.
+ *
+ * @param flag     of ssh: "-T", "-G"
+ * @param options  lists of NAME=VALUE, the first count before the later; each ended by NULL
+ * @param command  for the login shell there; NULL: none
+ * @return MER_EINPUT too many options
+ */
+MER_API MER_MUST enum mer_status mer_remote_words(const struct mer_remote *remote, const char *flag,
+                                                  const char *const *const options[],
+                                                  size_t n_options, const char *command,
+                                                  struct mer_remote_words *out,
+                                                  struct mer_error *err);
 
 #endif

@@ -7,6 +7,7 @@
 #include <mer/json.h>
 #include <mer/ref.h>
 #include <mer/remote.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -213,5 +214,41 @@ enum mer_status mer_remote_new(const struct mer_remote_row *row, const char *gua
 		return mer_wrap(err, st, "server '%s'", row->server);
 	}
 	*out = &owner->remote;
+	return MER_OK;
+}
+
+/* --- the call of ssh ------------------------------------------------------------------------ */
+
+enum mer_status mer_remote_words(const struct mer_remote *remote, const char *flag,
+                                 const char *const *const options[], size_t n_options,
+                                 const char *command, struct mer_remote_words *out,
+                                 struct mer_error *err)
+{
+	enum { LAST = 8 }; /* words behind the options */
+	*out = (struct mer_remote_words){ .argv = { "ssh", flag }, .n = 2 };
+	if (remote->config != NULL) {
+		out->argv[out->n++] = "-F";
+		out->argv[out->n++] = remote->config;
+	}
+	for (size_t i = 0; i < n_options; i++)
+		for (const char *const *option = options[i]; *option != NULL; option++) {
+			if (out->n + 2 + LAST > MER_REMOTE_WORDS)
+				return mer_fail(err, MER_EINPUT, "server '%s' has too many parameters",
+				                remote->server);
+			out->argv[out->n++] = "-o";
+			out->argv[out->n++] = *option;
+		}
+	if (remote->port > 0) {
+		(void)snprintf(out->port, sizeof out->port, "%lld", (long long)remote->port);
+		out->argv[out->n++] = "-p";
+		out->argv[out->n++] = out->port;
+	}
+	if (remote->user != NULL && remote->user[0] != '\0') {
+		out->argv[out->n++] = "-l";
+		out->argv[out->n++] = remote->user;
+	}
+	out->argv[out->n++] = "--";
+	out->argv[out->n++] = remote->host;
+	out->argv[out->n++] = command;
 	return MER_OK;
 }

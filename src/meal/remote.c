@@ -14,6 +14,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/log.h>
+#include <mer/remote.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,6 @@
 #define SHELL_MS 30000           /* a login shell may take so long beyond that */
 #define LEAVE_MS 2000            /* the second channel may take so long to close */
 #define SOCKET_FOLDER_MAX 60     /* a socket's path has room for 107 bytes, and ssh adds 17 */
-#define WORDS_MAX (40 + 2 * MEAL_REMOTE_OPTIONS)
 
 /* Two carriers: ssh with the worker's channel, and ssh for the one of orders. */
 struct remote {
@@ -540,42 +540,21 @@ static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
 		                                    "ServerAliveInterval=5", "ServerAliveCountMax=3",
 		                                    NULL };
 	const struct mer_remote *remote = spec->remote;
-	const char *argv[WORDS_MAX] = { "ssh", "-T" };
-	size_t n = 2;
-	char port[24];
+	struct mer_remote_words words;
 	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
 	MER_AUTO(mer_text_done)
 	char *folder = strndup(r->socket, strlen(r->socket) - strlen("/c"));
 	if (path == NULL || folder == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
-	if (remote->config != NULL) {
-		argv[n++] = "-F";
-		argv[n++] = remote->config;
-	}
 	const char *const one[] = { path, NULL };
 	const char *const *const lists[] = { fixed, one, remote->options, defaults };
-	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-		for (const char *const *option = lists[i]; option != NULL && *option != NULL; option++) {
-			if (n > WORDS_MAX - 10)
-				return mer_fail(err, MER_EINPUT, "server '%s' has too many parameters", r->server);
-			argv[n++] = "-o";
-			argv[n++] = *option;
-		}
-	if (remote->port > 0) {
-		(void)snprintf(port, sizeof port, "%lld", (long long)remote->port);
-		argv[n++] = "-p";
-		argv[n++] = port;
-	}
-	if (remote->user != NULL && remote->user[0] != '\0') {
-		argv[n++] = "-l";
-		argv[n++] = remote->user;
-	}
-	argv[n++] = "--";
-	argv[n++] = remote->host;
-	argv[n++] = FAR_COMMAND;
+	enum mer_status st = mer_remote_words(remote, "-T", lists, sizeof lists / sizeof *lists,
+	                                      FAR_COMMAND, &words, err);
+	if (st != MER_OK)
+		return st;
 	const struct mer_worker_spec inner = { .protocol = MER_PROTOCOL_ONCE,
 		                                   .guard = spec->guard,
-		                                   .argv = argv,
+		                                   .argv = words.argv,
 		                                   .env = remote->env,
 		                                   .scratch = folder };
 	return r->inner->ops->start(r->inner, loop, &inner, err);

@@ -4,8 +4,6 @@
 
 #include "internal.h"
 
-#define MEAL_REMOTE_OPTIONS 32 /* of ssh, that a server may have */
-
 /* Over a carrier that was not started and that runs `ssh`; takes it, on failure too. NULL: out of
  * memory. What is behind the seam may be another transport one day. */
 struct meal_carrier *meal_remote_new(struct meal_carrier *inner);
