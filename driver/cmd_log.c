@@ -70,45 +70,24 @@ enum {
 	OUTPUT_BASE64
 };
 
-/* -1 is none. */
-static struct mer_cell number(int64_t value)
-{
-	return value >= 0 ? mer_cell_i64(value) : (struct mer_cell){ .type = MER_CELL_NULL };
-}
-
 void log_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_COLUMNS])
 {
 	const struct mer_cell all[LOG_COLUMNS] = {
-		mer_cell_text(row->request_uid),
-		mer_cell_text(row->model),
-		mer_cell_word(row->deployment),
-		mer_cell_word(row->server),
-		mer_cell_word(row->weights),
-		mer_cell_text(row->door),
-		mer_cell_text(row->host),
-		mer_cell_i64(row->pid),
-		mer_cell_text(row->status),
-		mer_cell_word(row->started_at),
-		mer_cell_word(row->stopped_at),
-		number(row->exit_code),
-		mer_cell_word(row->signal),
-		mer_cell_word(row->error),
-		mer_cell_text(row->stderr_tail),
-		mer_cell_i64(row->attempts),
-		number(row->queue_ms),
-		number(row->start_ms),
-		number(row->infer_ms),
-		number(row->bytes_in),
-		number(row->bytes_out),
-		mer_cell_text(row->who),
-		mer_cell_text(row->queued_at),
-		mer_cell_word(row->sha256_in),
-		mer_cell_word(row->sha256_out),
-		mer_cell_word(row->owner),
-		mer_cell_text(row->kind),
-		mer_cell_word(row->replays),
-		number(row->cpu_us),
-		number(row->max_rss_kib),
+		mer_cell_text(row->request_uid), mer_cell_text(row->model),
+		mer_cell_word(row->deployment),  mer_cell_word(row->server),
+		mer_cell_word(row->weights),     mer_cell_text(row->door),
+		mer_cell_text(row->host),        mer_cell_i64(row->pid),
+		mer_cell_text(row->status),      mer_cell_word(row->started_at),
+		mer_cell_word(row->stopped_at),  mer_cell_known(row->exit_code),
+		mer_cell_word(row->signal),      mer_cell_word(row->error),
+		mer_cell_text(row->stderr_tail), mer_cell_i64(row->attempts),
+		mer_cell_known(row->queue_ms),   mer_cell_known(row->start_ms),
+		mer_cell_known(row->infer_ms),   mer_cell_known(row->bytes_in),
+		mer_cell_known(row->bytes_out),  mer_cell_text(row->who),
+		mer_cell_text(row->queued_at),   mer_cell_word(row->sha256_in),
+		mer_cell_word(row->sha256_out),  mer_cell_word(row->owner),
+		mer_cell_text(row->kind),        mer_cell_word(row->replays),
+		mer_cell_known(row->cpu_us),     mer_cell_known(row->max_rss_kib),
 		mer_cell_word(row->provenance),
 	};
 	memcpy(cells, all, sizeof all);

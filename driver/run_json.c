@@ -110,11 +110,6 @@ enum {
 	CHUNK = 3 * 16384
 }; /* base64 takes whole groups of three bytes */
 
-static struct mer_cell number(int64_t value)
-{
-	return value >= 0 ? mer_cell_i64(value) : (struct mer_cell){ .type = MER_CELL_NULL };
-}
-
 /* All but the output; the object stays open for it. */
 static void add_members(struct mer_buf *out, const struct run_kept *kept, int64_t line)
 {
@@ -130,16 +125,16 @@ static void add_members(struct mer_buf *out, const struct run_kept *kept, int64_
 		mer_cell_word(run->server),
 		mer_cell_word(run->weights),
 		mer_cell_word(run_status_name(kept)),
-		number(run->exit_code),
+		mer_cell_known(run->exit_code),
 		mer_cell_word(run->signal),
 		mer_cell_word(run->error.status != MER_OK ? run->error.message : NULL),
 		mer_cell_text(run->stderr_tail),
 		mer_cell_i64(run->attempts),
-		number(run->queue_ms),
-		number(run->start_ms),
-		number(run->infer_ms),
-		number(run->bytes_in),
-		number(run->bytes_out),
+		mer_cell_known(run->queue_ms),
+		mer_cell_known(run->start_ms),
+		mer_cell_known(run->infer_ms),
+		mer_cell_known(run->bytes_in),
+		mer_cell_known(run->bytes_out),
 	};
 	size_t skip = line == 0 ? 1 : 0;
 	struct mer_emit emit;

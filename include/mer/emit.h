@@ -38,6 +38,11 @@ static inline struct mer_cell mer_cell_i64(int64_t number)
 {
 	return (struct mer_cell){ .type = MER_CELL_I64, .number = number };
 }
+/** A number of which negative ones say that it is not known: then null. */
+static inline struct mer_cell mer_cell_known(int64_t number)
+{
+	return number >= 0 ? mer_cell_i64(number) : (struct mer_cell){ .type = MER_CELL_NULL };
+}
 static inline struct mer_cell mer_cell_bool(bool yes)
 {
 	return (struct mer_cell){ .type = MER_CELL_BOOL, .number = yes };
