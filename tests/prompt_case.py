@@ -1,9 +1,14 @@
-"""What the tests of the prompt share: a folder of its own for each, with a database and a few models."""
+"""What the tests of the prompt share: a folder of its own for each, with a database and a few models, and a
+terminal to type at."""
+import json
 import os
+import re
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+
+import pexpect
 
 PREFIX = Path(os.environ["MER_PREFIX"]).resolve()
 MER = str(PREFIX / "bin" / "mer")
@@ -17,6 +22,12 @@ def quoted(word):
     return "'" + word.replace("'", "'\\''") + "'"
 
 
+def plain(text):
+    """Without what is only for the terminal: colours, bracketed paste, cursor."""
+    return re.sub(r"\033\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
+
+
+@unittest.skipUnless(HAS_PROMPT, "built without the prompt")
 class PromptCase(unittest.TestCase):
     MODELS = {"echo": ["--", "cat"]}
 
@@ -49,3 +60,33 @@ class PromptCase(unittest.TestCase):
             else:
                 commands.append(line)
         return commands
+
+    def spawn(self, *args, program=MER, prompt=PROMPT, size=(24, 100), timeout=DEADLINE_S):
+        # Through env, since pexpect splits a program without arguments at its spaces.
+        child = pexpect.spawn("/usr/bin/env", [str(program), *args], env=self.env, encoding="utf-8", timeout=timeout,
+                              dimensions=size, cwd=str(self.folder), echo=True)
+        self.addCleanup(child.close, force=True)
+        child.delaybeforesend = 0
+        if prompt:
+            child.expect_exact(prompt)
+        return child
+
+    def say(self, child, line, prompt=PROMPT):
+        """Types a line; what is printed until the next prompt, without the line itself."""
+        child.sendline(line)
+        child.expect_exact(prompt)
+        return plain(child.before).partition("\n")[2]
+
+    def leave(self, child, code=0):
+        child.sendeof()
+        self.end(child, code)
+
+    def end(self, child, code):
+        child.expect(pexpect.EOF)
+        child.close()
+        self.assertEqual((child.exitstatus, child.signalstatus), (code, None))
+
+    def log(self):
+        done = subprocess.run([MER, "--json", "log"], env=self.env, check=True, timeout=DEADLINE_S,
+                              stdout=subprocess.PIPE)
+        return json.loads(done.stdout)

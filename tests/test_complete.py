@@ -10,15 +10,15 @@ import unittest
 
 import pexpect
 
-from prompt_case import DEADLINE_S, HAS_PROMPT, MER, PROMPT, PromptCase
+import prompt_case
+from prompt_case import PROMPT, PromptCase
 
 
 def plain(text):
-    """Without what is only for the terminal: colours, bracketed paste, cursor, bells."""
-    return re.sub(r"\033\[[0-9;?]*[A-Za-z]|\a", "", text).replace("\r", "")
+    """Without bells either."""
+    return prompt_case.plain(text).replace("\a", "")
 
 
-@unittest.skipUnless(HAS_PROMPT, "built without the prompt")
 class Completion(PromptCase):
     MODELS = {"echo": ["--", "cat"], "echoes": ["--", "cat"], "zebra": ["--", "cat"]}
 
@@ -37,12 +37,7 @@ class Completion(PromptCase):
                    "deployment add echo --name second -- cat")
 
     def spawn(self, *args):
-        child = pexpect.spawn("/usr/bin/env", [MER, "--quiet", *args], env=self.env, encoding="utf-8",
-                              timeout=15, dimensions=(60, 200), cwd=str(self.folder), echo=True)
-        self.addCleanup(child.close, force=True)
-        child.delaybeforesend = 0
-        child.expect_exact(PROMPT)
-        return child
+        return super().spawn("--quiet", *args, size=(60, 200), timeout=15)
 
     # --- by the table ---
 

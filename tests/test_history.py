@@ -9,34 +9,22 @@ import unittest
 
 import pexpect
 
-from prompt_case import DEADLINE_S, HAS_PROMPT, MER, PROMPT, PromptCase
+from prompt_case import DEADLINE_S, MER, PROMPT, PromptCase
 
 UP = "\033[A"
 TOKEN = "0123456789abcdef"
 
 
-@unittest.skipUnless(HAS_PROMPT, "built without the prompt")
 class History(PromptCase):
     def spawn(self, *args, limits=""):
-        argv = ["/bin/sh", "-c", limits + 'exec "$0" "$@"', MER, "--quiet", *args]
-        child = pexpect.spawn(argv[0], argv[1:], env=self.env, encoding="utf-8", timeout=DEADLINE_S,
-                              dimensions=(24, 200), cwd=str(self.folder), echo=True)
-        self.addCleanup(child.close, force=True)
-        child.delaybeforesend = 0
-        child.expect_exact(PROMPT)
-        return child
+        return super().spawn("-c", limits + 'exec "$0" "$@"', MER, "--quiet", *args, program="/bin/sh",
+                             size=(24, 200))
 
     def say(self, child, *lines):
         for line in lines:
             child.send(line + "\r")
             child.expect_exact("\r\n")
             child.expect_exact(PROMPT)
-
-    def leave(self, child):
-        child.sendeof()
-        child.expect(pexpect.EOF)
-        child.close()
-        self.assertEqual((child.exitstatus, child.signalstatus), (0, None))
 
     def typed(self, *lines, args=()):
         child = self.spawn(*args)

@@ -3,23 +3,16 @@
 when run as a program."""
 import json
 import os
-import re
 import signal
 import stat
-import subprocess
 import sys
-import tempfile
 import time
 import unittest
-from pathlib import Path
 
 import pexpect
 
-PREFIX = Path(os.environ["MER_PREFIX"]).resolve()
-MER = str(PREFIX / "bin" / "mer")
-MIGRATE = str(PREFIX / "bin" / "mer-migrate")
-DEADLINE_S = 60
-PROMPT = "mer> "
+from prompt_case import MER, PROMPT, PromptCase, plain
+
 UP, HOME, END, LEFT, BACKSPACE = "\033[A", "\001", "\005", "\033[D", "\177"
 
 MODELS = {
@@ -31,65 +24,8 @@ MODELS = {
 }
 
 
-def plain(text):
-    """Without what is only for the terminal: colours, bracketed paste, cursor."""
-    return re.sub(r"\033\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
-
-
-@unittest.skipUnless((PREFIX / "lib" / "mer" / "prompt.so").exists(), "built without the prompt")
-class Prompt(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="mer-prompt-")
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.state = self.folder / "state" / "mer"
-        self.history = self.state / "history"
-        self.env = {name: value for name, value in os.environ.items()
-                    if not name.startswith(("MER_", "XDG_", "PG", "INPUTRC"))}
-        self.env |= {"XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder),
-                     "XDG_DATA_HOME": str(self.folder / "data"), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
-        subprocess.run([MIGRATE, "--quiet", "up"], env=self.env, check=True, timeout=DEADLINE_S)
-        lines = "".join(f"model add {name} " + " ".join(map(self.quote, options)) + "\n"
-                        for name, options in MODELS.items())
-        subprocess.run([MER, "--allow-changes"], env=self.env, input=lines.encode(), check=True,
-                       timeout=DEADLINE_S)
-
-    @staticmethod
-    def quote(word):
-        return "'" + word.replace("'", "'\\''") + "'"
-
-    def spawn(self, *args, program=MER, wait=True):
-        # Through env, since pexpect splits a program without arguments at its spaces.
-        child = pexpect.spawn("/usr/bin/env", [program, *args], env=self.env, encoding="utf-8", timeout=DEADLINE_S,
-                              dimensions=(24, 100), cwd=str(self.folder), echo=True)
-        self.addCleanup(child.close, force=True)
-        child.delaybeforesend = 0
-        if wait:
-            child.expect_exact(PROMPT)
-        return child
-
-    def say(self, child, line):
-        """Types a line; what is printed until the next prompt, without the line itself."""
-        child.sendline(line)
-        child.expect_exact(PROMPT)
-        return plain(child.before).partition("\n")[2]
-
-    def leave(self, child, code=0):
-        child.sendeof()
-        self.end(child, code)
-
-    def end(self, child, code):
-        child.expect(pexpect.EOF)
-        child.close()
-        self.assertEqual((child.exitstatus, child.signalstatus), (code, None))
-
-    def saved(self):
-        return self.history.read_text().splitlines()
-
-    def log(self):
-        done = subprocess.run([MER, "--json", "log"], env=self.env, check=True, timeout=DEADLINE_S,
-                              stdout=subprocess.PIPE)
-        return json.loads(done.stdout)
+class Prompt(PromptCase):
+    MODELS = MODELS
 
     # --- coming and going ---
 
@@ -407,7 +343,7 @@ class OneCommand(Prompt):
     """A single command on a terminal."""
 
     def once(self, *args):
-        child = self.spawn(*args, wait=False)
+        child = self.spawn(*args, prompt=None)
         child.expect(pexpect.EOF)
         child.close()
         return child.exitstatus, child.before.replace("\r\n", "\n")
@@ -424,7 +360,7 @@ class OneCommand(Prompt):
         self.assertNotIn("\033", out)
 
     def test_typed_input(self):
-        child = self.spawn("run", "echo", "-", wait=False)
+        child = self.spawn("run", "echo", "-", prompt=None)
         child.sendline("typed")
         child.expect_exact("typed")
         child.sendeof()

@@ -9,19 +9,15 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from pathlib import Path
 
 import pexpect
 
-PREFIX = Path(os.environ["MER_PREFIX"]).resolve()
+from prompt_case import DEADLINE_S, MER, PROMPT, PromptCase, plain
+
 PYTHON = Path(os.environ["MER_SOURCE"]) / "python"
-MER = str(PREFIX / "bin" / "mer")
-MIGRATE = str(PREFIX / "bin" / "mer-migrate")
-DEADLINE_S = 60
-PROMPT = "mer> "
 UID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 ERASE = "\r\033[K"
 
@@ -79,11 +75,6 @@ MODELS = {
 }
 
 
-def plain(text):
-    """Without what is only for the terminal: colours, bracketed paste, cursor."""
-    return re.sub(r"\033\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
-
-
 class Gate:
     """The writing end of a fifo that a model reads."""
 
@@ -110,61 +101,22 @@ class Gate:
             self.file = None
 
 
-class Case(unittest.TestCase):
+class Case(PromptCase):
+    MODELS = MODELS
+
     def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="mer-runs-")
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.env = {name: value for name, value in os.environ.items()
-                    if not name.startswith(("MER_", "XDG_", "PG", "INPUTRC"))}
-        self.env |= {"XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder),
-                     "XDG_DATA_HOME": str(self.folder / "data"), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        super().setUp()
         (self.folder / "count.py").write_text(COUNT)
         (self.folder / "steps.py").write_text(STEPS.replace("PYTHON", repr(str(PYTHON))))
         os.mkfifo(self.folder / "never")
-        subprocess.run([MIGRATE, "--quiet", "up"], env=self.env, check=True, timeout=DEADLINE_S)
-        lines = "".join(f"model add {name} " + " ".join(map(self.quote, options)) + "\n"
-                        for name, options in MODELS.items())
-        subprocess.run([MER, "--allow-changes"], env=self.env, input=lines.encode(), check=True,
-                       timeout=DEADLINE_S, cwd=self.folder)
-
-    @staticmethod
-    def quote(word):
-        return "'" + word.replace("'", "'\\''") + "'"
 
     def gate(self, name="fifo"):
         gate = Gate(self.folder / name)
         self.addCleanup(gate.close)
         return gate
 
-    def spawn(self, *args, program=MER, prompt=PROMPT, width=160):
-        child = pexpect.spawn("/usr/bin/env", [program, *args], env=self.env, encoding="utf-8", timeout=DEADLINE_S,
-                              dimensions=(24, width), cwd=str(self.folder), echo=True)
-        self.addCleanup(child.close, force=True)
-        child.delaybeforesend = 0
-        if prompt:
-            child.expect_exact(prompt)
-        return child
-
-    def say(self, child, line, prompt=PROMPT):
-        """Types a line; what is printed until the next prompt, without the line itself."""
-        child.sendline(line)
-        child.expect_exact(prompt)
-        return plain(child.before).partition("\n")[2]
-
-    def leave(self, child, code=0):
-        child.sendeof()
-        self.end(child, code)
-
-    def end(self, child, code):
-        child.expect(pexpect.EOF)
-        child.close()
-        self.assertEqual((child.exitstatus, child.signalstatus), (code, None))
-
-    def log(self):
-        done = subprocess.run([MER, "--json", "log"], env=self.env, check=True, timeout=DEADLINE_S,
-                              stdout=subprocess.PIPE)
-        return json.loads(done.stdout)
+    def spawn(self, *args, size=(24, 160), **how):
+        return super().spawn(*args, size=size, **how)
 
     def statuses(self):
         return [run["status"] for run in self.log()]
@@ -250,7 +202,7 @@ class Progress(Case):
 
     def test_width(self):
         gate = self.gate()
-        child = self.spawn(width=20)
+        child = self.spawn(size=(24, 20))
         child.sendline(f"run steps @in")
         child.expect_exact("mer: ")
         child.expect_exact(PROMPT)

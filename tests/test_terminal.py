@@ -9,7 +9,7 @@ import sys
 import unittest
 from pathlib import Path
 
-from prompt_case import HAS_PROMPT, MER, PromptCase
+from prompt_case import MER, PromptCase
 from terminal import TMUX, Terminal
 
 # Wide characters, emoji with joiners and skin tones, a combining accent, and what would drive a terminal.
@@ -18,7 +18,6 @@ DRIVES = "a\\033[2J\\033]0;title\\007b\\r\\bc\\302\\233d"
 DRIVEN = "a^[[2J^[]0;title^Gb^M^Hc^[[d"
 
 
-@unittest.skipUnless(HAS_PROMPT, "built without the prompt")
 @unittest.skipUnless(TMUX, "tmux is not installed")
 class InTerminal(PromptCase):
     MODELS = {"echo": ["--", "cat"], "speak": ["--", "printf", SPEAKS], "drive": ["--", "printf", DRIVES],
