@@ -40,7 +40,7 @@ static enum mer_status find_path(const char *key, char **out, struct mer_error *
 static enum mer_status open_file(const char *path, int *out, struct mer_error *err)
 {
 	struct stat info;
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+	int fd = mer_open_own(path, O_RDWR);
 	if (fd >= 0 && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode)) {
 		(void)close(fd);
 		fd = -1;

@@ -16,7 +16,7 @@ enum { NUMBERS_TRIED = 10000 };
 static bool take_lock(struct train_place *place)
 {
 	struct stat ours, there;
-	place->lock = open(place->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	place->lock = mer_open_own(place->lock_path, O_RDWR);
 	if (place->lock < 0)
 		return false;
 	if (flock(place->lock, LOCK_EX | LOCK_NB) == 0 && fstat(place->lock, &ours) == 0 &&

@@ -26,6 +26,15 @@ MER_API MER_MUST enum mer_status mer_write_all(int fd, const char *name, const v
  * existing one is fine. */
 MER_API MER_MUST enum mer_status mer_make_folders(const char *path, struct mer_error *err);
 
+/**
+ * Opens a file of mer's own, in a folder of its own: where there is none it is made, of mode 0600
+ * whatever the umask. A link is not followed, and never waits for anybody.
+ *
+ * @param flags  O_RDWR, O_TRUNC, O_EXCL, ...; O_CREAT, O_CLOEXEC and the like are added
+ * @return a descriptor, or -1 with errno
+ */
+MER_API int mer_open_own(const char *path, int flags);
+
 /** printf into a new string, which the caller frees; NULL when out of memory. */
 MER_API MER_PRINTF(1, 2) char *mer_text_new(const char *fmt, ...);
 

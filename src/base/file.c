@@ -146,6 +146,15 @@ static enum mer_status make_folder(const char *path, struct mer_error *err)
 	return MER_OK;
 }
 
+int mer_open_own(const char *path, int flags)
+{
+	struct stat info;
+	int fd = open(path, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
+	if (fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & 0600) != 0600)
+		(void)fchmod(fd, 0600); /* the umask took bits of the owner */
+	return fd;
+}
+
 enum mer_status mer_make_folders(const char *path, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *part = strdup(path);

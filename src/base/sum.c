@@ -239,8 +239,7 @@ static void remember(const char *path, const struct mer_stamp *stamp, const stru
 	MER_AUTO(mer_text_done) char *line = memory_line(path, stamp, sum);
 	if (memory == NULL || line == NULL || strlen(line) > LINE_MAX_BYTES)
 		return;
-	MER_AUTO(mer_fd_done)
-	int fd = open(memory, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	MER_AUTO(mer_fd_done) int fd = mer_open_own(memory, O_WRONLY | O_TRUNC);
 	if (fd >= 0)
 		(void)!mer_write_all(fd, memory, line, strlen(line), NULL);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mer/clean.h>
+#include <mer/file.h>
 #include <mer/log.h>
 #include <mer/text.h>
 #include <signal.h>
@@ -371,7 +372,7 @@ static void write_input(struct local *c)
 	const char *path = c->launch.input;
 	ssize_t n = 0;
 	if (c->file < 0)
-		c->file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		c->file = mer_open_own(path, O_WRONLY | O_EXCL);
 	if (c->file >= 0 && c->queued > 0) {
 		struct mer_str piece = c->queue[0];
 		n = write(c->file, piece.ptr, piece.len < FILE_BYTES ? piece.len : FILE_BYTES);
