@@ -8,21 +8,11 @@
 #include "shells.h"
 #include "statusline.h"
 
-#include <fcntl.h>
 #include <mer/log.h>
+#include <mer/program.h>
 #include <mer/url.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Descriptors 0 to 2 are taken, so that no file that is opened becomes stdout. What was closed
- * stays unusable: stdin cannot be read, stdout cannot be written. */
-static void keep_standard_fds(void)
-{
-	for (int fd = 0; fd <= 2; fd++) {
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
-			_exit(exit_code(MER_EIO));
-	}
-}
 
 static void on_log(enum mer_log_level level, const char *area, const char *line)
 {
@@ -104,13 +94,14 @@ static enum mer_status begin_once(struct session *s, struct mer_error *err)
 
 int main(int argc, char *argv[])
 {
-	keep_standard_fds();
 	static struct session s;
 	session_init(&s, (const char *const *)environ);
 	const char *const *words = (const char *const *)argv + (argc > 0);
 	size_t n = argc > 0 ? (size_t)argc - 1 : 0;
 	struct mer_error err;
-	enum mer_status st = mer_url_blot_args(argc, argv, &err);
+	enum mer_status st = mer_program_begin(&err);
+	if (st == MER_OK)
+		st = mer_url_blot_args(argc, argv, &err);
 	if (st == MER_OK)
 		st = settings_load(&s.settings, words, n, &err);
 	if (st == MER_OK && !did_without(&s)) {

@@ -6,8 +6,7 @@
 #include "stop.h"
 #include "work.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <mer/program.h>
 #include <mer/url.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,17 +22,6 @@ static void work_release(struct work *work)
 	free(work->url);
 	report_release(&work->report);
 	options_release(&work->options);
-}
-
-/* Gives the standard descriptors something that fails instead of leaving their numbers to the
- * database's files. */
-static void keep_descriptors(void)
-{
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
-		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
-			_exit(EXIT_DEFECT);
-	}
 }
 
 static void choose_format(struct work *work)
@@ -62,7 +50,9 @@ static enum exit_code answer(struct work *work)
 
 static enum exit_code run(struct work *work, int argc, char *argv[])
 {
-	enum mer_status st = mer_url_blot_args(argc, argv, &work->err);
+	enum mer_status st = mer_program_begin(&work->err);
+	if (st == MER_OK)
+		st = mer_url_blot_args(argc, argv, &work->err);
 	if (st == MER_OK)
 		st = options_parse(argc, argv, &work->options, &work->err);
 	choose_format(work);
@@ -84,7 +74,6 @@ static enum exit_code run(struct work *work, int argc, char *argv[])
 
 int main(int argc, char *argv[])
 {
-	keep_descriptors();
 	(void)signal(SIGPIPE, SIG_IGN); /* a reader that leaves must not end it between two scripts */
 	(void)signal(SIGXFSZ, SIG_IGN); /* a file that must not grow is a database that is full */
 	struct work work = { 0 };
