@@ -55,20 +55,19 @@ static enum mer_status parse_choice(const char *const choices[], const char *tex
                                     struct mer_error *err)
 {
 	char names[WHAT_SIZE] = "";
-	const char *best = NULL;
-	size_t distance = 0, at = 0;
+	struct mer_guess guess = { .typed = text };
+	size_t at = 0;
 	for (size_t i = 0; choices[i] != NULL; i++) {
 		if (strcmp(text, choices[i]) == 0) {
 			*out = (int64_t)i;
 			return MER_OK;
 		}
-		cmd_nearer(text, choices[i], &best, &distance);
+		mer_guess_offer(&guess, choices[i]);
 		int n = snprintf(names + at, sizeof names - at, "%s%s", i == 0 ? "" : ", ", choices[i]);
 		at += n > 0 && (size_t)n < sizeof names - at ? (size_t)n : 0;
 	}
 	(void)mer_fail(err, MER_EINPUT, "'%s' is none of %s", text, names);
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
+	(void)mer_guess_hint(&guess, err);
 	return MER_EINPUT;
 }
 
@@ -203,14 +202,15 @@ static bool is_of_commands(const char *name)
 static enum mer_status fail_unknown(const struct scan *scan, const char *word,
                                     struct mer_error *err)
 {
-	const char *best = NULL, *name = scan->cmd->name;
-	size_t distance = 0, len = strcspn(word, "=");
+	const char *name = scan->cmd->name;
+	size_t len = strcspn(word, "=");
 	char typed[WHAT_SIZE];
 	(void)snprintf(typed, sizeof typed, "%.*s", (int)(len < WHAT_SIZE ? len : WHAT_SIZE - 1), word);
+	struct mer_guess guess = { .typed = typed + 2 };
 	for (size_t i = 0; i < n_rows(scan) && word[1] == '-'; i++) {
 		const struct cmd_arg *arg = row(scan->cmd, i);
 		if (arg->option && arg->name != NULL && takes(scan->cmd, i) && !arg->hidden)
-			cmd_nearer(typed + 2, arg->name, &best, &distance);
+			mer_guess_offer(&guess, arg->name);
 	}
 	(void)mer_fail(err, MER_EINPUT, "no such option%s%s%s: '%s'", name[0] != '\0' ? " of '" : "",
 	               name, name[0] != '\0' ? "'" : "", typed);
@@ -218,8 +218,8 @@ static enum mer_status fail_unknown(const struct scan *scan, const char *word,
 		mer_hint(err, "%s stands before the command", typed);
 	else if (name[0] == '\0' && word[1] == '-' && is_of_commands(typed + 2))
 		mer_hint(err, "%s stands behind the command", typed);
-	else if (best != NULL)
-		mer_hint(err, "did you mean '--%s'?", best);
+	else if (guess.word[0] != '\0')
+		mer_hint(err, "did you mean '--%s'?", guess.word);
 	else if (name[0] == '\0')
 		mer_hint(err, "'mer --help' lists the options");
 	else

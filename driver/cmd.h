@@ -243,8 +243,4 @@ MER_MUST enum mer_status cmd_value_parse(const struct cmd_arg *arg, const char *
 /** What help calls the value of an option: "D", "BYTES". NULL: it takes none. */
 const char *cmd_value_name(const struct cmd_arg *arg);
 
-/** The word of a list that is nearest to what was typed, or NULL where none is near. Each candidate
- * is offered in turn: best (NULL at first) and its distance are kept for the next. */
-void cmd_nearer(const char *typed, const char *candidate, const char **best, size_t *distance);
-
 #endif

@@ -38,19 +38,6 @@ static bool is_listed(const struct cmd *cmd, bool changes)
 	return changes || (cmd->needs & CMD_NEEDS_CHANGES) == 0;
 }
 
-void cmd_nearer(const char *typed, const char *candidate, const char **best, size_t *distance)
-{
-	size_t len = strlen(typed), allowed = len < 3 ? 1 : len < 6 ? 2 : 3;
-	size_t is = mer_edit_distance(typed, candidate);
-	/* What was typed up to a point is nearer than any slip. */
-	if (len > 0 && strncmp(candidate, typed, len) == 0)
-		is = 0;
-	if (is > allowed || is >= strlen(candidate) || (*best != NULL && is >= *distance))
-		return;
-	*best = candidate;
-	*distance = is;
-}
-
 /* The names that begin so, each from byte skip on, as "add, list, show"; gives how many. */
 static size_t list_names(const char *begin, size_t skip, bool changes, char *out, size_t size)
 {
@@ -76,21 +63,20 @@ static void suggest(const char *typed, const char *both, bool changes, struct me
 		mer_hint(err, "it may be one of: %s", names);
 		return;
 	}
-	const char *best = NULL;
-	size_t distance = 0;
+	struct mer_guess guess = { .typed = typed }, guess_both = { .typed = both };
 	for (size_t i = 0; i < n_commands; i++) {
 		if (!is_listed(commands[i], changes))
 			continue;
-		cmd_nearer(typed, commands[i]->name, &best, &distance);
+		mer_guess_offer(&guess, commands[i]->name);
 		if (both != NULL)
-			cmd_nearer(both, commands[i]->name, &best, &distance);
+			mer_guess_offer(&guess_both, commands[i]->name);
 		for (const char *const *older = commands[i]->older; older != NULL && *older != NULL;
 		     older++)
-			cmd_nearer(typed, *older, &best, &distance);
+			mer_guess_offer(&guess, *older);
 	}
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
-	else
+	bool both_nearer = guess_both.word[0] != '\0' &&
+	                   (guess.word[0] == '\0' || guess_both.distance < guess.distance);
+	if (!mer_guess_hint(both_nearer ? &guess_both : &guess, err))
 		mer_hint(err, "'help' lists the commands");
 }
 

@@ -461,16 +461,13 @@ static enum mer_status fail_key(const struct reader *reader, const struct yaml_n
                                 const char *noun, const struct document_key keys[], size_t n,
                                 const char *const more[], struct mer_error *err)
 {
-	const char *best = NULL;
-	size_t distance = 0;
+	struct mer_guess guess = { .typed = key->text };
 	for (size_t i = 0; i < n; i++)
-		cmd_nearer(key->text, keys[i].name, &best, &distance);
+		mer_guess_offer(&guess, keys[i].name);
 	for (size_t i = 0; more[i] != NULL; i++)
-		cmd_nearer(key->text, more[i], &best, &distance);
+		mer_guess_offer(&guess, more[i]);
 	(void)mer_fail(err, MER_EINPUT, "'%.128s' is no key of a %s", key->text, noun);
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
-	else
+	if (!mer_guess_hint(&guess, err))
 		mer_hint(err, "docs/apply.md and 'mer --print schema' tell the keys");
 	return at(reader, key, MER_EINPUT, err);
 }

@@ -1,8 +1,7 @@
 /* Looking up models and servers by name. */
 #include "find.h"
 
-#include "cmd.h"
-
+#include <mer/text.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,26 +33,11 @@ static enum mer_status on_server(void *ctx, const void *row, struct mer_error *e
 	return MER_OK;
 }
 
-/* The name that is nearest to one that is not there. */
-struct nearest {
-	const char *typed;
-	char name[129];
-	size_t distance;
-};
-
-static void consider(struct nearest *nearest, const char *name)
-{
-	const char *best = nearest->name[0] != '\0' ? nearest->name : NULL;
-	cmd_nearer(nearest->typed, name, &best, &nearest->distance);
-	if (best == name)
-		(void)snprintf(nearest->name, sizeof nearest->name, "%s", name);
-}
-
 static enum mer_status on_other_model(void *ctx, const void *row, struct mer_error *err)
 {
 	const struct mer_model_row *model = row;
 	(void)err;
-	consider(ctx, model->name);
+	mer_guess_offer(ctx, model->name);
 	return MER_OK;
 }
 
@@ -61,20 +45,18 @@ static enum mer_status on_other_server(void *ctx, const void *row, struct mer_er
 {
 	const struct mer_server_row *server = row;
 	(void)err;
-	consider(ctx, server->name);
+	mer_guess_offer(ctx, server->name);
 	return MER_OK;
 }
 
 static enum mer_status fail_missing(struct mer_dal *dal, const char *noun, const char *name,
                                     enum mer_query all, mer_row_fn *on_other, struct mer_error *err)
 {
-	struct nearest nearest = { .typed = name };
+	struct mer_guess guess = { .typed = name };
 	(void)mer_fail(err, MER_ENOTFOUND, "there is no %s '%s'", noun, name);
 	struct mer_error other;
-	if (mer_dal_query(dal, all, NULL, 0, on_other, &nearest, &other) == MER_OK &&
-	    nearest.name[0] != '\0')
-		mer_hint(err, "did you mean '%s'?", nearest.name);
-	else
+	if (mer_dal_query(dal, all, NULL, 0, on_other, &guess, &other) != MER_OK ||
+	    !mer_guess_hint(&guess, err))
 		mer_hint(err, "'%s list' shows those that there are", noun);
 	return MER_ENOTFOUND;
 }

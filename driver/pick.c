@@ -14,21 +14,20 @@ enum { ROWS_MORE = 1000 };
 static enum mer_status fail_name(const char *option, struct mer_str name,
                                  const struct out_column columns[], size_t n, struct mer_error *err)
 {
-	const char *best = NULL;
-	size_t distance = 0, at = 0;
+	size_t at = 0;
 	char typed[64], names[sizeof err->message] = "";
 	(void)snprintf(typed, sizeof typed, "%.*s", (int)(name.len < sizeof typed ? name.len : 63),
 	               name.ptr);
+	struct mer_guess guess = { .typed = typed };
 	for (size_t i = 0; i < n; i++) {
-		cmd_nearer(typed, columns[i].name, &best, &distance);
+		mer_guess_offer(&guess, columns[i].name);
 		int len =
 			snprintf(names + at, sizeof names - at, "%s%s", i == 0 ? "" : " ", columns[i].name);
 		at += len > 0 && (size_t)len < sizeof names - at ? (size_t)len : 0;
 	}
 	(void)mer_fail(err, MER_EINPUT, "%s: there is no column '%s'; there are %s", option, typed,
 	               names);
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
+	(void)mer_guess_hint(&guess, err);
 	return MER_EINPUT;
 }
 

@@ -224,8 +224,7 @@ char *settings_url_shown(const char *url)
 
 enum mer_status settings_find(const char *name, enum setting *out, struct mer_error *err)
 {
-	const char *best = NULL;
-	size_t distance = 0;
+	struct mer_guess guess = { .typed = name };
 	for (size_t i = 0; i < SET_COUNT; i++) {
 		if (setting_rows[i].set == NULL)
 			continue;
@@ -233,12 +232,10 @@ enum mer_status settings_find(const char *name, enum setting *out, struct mer_er
 			*out = (enum setting)i;
 			return MER_OK;
 		}
-		cmd_nearer(name, setting_rows[i].set, &best, &distance);
+		mer_guess_offer(&guess, setting_rows[i].set);
 	}
 	(void)mer_fail(err, MER_EINPUT, "no such setting: '%.100s'", name);
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
-	else
+	if (!mer_guess_hint(&guess, err))
 		mer_hint(err, "'set' lists them; others are for the start of mer");
 	return MER_EINPUT;
 }

@@ -1,6 +1,7 @@
 /* KEY=VALUE words, read as the options that the keys are named after. */
 #include "spec.h"
 
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,21 +14,19 @@ struct keys {
 static const struct cmd_arg *find_key(const struct keys *keys, const char *pair,
                                       struct mer_error *err)
 {
-	size_t len = strcspn(pair, "="), distance = 0;
-	const char *best = NULL;
+	size_t len = strcspn(pair, "=");
 	char key[64];
 	(void)snprintf(key, sizeof key, "%.*s", (int)(len < sizeof key ? len : sizeof key - 1), pair);
+	struct mer_guess guess = { .typed = key };
 	for (size_t i = keys->first; i < keys->end; i++) {
 		if (!spec_args[i].option)
 			continue;
 		if (strcmp(spec_args[i].name, key) == 0)
 			return &spec_args[i];
-		cmd_nearer(key, spec_args[i].name, &best, &distance);
+		mer_guess_offer(&guess, spec_args[i].name);
 	}
 	(void)mer_fail(err, MER_EINPUT, "no such key: '%s'", key);
-	if (best != NULL)
-		mer_hint(err, "did you mean '%s'?", best);
-	else
+	if (!mer_guess_hint(&guess, err))
 		mer_hint(err, "keys are the options of '%s', as in timeout=5s", keys->command);
 	return NULL;
 }

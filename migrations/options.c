@@ -70,32 +70,14 @@ enum { N_OPTIONS = sizeof options / sizeof *options };
 
 /* --- names -------------------------------------------------------------------------------- */
 
-/* Remembers the name that is nearest to a word: one that it begins, or few edits away. */
-struct guess {
-	const char *word, *name;
-	size_t distance;
-};
-
-static void consider(struct guess *guess, const char *name)
-{
-	size_t len = strlen(guess->word);
-	size_t distance =
-		len > 0 && strncmp(name, guess->word, len) == 0 ? 0 : mer_edit_distance(guess->word, name);
-	if (distance <= 2 && distance < strlen(name) &&
-	    (guess->name == NULL || distance < guess->distance)) {
-		guess->name = name;
-		guess->distance = distance;
-	}
-}
-
 static enum mer_status unknown_option(const char *name, struct mer_error *err)
 {
-	struct guess guess = { .word = name };
+	struct mer_guess guess = { .typed = name };
 	for (size_t i = 0; i < N_OPTIONS; i++)
-		consider(&guess, options[i].name);
+		mer_guess_offer(&guess, options[i].name);
 	(void)mer_fail(err, MER_EINPUT, "unknown option '--%s'", name);
-	if (guess.name != NULL)
-		mer_hint(err, "did you mean --%s?", guess.name);
+	if (guess.word[0] != '\0')
+		mer_hint(err, "did you mean --%s?", guess.word);
 	else
 		mer_hint(err, "mer-migrate --help lists them");
 	return MER_EINPUT;
@@ -103,13 +85,11 @@ static enum mer_status unknown_option(const char *name, struct mer_error *err)
 
 static enum mer_status unknown_command(const char *name, struct mer_error *err)
 {
-	struct guess guess = { .word = name };
+	struct mer_guess guess = { .typed = name };
 	for (size_t i = 1; i < COMMAND_COUNT; i++)
-		consider(&guess, commands[i].name);
+		mer_guess_offer(&guess, commands[i].name);
 	(void)mer_fail(err, MER_EINPUT, "unknown command '%s'", name);
-	if (guess.name != NULL)
-		mer_hint(err, "did you mean '%s'?", guess.name);
-	else
+	if (!mer_guess_hint(&guess, err))
 		mer_hint(err, "mer-migrate --help lists them");
 	return MER_EINPUT;
 }

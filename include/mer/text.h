@@ -108,4 +108,17 @@ MER_API size_t mer_text_width(const char *text);
  * "did you mean"; of words over 128 bytes the length of the longer one. */
 MER_API size_t mer_edit_distance(const char *a, const char *b);
 
+/* Which of some words was probably meant by one that is none of them. */
+struct mer_guess {
+	const char *typed; /* borrowed; the rest is zero at first */
+	char word[129];    /* the nearest so far; "": none is near */
+	size_t distance;
+};
+
+/** Offers a word: near is what the typed one begins, or what is 1 to 3 edits away from it. */
+MER_API void mer_guess_offer(struct mer_guess *guess, const char *word);
+
+/** Hints at the one that is near: "did you mean 'WORD'?" @return false: none is, no hint */
+MER_API bool mer_guess_hint(const struct mer_guess *guess, struct mer_error *err);
+
 #endif

@@ -374,3 +374,23 @@ size_t mer_edit_distance(const char *a, const char *b)
 	}
 	return now[n_b];
 }
+
+void mer_guess_offer(struct mer_guess *guess, const char *word)
+{
+	size_t len = strlen(guess->typed), allowed = len < 3 ? 1 : len < 6 ? 2 : 3;
+	bool begun = len > 0 && strncmp(word, guess->typed, len) == 0; /* nearer than any slip */
+	size_t distance = begun ? 0 : mer_edit_distance(guess->typed, word);
+	if (distance > allowed || distance >= strlen(word) || strlen(word) >= sizeof guess->word ||
+	    (guess->word[0] != '\0' && distance >= guess->distance))
+		return;
+	memcpy(guess->word, word, strlen(word) + 1);
+	guess->distance = distance;
+}
+
+bool mer_guess_hint(const struct mer_guess *guess, struct mer_error *err)
+{
+	if (guess->word[0] == '\0')
+		return false;
+	mer_hint(err, "did you mean '%s'?", guess->word);
+	return true;
+}

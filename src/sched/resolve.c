@@ -120,6 +120,14 @@ static enum mer_status on_any_deployment(void *ctx, const void *data, struct mer
 	return MER_OK;
 }
 
+static enum mer_status offer_model(void *ctx, const void *row, struct mer_error *err)
+{
+	const struct mer_model_row *model = row;
+	(void)err;
+	mer_guess_offer(ctx, model->name);
+	return MER_OK;
+}
+
 /* No deployment fits: says which part of the caller's words is wrong. */
 static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *route,
                                     struct mer_error *err)
@@ -134,8 +142,12 @@ static enum mer_status nothing_fits(struct mer_dal *dal, const struct route *rou
 	if (st != MER_OK)
 		return st;
 	if (!known) {
+		struct mer_guess guess = { .typed = route->model };
+		struct mer_error other;
 		mer_fail(err, MER_ENOTFOUND, "there is no model '%s'", route->model);
-		mer_hint(err, "'model list' shows those that there are");
+		if (mer_dal_query(dal, MER_Q_MODELS, NULL, 0, offer_model, &guess, &other) != MER_OK ||
+		    !mer_guess_hint(&guess, err))
+			mer_hint(err, "'model list' shows those that there are");
 	} else if (all.name[0] != '\0') {
 		mer_fail(err, MER_ENOTFOUND, "deployment '%s' of model '%s' is not enabled", all.name,
 		         route->model);
