@@ -154,29 +154,51 @@ START_TEST(checks_variables)
 	const struct far_header header = { .names = &names, .argv = argv, .env = env };
 	struct mer_buf out;
 	mer_buf_init(&out, SIZE_MAX);
-	ck_assert_int_eq(far_preamble(&out, (struct mer_str){ "", 0 }, &header, NULL),
-	                 variables[_i].want);
+	ck_assert_int_eq(far_header(&out, &header, NULL), variables[_i].want);
 	mer_buf_release(&out);
 }
 END_TEST
 
-/* The loader is one line for the login shell's read, and only the nonce ends what it evaluates. */
-START_TEST(makes_a_preamble)
+/* The loader is one line for the login shell's read, only the nonce ends what it evaluates, and what is
+ * behind that is the line of who is who. */
+START_TEST(makes_a_supervisor)
 {
-	static const struct far_names names = { NONCE, NONCE };
-	const char *const argv[] = { "a\n" NONCE "b", NULL };
-	const struct far_header header = { .names = &names, .argv = argv };
+	static const struct far_names names = { NONCE, "id" };
 	const char *script = "# says\nf()\n{\n\t# more\n\techo x # kept\n}\n";
+	const struct far_whom whom = { .pid = 7, .timer = 8, .by_perl = true };
 	struct mer_buf out;
 	mer_buf_init(&out, SIZE_MAX);
-	ck_assert_int_eq(far_preamble(&out, (struct mer_str){ script, strlen(script) }, &header, NULL),
-	                 MER_OK);
+	const struct mer_str text = { script, strlen(script) };
+	ck_assert_int_eq(far_supervisor(&out, text, &names, 20, NULL), MER_OK);
 	mer_buf_byte(&out, '\0');
-	ck_assert_ptr_nonnull(strstr(out.ptr, "\nf()\n{\necho x # kept\n}\n"));
-	ck_assert_ptr_null(strstr(out.ptr, "# more"));
+	ck_assert_ptr_nonnull(strstr(out.ptr, "\nf()\n{\necho x # kept\n}\nfar_serve\n" NONCE "\n"));
 	const char *end = strstr(out.ptr, "\n" NONCE "\n");
-	ck_assert_ptr_nonnull(end);
-	ck_assert_str_eq(end, "\n" NONCE "\n");
+	ck_assert_str_eq(end, "\n" NONCE "\n" NONCE " id 20\n");
+	mer_buf_release(&out);
+	mer_buf_init(&out, SIZE_MAX);
+	ck_assert_int_eq(far_orders(&out, text, &names, &whom, NULL), MER_OK);
+	mer_buf_byte(&out, '\0');
+	ck_assert_ptr_nonnull(strstr(out.ptr, "\nfar_watch 7 8 perl\n" NONCE "\n" NONCE " id 0\n"));
+	mer_buf_release(&out);
+}
+END_TEST
+
+/* A header says how long it is, and ends with the nonce, whatever its words are. */
+START_TEST(makes_a_header)
+{
+	static const struct far_names names = { NONCE, NONCE };
+	const char *const argv[] = { "a\n" NONCE "b", "it's", NULL }, *const env[] = { "A=b c", NULL };
+	const struct far_header header = { .names = &names, .argv = argv, .env = env, .clean = true };
+	const char *want =
+		"far_dir=''\nfar_clean='1'\nfar_probe=''\nfar_env() {\n:\nexport A='b c'\n}\n"
+		"set -- 'a\n" NONCE "b' 'it'\\''s'\n" NONCE "\n";
+	struct mer_buf out;
+	mer_buf_init(&out, SIZE_MAX);
+	ck_assert_int_eq(far_header(&out, &header, NULL), MER_OK);
+	mer_buf_byte(&out, '\0');
+	char *text;
+	ck_assert_uint_eq(strtoul(out.ptr, &text, 10), strlen(want));
+	ck_assert_str_eq(text + 1, want);
 	mer_buf_release(&out);
 }
 END_TEST
@@ -191,7 +213,8 @@ Suite *suite(void)
 	tcase_add_loop_test(words, quotes, 0, N_ROWS(quoted));
 	tcase_add_loop_test(words, quotes_at_random, 0, 50);
 	tcase_add_loop_test(words, checks_variables, 0, N_ROWS(variables));
-	tcase_add_test(words, makes_a_preamble);
+	tcase_add_test(words, makes_a_supervisor);
+	tcase_add_test(words, makes_a_header);
 	suite_add_tcase(far, marks);
 	suite_add_tcase(far, words);
 	return far;

@@ -55,6 +55,35 @@ static void add_script(struct mer_buf *out, struct mer_str script)
 	}
 }
 
+/* The script, what of it is to run, and the line that it reads first. */
+static void add_loaded(struct mer_buf *out, struct mer_str script, const char *call,
+                       const struct far_names *names, int64_t silence_s)
+{
+	mer_buf_printf(out, "%s%s%s", LOADER, names->nonce, LOADER_END);
+	add_script(out, script);
+	mer_buf_printf(out, "%s\n%s\n%s %s %lld\n", call, names->nonce, names->nonce, names->id,
+	               (long long)silence_s);
+}
+
+enum mer_status far_supervisor(struct mer_buf *out, struct mer_str script,
+                               const struct far_names *names, int64_t silence_s,
+                               struct mer_error *err)
+{
+	add_loaded(out, script, "far_serve", names, silence_s);
+	return mer_buf_check(out, err);
+}
+
+enum mer_status far_orders(struct mer_buf *out, struct mer_str script,
+                           const struct far_names *names, const struct far_whom *whom,
+                           struct mer_error *err)
+{
+	char call[80];
+	(void)snprintf(call, sizeof call, "far_watch %lld %lld %s", (long long)whom->pid,
+	               (long long)whom->timer, whom->by_perl ? "perl" : "plain");
+	add_loaded(out, script, call, names, 0);
+	return mer_buf_check(out, err);
+}
+
 static void add_text(struct mer_buf *out, const char *name, const char *value)
 {
 	mer_buf_printf(out, "%s=", name);
@@ -79,30 +108,37 @@ static enum mer_status add_env(struct mer_buf *out, const char *const *env, stru
 	return MER_OK;
 }
 
-enum mer_status far_preamble(struct mer_buf *out, struct mer_str script,
-                             const struct far_header *header, struct mer_error *err)
+/* Text that a shell evaluates and that perl takes apart: every word in it is quoted. */
+static enum mer_status add_task(struct mer_buf *out, const struct far_header *header,
+                                struct mer_error *err)
 {
-	mer_buf_printf(out, "%s%s%s", LOADER, header->names->nonce, LOADER_END);
-	add_script(out, script);
-	add_text(out, "far_nonce", header->names->nonce);
-	add_text(out, "far_id", header->names->id);
 	add_text(out, "far_dir", header->workdir);
-	mer_buf_printf(out, "far_clean=%s\nfar_probe=%s\nfar_silence=%lld\n", header->clean ? "1" : "",
-	               header->probe ? "1" : "", (long long)header->silence_s);
+	add_text(out, "far_clean", header->clean ? "1" : "");
+	add_text(out, "far_probe", header->probe ? "1" : "");
 	enum mer_status st = add_env(out, header->env, err);
-	if (st != MER_OK)
-		return st;
-	if (header->argv == NULL)
-		mer_buf_printf(out, "far_watch %lld %lld %s", (long long)header->pid,
-		               (long long)header->timer, header->by_perl ? "perl" : "plain");
-	else
-		mer_buf_text(out, "far_serve");
-	for (const char *const *word = header->argv; word != NULL && *word != NULL; word++) {
+	mer_buf_text(out, "set --");
+	for (const char *const *word = header->argv; *word != NULL; word++) {
 		mer_buf_byte(out, ' ');
 		far_quote(out, *word);
 	}
 	mer_buf_printf(out, "\n%s\n", header->names->nonce);
-	return mer_buf_check(out, err);
+	return st == MER_OK ? mer_buf_check(out, err) : st;
+}
+
+/* Its length comes first: who can, reads it at once. */
+enum mer_status far_header(struct mer_buf *out, const struct far_header *header,
+                           struct mer_error *err)
+{
+	struct mer_buf task;
+	mer_buf_init(&task, out->limit);
+	enum mer_status st = add_task(&task, header, err);
+	if (st == MER_OK) {
+		mer_buf_printf(out, "%zu\n", task.len);
+		mer_buf_add(out, task.ptr, task.len);
+		st = mer_buf_check(out, err);
+	}
+	mer_buf_release(&task);
+	return st;
 }
 
 /* --- marks -------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /*
  * The wire between mer and the far supervisor of a worker on another host (far.sh): what is sent in
- * front of the worker's input, and the marks that come back on its stderr. All of it is pure.
+ * front of the worker's input, in two halves, and the marks that come back on its stderr. All of it is
+ * pure.
  */
 #ifndef MEAL_FAR_H
 #define MEAL_FAR_H
@@ -23,30 +24,54 @@ struct far_names {
 };
 MER_MUST enum mer_status far_names_init(struct far_names *names, struct mer_error *err);
 
-/* What the supervisor is told. Borrowed. */
+/* What the supervisor of a worker is told. Borrowed. */
 struct far_header {
 	const struct far_names *names;
 	const char *workdir;     /* NULL or "": the home over there */
-	const char *const *argv; /* of the worker; NULL: take orders for another one */
+	const char *const *argv; /* of the worker */
 	const char *const *env;  /* NAME=VALUE: what it gets beside what a login has over there */
 	bool clean;              /* of that only what --clean-env leaves */
 	bool probe;              /* only look whether the program is there */
-	int64_t silence_s;       /* it is ended when nothing was heard of us for so long */
-	int64_t pid, timer;      /* for orders: whom they are for */
-	bool by_perl;
 };
 
 /* Appends a word as a POSIX shell takes it, whatever bytes it has. */
 void far_quote(struct mer_buf *out, const char *word);
 
 /**
- * Appends all that goes in front of the worker's input.
+ * Appends the supervisor of a worker, which may be sent ahead of need: it gets all ready, says "up" on
+ * both streams and waits for one header. It leaves when its input ends before that.
  *
- * @param script  far.sh
+ * @param script     far.sh
+ * @param silence_s  the worker is ended when nothing was heard of us for so long
+ */
+MER_MUST enum mer_status far_supervisor(struct mer_buf *out, struct mer_str script,
+                                        const struct far_names *names, int64_t silence_s,
+                                        struct mer_error *err);
+
+/**
+ * Appends what it waits for, which starts the worker: no byte behind it is touched, it is the worker's
+ * input. The names are those of its supervisor.
+ *
  * @return MER_EINPUT  a variable that a shell cannot hold
  */
-MER_MUST enum mer_status far_preamble(struct mer_buf *out, struct mer_str script,
-                                      const struct far_header *header, struct mer_error *err);
+MER_MUST enum mer_status far_header(struct mer_buf *out, const struct far_header *header,
+                                    struct mer_error *err);
+
+/* For whom orders are, as the mark "watch" says. */
+struct far_whom {
+	int64_t pid, timer;
+	bool by_perl;
+};
+
+/**
+ * Appends what takes orders for a worker, a line each behind it, on a channel of its own: "beat", "term",
+ * "kill", "leave". Where it ends without the last, the worker is killed.
+ *
+ * @param names  the nonce of this channel, the id of the worker
+ */
+MER_MUST enum mer_status far_orders(struct mer_buf *out, struct mer_str script,
+                                    const struct far_names *names, const struct far_whom *whom,
+                                    struct mer_error *err);
 
 /* --- marks -------------------------------------------------------------------------------- */
 

@@ -2,19 +2,23 @@
 # shellcheck disable=SC2154 # what is in front of it sets the rest
 # The far supervisor of a worker: what mer sends to a shell on another host in front of each worker, over
 # the channel that is then the worker's (docs/ssh.md). Nothing of it stays there. mer takes comments and
-# indents out, puts assignments in front (src/meal/far.c) and calls one of
+# indents out (src/meal/far.c) and calls one of
 #
-#   far_serve WORD...        supervises the worker whose command line WORDs are
+#   far_serve                supervises the worker that a header tells of, once it comes
 #   far_watch PID TIMER MODE takes orders for that worker, a line each, over a channel of its own
 #
-# with far_nonce (marks are told by it), far_id (what all processes of the worker are told by), far_dir (the
-# worker's folder, "": the home), far_silence (seconds without a word from mer after which it is
-# ended, once it has had one), far_clean (1: a login's environment), far_probe (1: nothing is run) and
-# far_env (a function that exports the worker's variables). LC_ALL is C, so that no shell takes bytes for
-# characters; far_lc has what it was, behind an x where it was set.
+# Its first line is "NONCE ID SILENCE": marks are told by the nonce, all processes of the worker by the
+# id, and the worker is ended after so many seconds without a word from mer, once there was one. LC_ALL is
+# C, so that no shell takes bytes for characters; far_lc has what it was, behind an x where it was set.
 #
-# Marks are lines on stderr, "\036MER-NONCE WHAT...\n", each one write. A POSIX sh is all that this needs. Perl,
-# where there is one, tells signals from exit codes and why a program cannot be started.
+# The header is the number of its bytes, then text for a shell: far_dir (the worker's folder, "": the
+# home), far_clean (1: a login's environment), far_probe (1: nothing is run), far_env (a function that
+# exports the worker's variables), and the worker's command line as arguments; then the nonce. All that can
+# be done before it comes is done by then, since a run may be waiting for nothing else.
+#
+# Marks are lines on stderr, "\036MER-NONCE WHAT...\n", each one write. A POSIX sh is all that this needs.
+# Perl, where there is one, takes its place: it starts programs sooner, tells signals from exit codes and
+# why a program cannot be started, and on Linux knows all that the worker has left behind.
 
 far_mark()
 {
@@ -124,59 +128,262 @@ far_enter()
 	export MER_FAR
 }
 
-# The parent of a worker: makes a group of its own for it, and reports. TERM and USR1 are orders.
+# The same in Perl: three processes, of which each is told at once when another one dies. One becomes the
+# worker when its header has come; one waits for it; and one gives beats and sees to the channel.
 # shellcheck disable=SC2016 # for perl
 far_perl='
-my $head = "\036MER-" . shift(@ARGV) . " ";
-my $child = 0;
-sub mark { my $line = $head . join(" ", @_) . "\n"; syswrite STDERR, $line; }
-$SIG{TERM} = sub { kill "TERM", -$child if $child; kill "CONT", -$child if $child; };
-$SIG{USR1} = sub { kill "KILL", -$child if $child; };
-$SIG{PIPE} = $SIG{HUP} = $SIG{INT} = $SIG{QUIT} = "IGNORE";
-pipe(my $hear, my $tell) or do { mark("fail", "fork", $! + 0); exit 0 };
-$child = fork;
-defined $child or do { mark("fail", "fork", $! + 0); exit 0 };
-if ($child == 0) {
-	setpgrp(0, 0);
-	$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE ALRM TERM USR1 USR2 CHLD TSTP TTIN TTOU);
-	my ($why, $first) = (8, "#!"); # ENOEXEC, before execvp hands a text to a shell
-	if (-f $ARGV[0] && -T _ && -s _ && open my $file, "<", $ARGV[0]) { read $file, $first, 2 }
-	if ($first eq "#!") { no warnings; exec { $ARGV[0] } @ARGV; $why = $! + 0 }
-	syswrite $tell, $why;
-	kill "KILL", $$;
+my ($id, $silence, $head, $lc) = ("", 0, "", @ARGV);
+my ($self, $child, $ticker, $adopts) = ($$, 0, 0, 0);
+sub mark { my $text = join "", map { "$head$_\n" } @_; return defined syswrite STDERR, $text; }
+
+# No byte more than that: what is behind them is the input of the worker.
+sub take {
+	my $text = "";
+	while (length $text < $_[0]) {
+		my $got = sysread STDIN, $text, $_[0] - length $text, length $text;
+		next if !defined $got && $! == 4; # EINTR
+		return undef if !$got;
+	}
+	return $text;
 }
-setpgrp($child, $child);
+sub line {
+	my $text = "";
+	while (length $text < 200) {
+		my $byte = take(1);
+		return undef if !defined $byte;
+		return $text if $byte eq "\n";
+		$text .= $byte;
+	}
+	return undef;
+}
+sub idle { open STDIN, "<", "/dev/null"; open STDOUT, ">", "/dev/null"; }
+
+sub pids {
+	opendir my $folder, "/proc" or return;
+	return grep { /^\d+$/ } readdir $folder;
+}
+sub about {
+	local $/;
+	open my $from, "<", "/proc/$_[0]/$_[1]" or return "";
+	my $text = <$from>;
+	return defined $text ? $text : "";
+}
+
+# The pids of what bears the mark of the worker.
+sub marked { return grep { about($_, "environ") =~ /(?:^|\0)MER_FAR=$id\0/ } pids(); }
+
+# The pids of what descends from us: what its own parents have left comes to us.
+sub descended {
+	my (%parent, @found);
+	about($_, "stat") =~ /^(\d+) .*\) \S (\d+) /s and $parent{$1} = $2 for pids();
+	for my $pid (keys %parent) {
+		my $above = $parent{$pid};
+		for (my $depth = 0; $above && $above != $self && $depth < 10000; $depth++) { $above = $parent{$above}; }
+		push @found, $pid if $above;
+	}
+	return @found;
+}
+
+# Kills what is left of the worker.
+sub sweep {
+	for my $round (1 .. 100) {
+		my @left;
+		if ($adopts) {
+			my $pid = 1;
+			$pid = waitpid -1, 1 while $pid > 0;
+			return if $pid == -1;
+			@left = descended();
+		} else {
+			@left = marked() or return;
+		}
+		kill "KILL", @left;
+		select undef, undef, undef, $round < 50 ? 0.005 : 0.1;
+	}
+}
+
+# What becomes the worker.
+sub word { # behind its quote, as a shell reads it
+	my $text = "";
+	for (;;) {
+		my $from = pos;
+		my $to = index $_, "\047", $from;
+		$text .= substr $_, $from, $to - $from;
+		pos = $to + 1;
+		return $text if substr($_, $to + 1, 3) ne "\\\047\047";
+		$text .= "\047";
+		pos = $to + 4;
+	}
+}
+sub find {
+	my ($name, $why) = ($_[0], "missing");
+	if ($name =~ m{/}) {
+		return $name if -f $name && -x _;
+		return (undef, !-e $name ? "missing" : -d _ ? "folder" : "denied");
+	}
+	for my $folder (split /:/, defined $ENV{PATH} ? $ENV{PATH} : "/bin:/usr/bin", -1) {
+		my $path = ($folder eq "" ? "." : $folder) . "/$name";
+		next if !-f $path;
+		return $path if -x _;
+		$why = "denied";
+	}
+	return (undef, $why);
+}
+sub leave { my $tell = shift; mark(@_) if @_; syswrite $tell, "x"; kill "KILL", $$; }
+sub become {
+	my $tell = shift;
+	my (%told, %env, @argv);
+	mark("up");
+	syswrite STDOUT, "${head}up\n";
+	my $n = line();
+	local $_ = defined $n && $n =~ /^\d{1,9}$/ ? take($n) : undef;
+	leave($tell) if !defined $_;
+	while (/\G[^\047]*?(far_\w+=|\w+=| )\047/gc) {
+		my ($key, $value) = ($1, word());
+		if ($key eq " ") { push @argv, $value }
+		elsif ($key =~ /^far_(.*)=/) { $told{$1} = $value }
+		else { chop $key; $env{$key} = $value }
+	}
+	if ($told{clean}) {
+		/^(?:HOME|LANG|LC_.*|LOGNAME|PATH|SHELL|TMPDIR|TZ|USER)$/ or delete $ENV{$_} for keys %ENV;
+	}
+	delete $ENV{LC_ALL};
+	$ENV{LC_ALL} = $1 if $lc =~ /^x(.*)/s;
+	$ENV{$_} = $env{$_} for keys %env;
+	$ENV{MER_FAR} = $id;
+	leave($tell, "fail workdir") if $told{dir} ne "" && !chdir $told{dir};
+	my ($path, $why) = find($argv[0]);
+	leave($tell, "fail $why") if !defined $path;
+	leave($tell, "there") if $told{probe};
+	my $first = "#!";
+	if (open my $file, "<", $path) { sysread $file, $first, 4 }
+	if ($first ne "" && $first !~ /^(?:#!|\177ELF)/ && -T $path) { leave($tell, "fail exec 8") } # ENOEXEC, before execvp hands a text to a shell
+	$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE ALRM TERM USR1 USR2 CHLD TSTP TTIN TTOU);
+	{ no warnings; exec { $path } @argv }
+	leave($tell, "fail exec " . ($! + 0));
+}
+
+# What gives beats, and ends the worker when the channel is dead, when mer has not been heard of for too
+# long, or when its parent was killed.
+sub tick {
+	my $from = shift;
+	my ($silent, $heard, $begun) = (0, 0, 0);
+	$SIG{USR1} = sub { $silent = 0; $heard = 1 };
+	$SIG{TERM} = "IGNORE";
+	for (;;) {
+		my ($in, $out) = ("", "");
+		vec($in, fileno $from, 1) = 1;
+		vec($out, fileno STDERR, 1) = 1;
+		my $n = select $in, undef, undef, $begun ? 1 : undef;
+		next if $n < 0;
+		if ($n > 0) {
+			my $got = sysread $from, my $byte, 1;
+			last if defined $got && $got == 0;
+			$begun = 1;
+			next;
+		}
+		kill "ALRM", $self; # an order that came amid its call is looked at now
+		last if select(undef, $out, undef, 0) > 0 && !mark("beat");
+		last if $heard && ++$silent > $silence;
+	}
+	kill "KILL", -$child, $child;
+	$adopts = 0;
+	sweep();
+}
+
+$SIG{$_} = "IGNORE" for qw(PIPE HUP INT QUIT);
+$SIG{CHLD} = "DEFAULT";
+my $names = line();
+exit 0 if !defined $names || $names !~ /^(\w+) (\w+) (\d+)$/;
+($head, $id, $silence) = ("\036MER-$1 ", $2, $3);
+if ($^O eq "linux" && eval { require Config; 1 }) { # PR_SET_CHILD_SUBREAPER
+	my %prctl = (x86_64 => 157, aarch64 => 167);
+	my $number = $Config::Config{archname} =~ /^(x86_64|aarch64)-/ && $Config::Config{ptrsize} == 8 ? $prctl{$1} : 0;
+	$adopts = $number && syscall($number, 36, 1, 0, 0, 0) == 0;
+}
+pipe(my $hear, my $tell) or do { mark("fail fork " . ($! + 0)); exit 0 };
+$child = fork;
+defined $child or do { mark("fail fork " . ($! + 0)); exit 0 };
+if ($child == 0) { setpgrp 0, 0; become($tell) }
+setpgrp $child, $child;
+$SIG{TERM} = sub { kill "TERM", -$child; kill "CONT", -$child };
+$SIG{USR1} = sub { kill "KILL", -$child };
+$SIG{ALRM} = sub { };
+idle();
 close $tell;
+pipe(my $from, my $to) and defined($ticker = fork) or do { kill "KILL", $child; mark("fail fork " . ($! + 0)); exit 0 };
+if ($ticker == 0) { close $to; close $hear; tick($from); exit 0 }
+close $from;
 my $why = "";
-1 while !defined(sysread $hear, $why, 16) && $!{EINTR};
-if ($why ne "") { waitpid $child, 0; mark("fail", "exec", $why); exit 0 }
-open STDIN, "<", "/dev/null";
-open STDOUT, ">", "/dev/null";
-mark("started", $child);
-1 while waitpid($child, 0) == -1 && $!{EINTR};
-my $status = $?;
-kill "KILL", -$child;
-mark($status & 127 ? ("signal", $status & 127) : ("exit", $status >> 8));
+1 while !defined(sysread $hear, $why, 1) && $! == 4;
+if ($why eq "") {
+	mark("started $child", "watch $self $ticker perl");
+	syswrite $to, ".";
+	for (;;) {
+		my $pid = waitpid -1, 0;
+		last if $pid == $child || $pid == -1 && $! != 4;
+		kill "KILL", -$child, $child if $pid == $ticker;
+	}
+	my $status = $?;
+	kill "KILL", -$child;
+	mark($status & 127 ? "signal " . ($status & 127) : "exit " . ($status >> 8));
+}
+kill "KILL", $ticker;
+waitpid $ticker, 0;
+sweep();
+mark("gone") if $why eq "";
 '
+
+# Ends the worker when the channel is dead, when mer has not been heard of for too long, or when its
+# supervisor or the other timer was killed. Each second is a beat, of which the other one gets a word.
+far_tick()
+{
+	far_silent=0
+	far_heard=
+	far_missed=0
+	trap 'far_silent=0 far_heard=1' USR1
+	trap 'far_missed=0' USR2
+	while sleep 1 >/dev/null 2>&1; do
+		far_silent=$((far_silent + 1))
+		far_missed=$((far_missed + 1))
+		far_mark beat || break
+		kill -0 "$far_self" 2>/dev/null || break
+		[ "$far_missed" -le 3 ] || break
+		[ -z "$far_heard" ] || [ "$far_silent" -le "$far_silence" ] || break
+	done
+	far_kill
+}
+
+# Sees to it that the timer lives.
+far_second()
+{
+	while sleep 1 >/dev/null 2>&1; do
+		kill -0 "$far_self" 2>/dev/null || break
+		kill -USR2 "$far_timer" 2>/dev/null || break
+	done
+	far_kill
+}
+
+# Takes the first line, which says who is who.
+far_begin()
+{
+	trap '' PIPE HUP
+	IFS=' ' read -r far_nonce far_id far_silence || exit 0
+}
+
+# Takes the header. What a shell reads of a pipe ends with its line.
+far_take()
+{
+	read -r far_l || exit 0
+	far_m=
+	while IFS= read -r far_l && [ "$far_l" != "$far_nonce" ]; do
+		far_m=$far_m$far_l$far_n
+	done
+	[ "$far_l" = "$far_nonce" ] || exit 0
+}
 
 # Runs the worker in the background as far_pid; 4 is its stdin and 3 its stdout.
 far_start()
 {
-	far_mode=perl
-	far_tool=$(command -v perl) && "$far_tool" -e 'exit 0' 3>&- 4>&- >/dev/null 2>&1 || far_mode=plain
-	if [ "$far_mode" = perl ]; then
-		(
-			far_enter
-			exec "$far_tool" -e "$far_perl" -- "$far_nonce" "$@"
-		) <&4 >&3 3>&- 4>&- &
-		far_pid=$!
-		return
-	fi
-	far_alone=$(command -v setsid) || far_alone=
-	far_default=
-	if env --default-signal=INT,QUIT,PIPE true 3>&- 4>&- >/dev/null 2>&1; then
-		far_default="$(command -v env) --default-signal=INT,QUIT,PIPE --"
-	fi
 	[ -n "$far_alone" ] || set -m 2>/dev/null # a group of its own at least
 	(
 		far_enter
@@ -189,29 +396,23 @@ far_start()
 	far_mark started "$far_pid"
 }
 
-# Ends the worker when the channel is dead, when mer has not been heard of for too long, or when its
-# supervisor was killed. Each second is a beat.
-far_tick()
-{
-	far_silent=0
-	far_heard=
-	trap 'far_silent=0 far_heard=1' USR1
-	while sleep 1 >/dev/null 2>&1; do
-		far_silent=$((far_silent + 1))
-		far_mark beat || break
-		kill -0 "$far_self" 2>/dev/null || break
-		[ -z "$far_heard" ] || [ "$far_silent" -le "$far_silence" ] || break
-	done
-	far_kill
-}
-
 far_serve()
 {
-	trap '' PIPE HUP
-	printf '\036MER-%s up\n' "$far_nonce"
-	far_mark up
+	far_tool=$(command -v perl) && "$far_tool" -e 'exit 0' >/dev/null 2>&1 </dev/null &&
+		exec "$far_tool" -e "$far_perl" -- "$far_lc"
+	far_begin
+	far_mode=plain
 	far_self=$$
 	far_pid=
+	far_alone=$(command -v setsid) || far_alone=
+	far_default=
+	if env --default-signal=INT,QUIT,PIPE true >/dev/null 2>&1 </dev/null; then
+		far_default="$(command -v env) --default-signal=INT,QUIT,PIPE --"
+	fi
+	printf '\036MER-%s up\n' "$far_nonce"
+	far_mark up
+	far_take
+	eval "$far_m"
 	(
 		far_enter
 		far_look "$1"
@@ -225,27 +426,27 @@ far_serve()
 	exec 3>&- 4<&-
 	far_tick &
 	far_timer=$!
+	far_second &
+	far_other=$!
 	far_mark watch "$far_pid" "$far_timer" "$far_mode"
 	{ wait "$far_pid"; } 2>/dev/null
 	far_code=$?
-	if [ "$far_mode" = plain ]; then
-		kill -KILL "-$far_pid" 2>/dev/null
-		if [ "$far_code" -gt 128 ]; then
-			far_mark signal "$((far_code - 128))"
-		else
-			far_mark exit "$far_code"
-		fi
+	kill -KILL "-$far_pid" 2>/dev/null
+	if [ "$far_code" -gt 128 ]; then
+		far_mark signal "$((far_code - 128))"
+	else
+		far_mark exit "$far_code"
 	fi
 	far_pid=
 	far_sweep
 	far_mark gone
-	kill -KILL "$far_timer" 2>/dev/null
+	kill -KILL "$far_timer" "$far_other" 2>/dev/null
 	exit 0
 }
 
 far_watch()
 {
-	trap '' PIPE HUP
+	far_begin
 	far_pid=$1
 	far_timer=$2
 	far_mode=$3

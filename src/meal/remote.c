@@ -276,13 +276,12 @@ static void open_orders(struct remote *r)
 		                                  .guard = r->guard,
 		                                  .argv = argv,
 		                                  .env = (const char *const *)r->env };
-	const struct far_header header = {
-		.names = &r->order_names, .pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl
-	};
+	const struct far_whom whom = { .pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl };
 	struct mer_error err;
 	/* It sweeps what bears the worker's mark. */
 	memcpy(r->order_names.id, r->names.id, sizeof r->names.id);
-	if (path == NULL || far_preamble(&r->order_preamble, r->script, &header, &err) != MER_OK ||
+	if (path == NULL ||
+	    far_orders(&r->order_preamble, r->script, &r->order_names, &whom, &err) != MER_OK ||
 	    (r->orders = meal_local_new(false)) == NULL)
 		return;
 	r->orders->events = &order_events;
@@ -583,10 +582,11 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 		                               .argv = spec->argv,
 		                               .env = spec->env,
 		                               .clean = spec->remote->clean,
-		                               .probe = spec->remote->probe,
-		                               .silence_s = r->silence_s };
+		                               .probe = spec->remote->probe };
 	if (st == MER_OK)
-		st = far_preamble(&r->preamble, r->script, &header, err);
+		st = far_supervisor(&r->preamble, r->script, &r->names, r->silence_s, err);
+	if (st == MER_OK)
+		st = far_header(&r->preamble, &header, err);
 	if (st != MER_OK) {
 		r->inner->ops->close(r->inner);
 		release(r);
