@@ -229,35 +229,45 @@ sub find {
 	return (undef, $why);
 }
 sub leave { my $tell = shift; mark(@_) if @_; syswrite $tell, "x"; kill "KILL", $$; }
-sub become {
-	my $tell = shift;
+sub parse {
+	local $_ = shift;
 	my (%told, %env, @argv);
-	mark("up");
-	syswrite STDOUT, "${head}up\n";
-	my $n = line();
-	local $_ = defined $n && $n =~ /^\d{1,9}$/ ? take($n) : undef;
-	leave($tell) if !defined $_;
 	while (/\G[^\047]*?(far_\w+=|\w+=| )\047/gc) {
 		my ($key, $value) = ($1, word());
 		if ($key eq " ") { push @argv, $value }
 		elsif ($key =~ /^far_(.*)=/) { $told{$1} = $value }
 		else { chop $key; $env{$key} = $value }
 	}
-	if ($told{clean}) {
-		/^(?:HOME|LANG|LC_.*|LOGNAME|PATH|SHELL|TMPDIR|TZ|USER)$/ or delete $ENV{$_} for keys %ENV;
-	}
+	return (\%told, \%env, @argv);
+}
+sub is_text { # and no program, which execvp would hand to a shell
+	my $first = "";
+	if (open my $file, "<", $_[0]) { sysread $file, $first, 4 }
+	return $first ne "" && $first !~ /^(?:#!|\177ELF)/ && -T $_[0];
+}
+sub become {
+	my $tell = shift;
+	$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE ALRM TERM USR1 USR2 CHLD TSTP TTIN TTOU);
 	delete $ENV{LC_ALL};
 	$ENV{LC_ALL} = $1 if $lc =~ /^x(.*)/s;
-	$ENV{$_} = $env{$_} for keys %env;
+	parse("far_x=\047\047\nexport X=\047x\047\\\047\047x\047\nset -- \047x\047"); # once, for pages and tables that it needs
+	find("sh") and is_text("/bin/sh");
+	mark("up");
+	syswrite STDOUT, "${head}up\n";
+	my $n = line();
+	my $header = defined $n && $n =~ /^\d{1,9}$/ ? take($n) : undef;
+	leave($tell) if !defined $header;
+	my ($told, $env, @argv) = parse($header);
+	if ($told->{clean}) {
+		/^(?:HOME|LANG|LC_.*|LOGNAME|PATH|SHELL|TMPDIR|TZ|USER)$/ or delete $ENV{$_} for keys %ENV;
+	}
+	$ENV{$_} = $env->{$_} for keys %$env;
 	$ENV{MER_FAR} = $id;
-	leave($tell, "fail workdir") if $told{dir} ne "" && !chdir $told{dir};
+	leave($tell, "fail workdir") if $told->{dir} ne "" && !chdir $told->{dir};
 	my ($path, $why) = find($argv[0]);
 	leave($tell, "fail $why") if !defined $path;
-	leave($tell, "there") if $told{probe};
-	my $first = "#!";
-	if (open my $file, "<", $path) { sysread $file, $first, 4 }
-	if ($first ne "" && $first !~ /^(?:#!|\177ELF)/ && -T $path) { leave($tell, "fail exec 8") } # ENOEXEC, before execvp hands a text to a shell
-	$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE ALRM TERM USR1 USR2 CHLD TSTP TTIN TTOU);
+	leave($tell, "there") if $told->{probe};
+	leave($tell, "fail exec 8") if is_text($path); # ENOEXEC
 	{ no warnings; exec { $path } @argv }
 	leave($tell, "fail exec " . ($! + 0));
 }
