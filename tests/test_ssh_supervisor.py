@@ -1,0 +1,83 @@
+#!/usr/bin/python3
+"""The far supervisor is killed with -9, each of its processes in turn: its worker ends all the same, and its run has
+one end. MER_PREFIX names the installation. Prints TAP when run as a program."""
+import os
+import re
+import signal
+import sys
+import unittest
+from pathlib import Path
+
+import ssh_case
+
+# What else ends a worker takes longer than the test waits: nothing is heard of mer for ten minutes.
+PATIENCE = ("--param", "ServerAliveInterval=120", "--param", "ServerAliveCountMax=4")
+SOON_S = 20
+
+
+def parent(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def children(pid):
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path.name) == pid]
+
+
+class Supervisor(ssh_case.Ssh, unittest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.call(0, "server", "add", "box", "--kind", "ssh", "--host", "h", "--param", "transport=openssh", *PATIENCE)
+
+    def begin(self, name, env):
+        """A run of a model that never ends: its process, its mark, and the marks of its supervisor."""
+        mark = self.sleeper(name)
+        child = self.start("--log", "meal=debug", "run", name, "x", env=env, stderr=open(self.folder / name, "wb"))
+        found = {}
+
+        def is_up():
+            text = (self.folder / name).read_text()
+            for key, words in re.findall(r"says=(started|watch) ([^\n]*)", text):
+                found[key] = words.split()
+            return len(found) == 2 and len(ssh_case.alive(mark)) >= 4
+        self.assertTrue(ssh_case.wait_for(is_up))
+        return child, mark, int(found["started"][0]), [int(pid) for pid in found["watch"][:2]]
+
+    def end(self, name, child, mark):
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark), SOON_S), f"{name}: nothing of the worker is left")
+        self.assertEqual(1, child.wait(timeout=60), (self.folder / name).read_text())
+        rows = self.log("--model", name)
+        self.assertEqual(["failed"], [row["status"] for row in rows])
+
+    def test_perl(self):
+        for shell in ("dash", "bash"):
+            for at, who in enumerate(("parent", "ticker")):
+                with self.subTest(shell=shell, who=who):
+                    words = ssh_case.shell_words(shell)
+                    if not words or not ssh_case.shell_words("perl"):
+                        self.skipTest(f"{shell} or perl is not installed")
+                    name = f"{shell}-{who}"
+                    child, mark, _, pids = self.begin(name, self.fake(words))
+                    os.kill(pids[at], signal.SIGKILL)
+                    self.end(name, child, mark)
+
+    def test_shell(self):
+        for shell in ssh_case.SHELLS:
+            for who in ("supervisor", "timer", "other"):
+                with self.subTest(shell=shell, who=who):
+                    words = ssh_case.shell_words(shell)
+                    if not words:
+                        self.skipTest(f"{shell} is not installed")
+                    name = f"{shell.split()[0]}-{who}"
+                    child, mark, worker, (_, timer) = self.begin(name, self.fake(words, self.tools()))
+                    supervisor = parent(timer)
+                    others = [pid for pid in children(supervisor) if pid not in (worker, timer)]
+                    self.assertEqual(1, len(others))
+                    os.kill({"supervisor": supervisor, "timer": timer, "other": others[0]}[who], signal.SIGKILL)
+                    self.end(name, child, mark)
+
+
+if __name__ == "__main__":
+    ssh_case.run_tap(sys.modules[__name__])
