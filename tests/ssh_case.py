@@ -35,6 +35,20 @@ def wait_for(what, seconds=60):
     return True
 
 
+def parent(pid):
+    """Of a process, or None."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def descends(pid, from_pid):
+    while pid and pid != from_pid:
+        pid = parent(pid)
+    return bool(pid)
+
+
 def shell_words(shell):
     """How that shell is started, or None where it is not installed."""
     name, *rest = shell.split()

@@ -15,15 +15,11 @@ PATIENCE = ("--param", "ServerAliveInterval=120", "--param", "ServerAliveCountMa
 SOON_S = 20
 
 
-def parent(pid):
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
-
-
-def children(pid):
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path.name) == pid]
+def kill(pid, child):
+    """What is killed is ours: a number that was misread may be anybody's."""
+    if not ssh_case.descends(pid, child.pid):
+        raise AssertionError(f"{pid} does not come from {child.pid}")
+    os.kill(pid, signal.SIGKILL)
 
 
 class Supervisor(ssh_case.Ssh, unittest.TestCase):
@@ -39,7 +35,7 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
 
         def is_up():
             text = (self.folder / name).read_text()
-            for key, words in re.findall(r"says=(started|watch) ([^\n]*)", text):
+            for key, words in re.findall(r"says=(started|watch) ([^\n]*)\n", text):
                 found[key] = words.split()
             return len(found) == 2 and len(ssh_case.alive(mark)) >= 4
         self.assertTrue(ssh_case.wait_for(is_up))
@@ -51,6 +47,17 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
         rows = self.log("--model", name)
         self.assertEqual(["failed"], [row["status"] for row in rows])
 
+    def other(self, supervisor, worker, timer):
+        """The timer's timer: a child that stays, unlike a shell's printf or sleep."""
+        found = []
+
+        def is_one():
+            found[:] = [int(path.name) for path in Path("/proc").glob("[0-9]*") if ssh_case.parent(path.name) == supervisor and
+                        int(path.name) not in (worker, timer)]
+            return len(found) == 1
+        self.assertTrue(ssh_case.wait_for(is_one))
+        return found[0]
+
     def test_perl(self):
         for shell in ("dash", "bash"):
             for at, who in enumerate(("parent", "ticker")):
@@ -60,7 +67,7 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
                         self.skipTest(f"{shell} or perl is not installed")
                     name = f"{shell}-{who}"
                     child, mark, _, pids = self.begin(name, self.fake(words))
-                    os.kill(pids[at], signal.SIGKILL)
+                    kill(pids[at], child)
                     self.end(name, child, mark)
 
     def test_shell(self):
@@ -72,10 +79,8 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
                         self.skipTest(f"{shell} is not installed")
                     name = f"{shell.split()[0]}-{who}"
                     child, mark, worker, (_, timer) = self.begin(name, self.fake(words, self.tools()))
-                    supervisor = parent(timer)
-                    others = [pid for pid in children(supervisor) if pid not in (worker, timer)]
-                    self.assertEqual(1, len(others))
-                    os.kill({"supervisor": supervisor, "timer": timer, "other": others[0]}[who], signal.SIGKILL)
+                    supervisor = ssh_case.parent(timer)
+                    kill({"supervisor": supervisor, "timer": timer, "other": self.other(supervisor, worker, timer)}[who], child)
                     self.end(name, child, mark)
 
 
