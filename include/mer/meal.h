@@ -43,17 +43,21 @@ MER_API const char *mer_protocol_name(enum mer_protocol protocol);
 #define MER_TOKEN_STOP "@!#STOP#!@"
 #define MER_TOKEN_EXIT "@!#EXIT#!@"
 
-/* A host where workers run, reached by the system's ssh (docs/ssh.md). */
+enum mer_transport { MER_TRANSPORT_AUTO, MER_TRANSPORT_OPENSSH, MER_TRANSPORT_LIBSSH2 };
+
+/* A host where workers run (docs/ssh.md). */
 struct mer_remote {
-	const char *server;         /* its name, for messages */
-	const char *host, *user;    /* as ssh takes them; user NULL or "": as ssh has it */
-	int64_t port;               /* 0: as ssh has it */
-	const char *config;         /* for ssh -F; NULL: ssh's own files */
-	const char *const *options; /* NAME=VALUE of ssh_config(5), ended by NULL */
-	const char *script;         /* path of the far supervisor */
-	const char *const *env;     /* of ssh itself */
-	bool clean;                 /* workers inherit only what a login has over there */
-	bool probe;                 /* only look whether the program could be started: exit code 0 */
+	const char *server;                /* its name, for messages */
+	const char *host, *user;           /* as ssh takes them; user NULL or "": as ssh has it */
+	int64_t port;                      /* 0: as ssh has it */
+	const char *config;                /* for ssh -F; NULL: ssh's own files */
+	const char *const *options;        /* NAME=VALUE of ssh_config(5), ended by NULL */
+	const char *script;                /* path of the far supervisor */
+	const char *const *env;            /* of ssh itself */
+	const char *password, *passphrase; /* references, resolved when used; NULL: none */
+	enum mer_transport transport;
+	bool clean; /* workers inherit only what a login has over there */
+	bool probe; /* only look whether the program could be started: exit code 0 */
 };
 
 /* How a worker is started. Everything is borrowed until mer_worker_start() returns. */

@@ -49,7 +49,8 @@ static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name
 /* All that a server says: words and what they are made of. First member is what is given out. */
 struct owner {
 	struct mer_remote remote;
-	char *server, *host, *user, *config, *script;
+	char *server, *host, *user, *config, *script, *password, *passphrase;
+	enum mer_transport transport;
 	char **options, **env;
 };
 
@@ -134,9 +135,31 @@ void mer_remote_free(struct mer_remote *remote)
 	free(owner->user);
 	free(owner->config);
 	free(owner->script);
+	free(owner->password);
+	free(owner->passphrase);
 	mer_words_done(&owner->options);
 	mer_words_done(&owner->env);
 	free(owner);
+}
+
+/* A parameter that is none of ssh's. */
+static enum mer_status read_own(struct owner *owner, const char *name, const char *value,
+                                struct mer_error *err)
+{
+	const struct {
+		const char *name;
+		char **to;
+	} texts[] = { { "config", &owner->config },
+		          { "password", &owner->password },
+		          { "passphrase", &owner->passphrase } };
+	if (strcmp(name, "transport") == 0)
+		owner->transport = strcmp(value, "openssh") == 0   ? MER_TRANSPORT_OPENSSH
+		                   : strcmp(value, "libssh2") == 0 ? MER_TRANSPORT_LIBSSH2
+		                                                   : MER_TRANSPORT_AUTO;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		if (strcmp(name, texts[i].name) == 0 && (*texts[i].to = strdup(value)) == NULL)
+			return mer_fail(err, MER_ENOMEM, "out of memory");
+	return MER_OK;
 }
 
 static enum mer_status read_params(struct owner *owner, const char *text, struct mer_error *err)
@@ -156,11 +179,12 @@ static enum mer_status read_params(struct owner *owner, const char *text, struct
 		st = mer_remote_check_param(names[i], value, err);
 		if (st != MER_OK)
 			return st;
-		bool is_config = strcmp(names[i], "config") == 0;
-		if (is_config && (owner->config = strdup(value)) == NULL)
-			return mer_fail(err, MER_ENOMEM, "out of memory");
-		if (i >= FIRST_OWN)
+		if (i >= FIRST_OWN) {
+			st = read_own(owner, names[i], value, err);
+			if (st != MER_OK)
+				return st;
 			continue;
+		}
 		const char *quote = strpbrk(value, " #") != NULL ? "\"" : "";
 		owner->options[n] = mer_text_new("%s=%s%s%s", names[i], quote, value, quote);
 		if (owner->options[n++] == NULL)
@@ -197,6 +221,9 @@ static enum mer_status fill(struct owner *owner, const struct mer_remote_row *ro
 		.options = (const char *const *)owner->options,
 		.script = owner->script,
 		.env = (const char *const *)owner->env,
+		.password = owner->password,
+		.passphrase = owner->passphrase,
+		.transport = owner->transport,
 	};
 	return st;
 }
