@@ -9,6 +9,7 @@
 #include "remote.h"
 
 #include "far.h"
+#include "remote_say.h"
 
 #include <errno.h>
 #include <mer/clean.h>
@@ -89,14 +90,6 @@ static void release(struct remote *r)
 
 /* --- what is said of failures ----------------------------------------------------------------- */
 
-/* What the other side sends does not drive a terminal, nor break a line. */
-static void make_plain(char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((unsigned char)*text < ' ' || (unsigned char)*text >= 127)
-			*text = *text == '\t' ? ' ' : '?';
-}
-
 /* The last line of the noise that says something. */
 static void last_line(const char *noise, char text[160])
 {
@@ -106,7 +99,7 @@ static void last_line(const char *noise, char text[160])
 	for (start = end; start > 0 && noise[start - 1] != '\n'; start--)
 		;
 	(void)snprintf(text, 160, "%.*s", (int)(end - start), noise + start);
-	make_plain(text);
+	remote_say_plain(text);
 }
 
 /* A word of the noise that begins so, up to a blank; "" where there is none. */
@@ -114,7 +107,7 @@ static void find_word(const char *noise, const char *begin, char word[200])
 {
 	const char *at = strstr(noise, begin);
 	(void)snprintf(word, 200, "%.*s", at == NULL ? 0 : (int)strcspn(at, " \r\n"), at);
-	make_plain(word);
+	remote_say_plain(word);
 	if (word[0] != '\0' && word[strlen(word) - 1] == '.')
 		word[strlen(word) - 1] = '\0';
 }
@@ -126,19 +119,11 @@ static void explain_key(const struct remote *r, const char *noise, char *text, s
 	find_word(noise, "SHA256:", now);
 	find_word(offending != NULL ? offending : "", "/", where);
 	if (strstr(noise, "HAS CHANGED") != NULL)
-		(void)snprintf(
-			text, size,
-			"server '%s': the host key of '%s' has changed to %.60s, or somebody is in between; "
-			"another one is in %.120s",
-			r->server, r->host, now, where);
+		remote_say_changed(text, size, r->server, r->host, now, where);
 	else if (strstr(noise, "REVOKED") != NULL)
-		(void)snprintf(text, size, "server '%s': the host key of '%s' is revoked", r->server,
-		               r->host);
+		remote_say_revoked(text, size, r->server, r->host);
 	else
-		(void)snprintf(
-			text, size,
-			"server '%s': the host key of '%s' is not known ('server trust %.100s' adds it)",
-			r->server, r->host, r->server);
+		remote_say_unknown(text, size, r->server, r->host);
 }
 
 /* Why no supervisor has spoken. */
@@ -156,10 +141,10 @@ static void explain_silence(struct remote *r, const struct meal_exit *ssh, char 
 	else if (strstr(noise, "ost key verification failed") != NULL)
 		explain_key(r, noise, text, size);
 	else if (ssh->exit_code == 255 && strstr(line, "ermission denied") != NULL)
-		(void)snprintf(text, size, "server '%s': cannot log in: %s", r->server, line);
+		remote_say_refused(text, size, r->server, line);
 	else if (ssh->exit_code == 255)
-		(void)snprintf(text, size, "cannot reach server '%s': %s", r->server,
-		               said[0] != '\0' ? said : "ssh failed without a word");
+		remote_say_unreachable(text, size, r->server,
+		                       said[0] != '\0' ? said : "ssh failed without a word");
 	else if (ssh->exit_code == 127 || ssh->exit_code == 126)
 		(void)snprintf(text, size, "server '%s' has no POSIX shell for us: %s", r->server, said);
 	else
