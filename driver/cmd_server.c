@@ -9,6 +9,7 @@
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/meal.h>
+#include <mer/remote.h>
 #include <string.h>
 
 enum { SERVER_COLUMNS = 7 };
@@ -211,6 +212,8 @@ static enum mer_status set_ssh(struct session *s, const struct mer_uid *uid,
 	st = server_check_place(changing.host, changing.user, changing.port, err);
 	if (st == MER_OK)
 		st = mer_json_text(changing.params, &text, err);
+	if (st == MER_OK)
+		st = mer_remote_check_params(text, err);
 	if (st != MER_OK)
 		return st;
 	st = mer_dal_exec(s->dal, MER_Q_SERVER_UPDATE,

@@ -99,6 +99,8 @@ static enum mer_status check_ssh(const struct cmd_value values[SERVER_ARGS], str
 	if (cmd_has(&values[SERVER_URL]))
 		return mer_fail(err, MER_EINPUT, "a server of kind 'ssh' has no --url");
 	enum mer_status st = read_said(values, &said, err);
+	if (st == MER_OK)
+		st = mer_remote_check_params(said.params, err);
 	return st == MER_OK ? server_check_place(said.host, said.user, said.port, err) : st;
 }
 

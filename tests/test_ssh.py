@@ -320,8 +320,10 @@ class Ssh(record_case.Record, unittest.TestCase):
                 self.refused(6, "did not run what it was told", "run", name, "x")
 
     def test_refused_words(self):
-        for words in (["--param", "password=env:X"], ["--param", "NoSuch=1"], ["--param", "ConnectTimeout=soon"],
-                      ["--param", "StrictHostKeyChecking=no"], ["--param", "transport=libssh2"], ["--url", "http://x"],
+        for words in (["--param", "password=hush"], ["--param", "passphrase=hush"], ["--param", "NoSuch=1"], ["--param", "ConnectTimeout=soon"],
+                      ["--param", "StrictHostKeyChecking=no"], ["--param", "transport=telnet"],
+                      ["--param", "transport=openssh", "--param", "password=env:X"],
+                      ["--param", "transport=openssh", "--param", "passphrase=env:X"], ["--url", "http://x"],
                       ["--port", "70000"]):
             with self.subTest(words=words):
                 self.call(2, "server", "add", "x", "--kind", "ssh", "--host", "h", *words)
@@ -332,6 +334,25 @@ class Ssh(record_case.Record, unittest.TestCase):
                       ["--workdir", "here", "--", "cat"], ["--train", "x", "--", "cat"]):
             with self.subTest(words=words):
                 self.call(2, "model", "add", "x", "--server", "box", *words)
+
+    def test_references(self):
+        """Secrets are never what a server's row holds, wherever it comes from."""
+        self.call(0, "server", "set", "box", "param=password=env:HUSH", "param=passphrase=file:/nonexistent")
+        params = json.loads(self.out("server", "show", "--json", "box"))["params"]
+        self.assertEqual(["env:HUSH", "file:/nonexistent"], [params["password"], params["passphrase"]])
+        for pair in ("param=password=hush", "param=passphrase=hush", "param=transport=openssh"):
+            out, err = self.call(2, "server", "set", "box", pair)
+            self.assertNotIn("hush", err)
+        document = self.out("export")
+        self.assertIn(b"env:HUSH", document)
+        path = self.folder / "document.yaml"
+        path.write_bytes(document)
+        self.call(0, "apply", path)
+        path.write_bytes(document.replace(b"env:HUSH", b"hush"))
+        out, err = self.call(2, "apply", path)
+        self.assertIn("holds a plain secret", err)
+        self.call(0, "server", "set", "box", "param=password", "param=passphrase")
+        self.assertNotIn("password", json.loads(self.out("server", "show", "--json", "box"))["params"])
 
     # --- nothing is left
 

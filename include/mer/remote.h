@@ -19,6 +19,9 @@ MER_API const char *const *mer_remote_param_names(void);
 MER_API MER_MUST enum mer_status mer_remote_check_param(const char *name, const char *value,
                                                         struct mer_error *err);
 
+/** Whether a server may have all of them together. Each is looked at, too. @param params  JSON object of texts */
+MER_API MER_MUST enum mer_status mer_remote_check_params(const char *params, struct mer_error *err);
+
 /** Whether ssh may be given that host and user. user may be "" or NULL. */
 MER_API MER_MUST enum mer_status mer_remote_check_host(const char *host, const char *user,
                                                        struct mer_error *err);

@@ -13,7 +13,7 @@
 
 #define FAR_NAME "mer-far.sh" /* beside the supervisor of this machine */
 
-enum param_kind { PARAM_TEXT, PARAM_SECONDS, PARAM_CHOICE, PARAM_FILE, PARAM_NOT_BUILT };
+enum param_kind { PARAM_TEXT, PARAM_SECONDS, PARAM_CHOICE, PARAM_FILE, PARAM_REF };
 
 /* The names first, so that they are a list. */
 static const char *const names[] = {
@@ -27,7 +27,7 @@ static const char *const names[] = {
 };
 static const struct {
 	enum param_kind kind;
-	const char *choices[3];
+	const char *choices[4]; /* ended by NULL */
 } params[] = {
 	{ PARAM_TEXT, { NULL } },
 	{ PARAM_CHOICE, { "yes", "no" } },
@@ -39,11 +39,16 @@ static const struct {
 	{ PARAM_SECONDS, { NULL } },
 	{ PARAM_SECONDS, { NULL } },
 	{ PARAM_FILE, { NULL } },
-	{ PARAM_CHOICE, { "auto", "openssh" } },
-	{ PARAM_NOT_BUILT, { NULL } },
-	{ PARAM_NOT_BUILT, { NULL } },
+	{ PARAM_CHOICE, { "auto", "libssh2", "openssh" } },
+	{ PARAM_REF, { NULL } },
+	{ PARAM_REF, { NULL } },
 };
-enum { N_PARAMS = sizeof params / sizeof *params, FIRST_OWN = 9 }; /* from there on none is ssh's */
+enum {
+	N_PARAMS = sizeof params / sizeof *params,
+	FIRST_OWN = 9, /* from there on none is ssh's */
+	PASSWORD = 11,
+	PASSPHRASE = 12,
+};
 static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name");
 
 /* All that a server says: words and what they are made of. First member is what is given out. */
@@ -87,11 +92,8 @@ enum mer_status mer_remote_check_param(const char *name, const char *value, stru
 		              "among them here goes into a file: config=FILE");
 		return MER_EINPUT;
 	}
-	if (params[i].kind == PARAM_NOT_BUILT) {
-		(void)mer_fail(err, MER_EINPUT, "--param %s is not built yet", name);
-		mer_hint(err, "use a key without a passphrase, or an agent that holds it");
-		return MER_EINPUT;
-	}
+	if (params[i].kind == PARAM_REF)
+		return mer_ref_check(name, value, err);
 	if (value[0] == '\0' || has_controls(value) || strchr(value, '"') != NULL)
 		return mer_fail(err, MER_EINPUT,
 		                "--param %s: its value is empty, or holds what ssh does not "
@@ -104,8 +106,9 @@ enum mer_status mer_remote_check_param(const char *name, const char *value, stru
 	const char *const *choices = params[i].choices;
 	for (size_t j = 0; params[i].kind == PARAM_CHOICE && strcmp(choices[j], value) != 0; j++) {
 		if (choices[j + 1] == NULL)
-			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is none of %s, %s", name, value,
-			                choices[0], choices[1]);
+			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is none of %s, %s%s%s", name, value,
+			                choices[0], choices[1], choices[2] != NULL ? ", " : "",
+			                choices[2] != NULL ? choices[2] : "");
 	}
 	return MER_OK;
 }
@@ -162,6 +165,14 @@ static enum mer_status read_own(struct owner *owner, const char *name, const cha
 	return MER_OK;
 }
 
+static enum mer_status read_option(struct owner *owner, size_t at, const char *name,
+                                   const char *value, struct mer_error *err)
+{
+	const char *quote = strpbrk(value, " #") != NULL ? "\"" : "";
+	owner->options[at] = mer_text_new("%s=%s%s%s", name, quote, value, quote);
+	return owner->options[at] != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
 static enum mer_status read_params(struct owner *owner, const char *text, struct mer_error *err)
 {
 	MER_AUTO(mer_json_done) json_t *json = NULL;
@@ -177,20 +188,47 @@ static enum mer_status read_params(struct owner *owner, const char *text, struct
 		if (value == NULL)
 			continue;
 		st = mer_remote_check_param(names[i], value, err);
+		if (st == MER_OK)
+			st = i < FIRST_OWN ? read_option(owner, n++, names[i], value, err)
+			                   : read_own(owner, names[i], value, err);
 		if (st != MER_OK)
 			return st;
-		if (i >= FIRST_OWN) {
-			st = read_own(owner, names[i], value, err);
-			if (st != MER_OK)
-				return st;
-			continue;
-		}
-		const char *quote = strpbrk(value, " #") != NULL ? "\"" : "";
-		owner->options[n] = mer_text_new("%s=%s%s%s", names[i], quote, value, quote);
-		if (owner->options[n++] == NULL)
-			return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	if (owner->transport == MER_TRANSPORT_OPENSSH &&
+	    (owner->password != NULL || owner->passphrase != NULL)) {
+		(void)mer_fail(err, MER_EINPUT, "--param %s: the system's ssh cannot be given one",
+		               owner->password != NULL ? names[PASSWORD] : names[PASSPHRASE]);
+		mer_hint(err, "leave out transport=openssh, or log in with a key that an agent holds");
+		return MER_EINPUT;
 	}
 	return MER_OK;
+}
+
+enum mer_status mer_remote_check_params(const char *text, struct mer_error *err)
+{
+	struct owner *owner = calloc(1, sizeof *owner);
+	if (owner == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = read_params(owner, text, err);
+	mer_remote_free(&owner->remote);
+	return st;
+}
+
+/* What ssh gets: nothing that a reference names. */
+static enum mer_status fill_env(struct owner *owner, const char *const environment[],
+                                const char *hidden, struct mer_error *err)
+{
+	const char *const refs[] = { owner->password, owner->passphrase };
+	const char *names_hidden[4] = { NULL };
+	size_t n = 0;
+	if (hidden != NULL)
+		names_hidden[n++] = hidden;
+	for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) {
+		const char *name = refs[i] != NULL ? mer_ref_env_name(refs[i]) : NULL;
+		if (name != NULL)
+			names_hidden[n++] = name;
+	}
+	return mer_worker_env(environment, NULL, 0, false, names_hidden, &owner->env, err);
 }
 
 static enum mer_status fill(struct owner *owner, const struct mer_remote_row *row,
@@ -198,7 +236,6 @@ static enum mer_status fill(struct owner *owner, const struct mer_remote_row *ro
                             struct mer_error *err)
 {
 	const char *slash = strrchr(guard, '/');
-	const char *const names_hidden[] = { hidden, NULL };
 	owner->server = strdup(row->server);
 	owner->host = strdup(row->host);
 	owner->user = strdup(row->user);
@@ -211,7 +248,7 @@ static enum mer_status fill(struct owner *owner, const struct mer_remote_row *ro
 	if (st == MER_OK)
 		st = read_params(owner, row->params, err);
 	if (st == MER_OK)
-		st = mer_worker_env(environment, NULL, 0, false, names_hidden, &owner->env, err);
+		st = fill_env(owner, environment, hidden, err);
 	owner->remote = (struct mer_remote){
 		.server = owner->server,
 		.host = owner->host,
