@@ -28,9 +28,10 @@ def free_port():
 
 
 class Server:
-    """Accounts: a name and a shell each; all are the caller, with a home of their own."""
+    """Accounts: a name and a shell each; all are the caller, with a home of their own. password: a hash of one that
+    dropbear takes from all of them, as sshd could only with PAM."""
 
-    def __init__(self, folder, accounts, options="", dropbear=False):
+    def __init__(self, folder, accounts, options="", dropbear=False, password=None):
         self.folder, self.port = Path(folder), free_port()
         self.folder.mkdir(mode=0o700)
         self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / "host")
@@ -40,13 +41,13 @@ class Server:
             home = self.home(name)
             (home / ".ssh").mkdir(parents=True, mode=0o700)
             shutil.copy(self.folder / "id.pub", home / ".ssh" / "authorized_keys")
-            lines.append(f"{name}:x:{os.getuid()}:{os.getgid()}::{home}:{shell}")
+            lines.append(f"{name}:{password or 'x'}:{os.getuid()}:{os.getgid()}::{home}:{shell}")
         (self.folder / "passwd").write_text("\n".join(lines) + "\n")
         (self.folder / "group").write_text(f"users:x:{os.getgid()}:\n")
         self.env = os.environ | {"LD_PRELOAD": WRAPPER, "NSS_WRAPPER_PASSWD": str(self.folder / "passwd"),
                                  "NSS_WRAPPER_GROUP": str(self.folder / "group")}
         self.log = open(self.folder / "log", "wb")
-        self.start_dropbear() if dropbear else self.start_sshd(options)
+        self.start_dropbear(password) if dropbear else self.start_sshd(options)
         self.wait_until_up()
 
     def home(self, name):
@@ -68,14 +69,14 @@ class Server:
         self.child = subprocess.Popen([SSHD, "-D", "-e", "-f", config], env=self.env, stdin=subprocess.DEVNULL,
                                       stdout=self.log, stderr=self.log, start_new_session=True)
 
-    def start_dropbear(self):
+    def start_dropbear(self, password):
         key = self.folder / "host-dropbear"
         text = self.run("dropbearkey", "-t", "ed25519", "-f", key).decode()
         public = self.folder / "host-dropbear.pub"
         public.write_text(next(line for line in text.splitlines() if line.startswith("ssh-ed25519")) + "\n")
         self.set_known(public)
         self.child = subprocess.Popen([DROPBEAR, "-F", "-E", "-r", key, "-p", f"127.0.0.1:{self.port}", "-P",
-                                       self.folder / "pid", "-s", "-j", "-k", "-m"], env=self.env,
+                                       self.folder / "pid", "-j", "-k", "-m", *([] if password else ["-s"])], env=self.env,
                                       stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                       start_new_session=True)
 

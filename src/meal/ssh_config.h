@@ -36,7 +36,7 @@ struct ssh_config {
 	bool identities_only;
 	char *agent;                           /* path of the agent's socket; NULL: none */
 	bool by_key, by_password, by_keyboard; /* methods that may be tried */
-	bool alone; /* identities were said on purpose: not ssh's own default ones */
+	bool by_gssapi;                        /* and one that only ssh has */
 
 	char *kex, *host_keys, *ciphers, *macs,
 		*key_algorithms; /* what may be agreed upon, by commas */

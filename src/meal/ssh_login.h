@@ -25,7 +25,7 @@ struct ssh_login {
 	int64_t deadline_ms; /* of mer_clock_ms(), for all of it. Until the keys are exchanged
 	                           * ConnectTimeout counts too */
 	LIBSSH2_SESSION
-		*session;           /* out: not blocking, authenticated; gives it, to be freed before fd is
+	*session;               /* out: not blocking, authenticated; gives it, to be freed before fd is
 	                           * closed. NULL without one */
 	struct ssh_times times; /* out */
 	char how
@@ -38,7 +38,10 @@ struct ssh_login {
  * @param choice  SSH_OPENSSH with MER_OK and without a session: only the system's ssh can do it, as
  *                reason says. It is told before a byte of authentication was sent. Where
  *                the server's `transport` is libssh2, keys that libssh2 cannot use are passed over instead.
- * @return MER_EUNREACHABLE  no connection, or the host's key is not the right one, or nobody lets us in:
+ * @return MER_EBUSY         it hung up before its banner, as a server does that has too many logins
+ *                           under way (MaxStartups): try again, within ConnectTimeout. To people it is
+ *                           MER_EUNREACHABLE
+ *         MER_EUNREACHABLE  no connection, or the host's key is not the right one, or nobody lets us in:
  *                           the same words as the system's ssh gets from MER
  *         MER_EINPUT        a reference to a password or passphrase gives nothing
  *         MER_ECANCELED     cancel_fd became readable
