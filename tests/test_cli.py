@@ -300,7 +300,7 @@ CHANGE_ROWS = [
     ("server add g", 2, b"", "'server add' needs --kind"),
     ("server add g --kind slurm", 2, b"", "--kind: 'slurm' is none of local, ssh, http"),
     ("server add g --kind ssh", 2, b"", "a server of kind 'ssh' needs --host"),
-    ("server add g --kind ssh --host h --param password=env:P", 2, b"", "--param password is not built yet"),
+    ("server add g --kind ssh --host h --param password=P", 2, b"", "password holds a plain secret"),
     ("server add g --kind ssh --host h --param NoSuch=1", 2, b"", "a server of kind 'ssh' has no parameter 'NoSuch'"),
     ("server add g --kind ssh --host=-x", 2, b"", "--host: '-x' is no host"),
     ("server add g --kind http --url http://h", 2, b"", "kind 'http' is not built in"),
