@@ -2,6 +2,7 @@
 """Logins over libssh2, by a program of their own (ssh_login_probe.c), to real servers and to such as misbehave.
 Prints TAP when run as a program: test_ssh_login.py PROBE [TEST...]."""
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -175,6 +176,21 @@ class Login(unittest.TestCase):
         (self.folder / "config").write_text("")
         self.assertIn("has a certificate", self.login(server, IdentityFile=certified)["reason"])
 
+    def test_keys_in_hardware(self):
+        """Their files look like others and hold no private half."""
+        def piece(data):
+            return len(data).to_bytes(4, "big") + data
+
+        kind = b"sk-ssh-ed25519@openssh.com"
+        blob = piece(kind) + piece(bytes(32)) + piece(b"ssh:")
+        data = b"openssh-key-v1\0" + piece(b"none") * 2 + piece(b"") + (1).to_bytes(4, "big") + piece(blob) + piece(bytes(64))
+        key = self.folder / "hardware"
+        key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n" + base64.b64encode(data).decode() +
+                       "\n-----END OPENSSH PRIVATE KEY-----\n")
+        key.chmod(0o600)
+        server = self.start("with-hardware")
+        self.by_openssh(f"cannot sign with the key '{key}' of type sk-ssh-ed25519@openssh.com", server, IdentityFile=key)
+
     def new_libssh2(self):
         """Whether it has what 1.10 has not."""
         version = self.good()["how"].split()[1].rstrip(",")
@@ -320,7 +336,7 @@ class Login(unittest.TestCase):
         line = " ".join(Path(f"{rsa}.pub").read_text().split()[:2])
         self.by_openssh("known of the host", server, UserKnownHostsFile=self.known(f"@cert-authority {name} {server.host_key}"))
         for config in ("ProxyCommand false", "CertificateFile /x", "PKCS11Provider /x.so", "KnownHostsCommand /bin/false",
-                       "RevokedHostKeys /x", "BindAddress 127.0.0.1", "Compression yes", "VerifyHostKeyDNS yes"):
+                       "RevokedHostKeys /x", "BindAddress 127.0.0.1", "SetEnv A=b", "Compression yes", "VerifyHostKeyDNS yes"):
             with self.subTest(config=config):
                 (self.folder / "config").write_text(config + "\n")
                 self.by_openssh("the configuration has " + config.split()[0], server)
@@ -591,6 +607,20 @@ class Login(unittest.TestCase):
         self.assertEqual(0, told["found"])
         told = self.good(IdentityFile=path, passphrase="env:HUSH", env={"HUSH": LONG[-1000:]}, more=["60000", "-1", SECRET[:16:-1]])
         self.assertNotEqual(0, told["found"], "one that is there is found")
+
+    def test_children_see_no_secrets(self):
+        tools = self.folder / "tools"
+        tools.mkdir()
+        (tools / "ssh").write_text(f"#!/bin/sh\n{{ tr '\\0' '\\n' </proc/$$/environ; echo \"$@\"; }} >>{self.folder}/seen\n"
+                                   f"exec {shutil.which('ssh')} \"$@\"\n")
+        (tools / "ssh").chmod(0o755)
+        key = keygen(self.folder / "guarded", passphrase=SECRET)
+        self.add_key(key)
+        self.good(IdentityFile=key, passphrase="env:HUSH", password="env:HUSH2",
+                  env={"HUSH": SECRET, "HUSH2": "wrong-" + SECRET, "PATH": f"{tools}:{os.environ['PATH']}"})
+        seen = (self.folder / "seen").read_text()
+        self.assertIn("-G", seen)
+        self.assertNotIn(SECRET, seen)
 
     def test_two_steps(self):
         """What is asked for is more than one key."""

@@ -14,7 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define IDENTITIES_MAX 100 /* as SSH_MAX_IDENTITY_FILES of OpenSSH */
+#define NUMBER_MAX 1000000 /* seconds, so that milliseconds of them can be counted on */
+#define FOREVER_S 120      /* about how long TCP waits for a connection of which nothing is said */
+#define WORDS_MAX 100      /* as SSH_MAX_IDENTITY_FILES of OpenSSH */
 
 /* While it is read. */
 struct reading {
@@ -142,11 +144,10 @@ static bool is_none(const char *value)
 
 static enum mer_status set_text(char **to, const char *value, struct mer_error *err)
 {
-	char *copy = is_none(value) ? NULL : strdup(value);
-	if (copy == NULL && !is_none(value))
-		return no_memory(err);
 	free(*to);
-	*to = copy;
+	*to = NULL;
+	if (!is_none(value) && (*to = mer_text_new("%s", value)) == NULL)
+		return no_memory(err);
 	return MER_OK;
 }
 
@@ -155,28 +156,25 @@ static enum mer_status set_number(int64_t *to, const char *value, struct mer_err
 	int64_t number = 0;
 	if (!is_none(value) && mer_parse_i64(value, &number, NULL) != MER_OK)
 		return mer_fail(err, MER_EINPUT, "ssh tells a number that is none: '%.60s'", value);
-	*to = number < 0 ? 0 : number;
+	*to = number < 0 ? 0 : number > NUMBER_MAX ? NUMBER_MAX : number;
 	return MER_OK;
 }
 
-static enum mer_status add_word(char ***words, const char *word, size_t len, struct mer_error *err)
+/* words has room for WORDS_MAX. */
+static enum mer_status add_word(char **words, const char *word, size_t len, struct mer_error *err)
 {
 	size_t n = 0;
-	while ((*words)[n] != NULL)
+	while (words[n] != NULL)
 		n++;
-	if (n >= IDENTITIES_MAX)
+	if (n == WORDS_MAX)
 		return MER_OK;
-	char **more = realloc(*words, (n + 2) * sizeof *more);
-	if (more == NULL)
+	if ((words[n] = mer_text_new("%.*s", (int)len, word)) == NULL)
 		return no_memory(err);
-	*words = more;
-	more[n + 1] = NULL;
-	more[n] = strndup(word, len);
-	return more[n] != NULL ? MER_OK : no_memory(err);
+	return MER_OK;
 }
 
 /* Paths with blanks between them, which ssh does not quote. One of them may have blanks itself. */
-static enum mer_status set_paths(struct reading *r, char ***to, const char *value)
+static enum mer_status set_paths(struct reading *r, char **to, const char *value)
 {
 	enum mer_status st = MER_OK;
 	if (is_none(value))
@@ -220,17 +218,17 @@ static enum mer_status on_agent(struct reading *r, const char *value)
 
 static enum mer_status on_identity(struct reading *r, const char *value)
 {
-	return is_none(value) ? MER_OK : add_word(&r->config->identities, value, strlen(value), r->err);
+	return is_none(value) ? MER_OK : add_word(r->config->identities, value, strlen(value), r->err);
 }
 
 static enum mer_status on_user_known(struct reading *r, const char *value)
 {
-	return set_paths(r, &r->config->user_known, value);
+	return set_paths(r, r->config->user_known, value);
 }
 
 static enum mer_status on_global_known(struct reading *r, const char *value)
 {
-	return set_paths(r, &r->config->global_known, value);
+	return set_paths(r, r->config->global_known, value);
 }
 
 /* What is left out of it may not be tried. */
@@ -289,6 +287,7 @@ static const struct keyword {
 	{ "bindaddress", ODD_IF_SAID, 0, NULL, "BindAddress" },
 	{ "bindinterface", ODD_IF_SAID, 0, NULL, "BindInterface" },
 	{ "verifyhostkeydns", ODD_IF_ON, 0, NULL, "VerifyHostKeyDNS" },
+	{ "setenv", ODD_IF_SAID, 0, NULL, "SetEnv" },
 	{ "compression", ODD_IF_ON, 0, NULL, "Compression" },
 	{ "hostbasedauthentication", ODD_IF_ON, 0, NULL, "HostbasedAuthentication" },
 #undef AT
@@ -375,28 +374,50 @@ static enum mer_status settle(struct reading *r)
 	    config->port > 65535 || config->kex == NULL || config->host_keys == NULL ||
 	    config->ciphers == NULL || config->macs == NULL)
 		return mer_fail(r->err, MER_EINPUT, "ssh -G does not tell what a server is");
-	if (config->host == NULL && (config->host = strdup(config->hostname)) == NULL)
-		return no_memory(r->err);
-	enum mer_status st = expand_identities(r);
+	if (config->connect_timeout_s == 0)
+		config->connect_timeout_s = FOREVER_S;
+	enum mer_status st = MER_OK;
+	if (config->host == NULL)
+		st = set_text(&config->host, config->hostname, r->err);
+	if (st == MER_OK)
+		st = expand_identities(r);
 	return st == MER_OK ? find_agent(r) : st;
+}
+
+static struct ssh_config *config_new(void)
+{
+	struct ssh_config *config = calloc(1, sizeof *config);
+	if (config == NULL)
+		return NULL;
+	config->by_key = config->by_password = config->by_keyboard = true;
+	config->identities = calloc(WORDS_MAX + 1, sizeof *config->identities);
+	config->user_known = calloc(WORDS_MAX + 1, sizeof *config->user_known);
+	config->global_known = calloc(WORDS_MAX + 1, sizeof *config->global_known);
+	if (config->identities != NULL && config->user_known != NULL && config->global_known != NULL)
+		return config;
+	ssh_config_free(config);
+	return NULL;
+}
+
+static enum mer_status read_lines(struct reading *r, struct mer_str text)
+{
+	enum mer_status st = MER_OK;
+	MER_AUTO(mer_text_done) char *copy = strndup(text.len > 0 ? text.ptr : "", text.len);
+	char *rest = copy;
+	if (copy == NULL)
+		return no_memory(r->err);
+	for (char *line; st == MER_OK && (line = strsep(&rest, "\n")) != NULL;)
+		st = read_line(r, line);
+	return st;
 }
 
 enum mer_status ssh_config_parse(struct mer_str text, const char *const env[],
                                  struct ssh_config **out, struct mer_error *err)
 {
-	enum mer_status st = MER_OK;
-	struct reading r = { .config = calloc(1, sizeof *r.config), .env = env, .err = err };
-	MER_AUTO(mer_text_done) char *copy = strndup(text.len > 0 ? text.ptr : "", text.len);
-	if (r.config == NULL || copy == NULL ||
-	    (r.config->identities = calloc(1, sizeof(char *))) == NULL ||
-	    (r.config->user_known = calloc(1, sizeof(char *))) == NULL ||
-	    (r.config->global_known = calloc(1, sizeof(char *))) == NULL)
-		st = no_memory(err);
-	else
-		r.config->by_key = r.config->by_password = r.config->by_keyboard = true;
-	char *rest = copy;
-	for (char *line; st == MER_OK && (line = strsep(&rest, "\n")) != NULL;)
-		st = read_line(&r, line);
+	struct reading r = { .config = config_new(), .env = env, .err = err };
+	if (r.config == NULL)
+		return no_memory(err);
+	enum mer_status st = read_lines(&r, text);
 	if (st == MER_OK)
 		st = settle(&r);
 	free(r.agent);

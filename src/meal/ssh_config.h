@@ -22,7 +22,7 @@ struct ssh_config {
 	char *proxy_jump;    /* as ssh takes it, "user@a:22,b"; NULL: none */
 	char *proxy_command; /* NULL: none */
 
-	int64_t connect_timeout_s; /* ConnectTimeout */
+	int64_t connect_timeout_s; /* ConnectTimeout; where nothing is said, as long as TCP waits */
 	int64_t alive_s;           /* ServerAliveInterval; 0: off */
 	int64_t alive_count;       /* ServerAliveCountMax */
 	bool tcp_keepalive;

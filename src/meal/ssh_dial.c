@@ -2,6 +2,7 @@
 #include "ssh_dial.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <mer/clean.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -112,7 +113,8 @@ static enum mer_status resolve(struct lookup *lookup, const char *name, struct s
 void ssh_dial_tune(int fd, const struct ssh_config *config)
 {
 	const int on = 1;
-	const unsigned silence_ms = (unsigned)(config->alive_s * config->alive_count * 1000);
+	const int64_t wanted_ms = config->alive_s * config->alive_count * 1000;
+	const unsigned silence_ms = wanted_ms < INT_MAX ? (unsigned)wanted_ms : INT_MAX;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	if (config->tcp_keepalive)
 		(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);

@@ -307,14 +307,11 @@ static void leave_behind(struct way *way, bool good)
 enum mer_status ssh_login(struct ssh_login *login, enum ssh_choice *choice, char reason[200],
                           struct mer_error *err)
 {
-	const struct ssh_config *config = login->config;
 	char shown[130] = "", by[100] = "";
 	struct way way = { .login = login, .choice = choice, .reason = reason, .err = err };
-	way.soon = (struct ssh_until){ login->cancel_fd, login->deadline_ms };
-	if (config->connect_timeout_s > 0) {
-		const int64_t soon_ms = mer_clock_ms() + config->connect_timeout_s * 1000;
-		way.soon.deadline_ms = soon_ms < login->deadline_ms ? soon_ms : login->deadline_ms;
-	}
+	const int64_t soon_ms = mer_clock_ms() + login->config->connect_timeout_s * 1000;
+	way.soon = (struct ssh_until){ login->cancel_fd,
+		                           soon_ms < login->deadline_ms ? soon_ms : login->deadline_ms };
 	login->session = NULL;
 	login->how[0] = reason[0] = '\0';
 	*choice = SSH_LIBSSH2;
