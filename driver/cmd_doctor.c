@@ -1,4 +1,4 @@
-/* doctor: what is wrong, and what to do about it. */
+/* doctor: what is wrong, and what to do about it; db check: the same of the database alone, and all of it. */
 #include "commands.h"
 #include "doctor.h"
 
@@ -55,7 +55,7 @@ static void count_text(int64_t n, const char *noun, char out[48])
 }
 
 /* Faults end it with a code of their own, which no status has. */
-static enum mer_status verdict(struct doctor *doctor, struct mer_error *err)
+static enum mer_status verdict(struct doctor *doctor, const char *who, struct mer_error *err)
 {
 	struct session *s = doctor->s;
 	char faults[48], warnings[48];
@@ -63,11 +63,23 @@ static enum mer_status verdict(struct doctor *doctor, struct mer_error *err)
 		return MER_OK;
 	count_text(doctor->found[DOCTOR_FAULT], "fault", faults);
 	count_text(doctor->found[DOCTOR_WARNING], "warning", warnings);
-	enum mer_status st = mer_fail(err, MER_ECONFLICT, "doctor found %s and %s", faults, warnings);
+	enum mer_status st = mer_fail(err, MER_ECONFLICT, "%s found %s and %s", who, faults, warnings);
 	s->out.told = true;
 	s->reported = true;
 	session_failed_as(s, s->at, EXIT_FAULT, err);
 	return st;
+}
+
+static enum mer_status end(struct doctor *doctor, const char *who, struct mer_error *err)
+{
+	mer_dal_close(doctor->dal);
+	if (doctor->st == MER_OK)
+		doctor->st = out_end(doctor->s, &doctor->err);
+	if (doctor->st != MER_OK) {
+		*err = doctor->err;
+		return doctor->st;
+	}
+	return verdict(doctor, who, err);
 }
 
 static enum mer_status doctor(struct session *s, const struct cmd_value *argv,
@@ -81,14 +93,7 @@ static enum mer_status doctor(struct session *s, const struct cmd_value *argv,
 		doctor_models(&doctor);
 	if (doctor.st == MER_OK)
 		doctor_files(&doctor);
-	mer_dal_close(doctor.dal);
-	if (doctor.st == MER_OK)
-		doctor.st = out_end(s, &doctor.err);
-	if (doctor.st != MER_OK) {
-		*err = doctor.err;
-		return doctor.st;
-	}
-	return verdict(&doctor, err);
+	return end(&doctor, "doctor", err);
 }
 
 const struct cmd cmd_doctor = {
@@ -103,4 +108,29 @@ const struct cmd cmd_doctor = {
 	.formats = CMD_FORMATS_ALL,
 	CMD_ROWS(columns, N_COLUMNS),
 	.run = doctor,
+};
+
+/* --- db check ----------------------------------------------------------------------------- */
+
+static enum mer_status check(struct session *s, const struct cmd_value *argv, struct mer_error *err)
+{
+	struct doctor doctor = { .s = s, .thorough = true };
+	(void)argv;
+	out_begin(s, columns, N_COLUMNS);
+	doctor_database(&doctor);
+	return end(&doctor, "db check", err);
+}
+
+const struct cmd cmd_db_check = {
+	.name = "db check",
+	.summary = "look through the whole database for what is wrong",
+	.notes =
+		"Reads all of it, which takes its time, and changes nothing: whether it is whole, whether each\n"
+		"row that another refers to is there, whether the scripts that have run are those of this mer,\n"
+		"and whether runs are open that nobody will ever end. Rows and exit code are those of doctor:\n"
+		"with a fault among them it exits 9.\n",
+	CMD_EXAMPLES("db check", "db check --json"),
+	.formats = CMD_FORMATS_ALL,
+	CMD_ROWS(columns, N_COLUMNS),
+	.run = check,
 };

@@ -7,7 +7,10 @@
 extern const struct cmd cmd_apply;
 extern const struct cmd cmd_cancel;
 extern const struct cmd cmd_chat;
+extern const struct cmd cmd_db_backup;
+extern const struct cmd cmd_db_check;
 extern const struct cmd cmd_db_copy;
+extern const struct cmd cmd_db_restore;
 extern const struct cmd cmd_deployment_add;
 extern const struct cmd cmd_deployment_list;
 extern const struct cmd cmd_deployment_remove;

@@ -15,7 +15,8 @@ enum doctor_severity {
 struct doctor {
 	struct session *s;
 	struct mer_dal *dal; /* NULL: it cannot be reached; then nothing asks it */
-	bool migrated;       /* its tables are there, as this mer knows them */
+	bool thorough; /* the database is looked through as a whole, and held against its scripts */
+	bool migrated; /* its tables are there, as this mer knows them */
 	int64_t found[DOCTOR_SEVERITIES];
 	enum mer_status st; /* why nothing more can be told: stdout's reader has left, a signal */
 	struct mer_error err;
@@ -30,7 +31,7 @@ void doctor_say(struct doctor *doctor, enum doctor_severity severity, const char
 void doctor_say_error(struct doctor *doctor, enum doctor_severity severity, const char *check,
                       const char *subject, const struct mer_error *err);
 
-/** The database: opens it too. */
+/** The database: opens it too, and the caller closes it. */
 void doctor_database(struct doctor *doctor);
 /** Servers, deployments and weights, and what is plain in them. */
 void doctor_models(struct doctor *doctor);

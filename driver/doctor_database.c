@@ -61,9 +61,23 @@ static enum mer_status on_script(void *ctx, const void *data, struct mer_error *
 		return MER_OK; /* newer than this mer: told elsewhere */
 	mer_sha256(text, len, digest);
 	if (strcmp(digest, row->sha256) != 0)
-		doctor_say(ledger->doctor, DOCTOR_WARNING, "schema", name, "'mer-migrate verify' says more",
+		doctor_say(ledger->doctor, ledger->doctor->thorough ? DOCTOR_FAULT : DOCTOR_WARNING,
+		           "schema", name, "'mer-migrate verify' says more",
 		           "the script in '%s' is not the one that has run", path);
 	return MER_OK;
+}
+
+/* The highest number alone says whether a database is migrated. */
+static void look_for_gaps(const struct ledger *ledger)
+{
+	char name[24];
+	for (int num = 1; num <= MER_SCHEMA_NUM; num++) {
+		(void)snprintf(name, sizeof name, "%02d", num);
+		if (!ledger->has[num])
+			doctor_say(ledger->doctor, DOCTOR_FAULT, "schema", name,
+			           "'mer-migrate status' says more",
+			           "this script has not run, though later ones have");
+	}
 }
 
 static void look_at_ledger(struct doctor *doctor)
@@ -77,8 +91,9 @@ static void look_at_ledger(struct doctor *doctor)
 	if (mer_dal_query(doctor->dal, MER_Q_LEDGER, MER_ARGS(mer_i64(0), mer_i64(INT64_MAX)),
 	                  on_script, &ledger, &err) != MER_OK)
 		doctor_say_error(doctor, DOCTOR_FAULT, "schema", NULL, &err);
-	else if (doctor->migrated &&
-	         found == doctor->found[DOCTOR_FAULT] + doctor->found[DOCTOR_WARNING])
+	else if (doctor->thorough && doctor->migrated)
+		look_for_gaps(&ledger);
+	if (doctor->migrated && found == doctor->found[DOCTOR_FAULT] + doctor->found[DOCTOR_WARNING])
 		doctor_say(doctor, DOCTOR_OK, "schema", NULL, NULL, "all %d scripts have run",
 		           MER_SCHEMA_NUM);
 	free(ledger.sql);
@@ -121,10 +136,32 @@ static void look_at_integrity(struct doctor *doctor)
 {
 	struct mer_error err;
 	int64_t found = doctor->found[DOCTOR_FAULT];
-	if (mer_dal_query(doctor->dal, MER_Q_QUICK_CHECK, NULL, 0, on_wrong, doctor, &err) != MER_OK)
+	bool whole = doctor->thorough && doctor->migrated; /* other tables are not for us to judge */
+	enum mer_query look = whole ? MER_Q_CHECK : MER_Q_QUICK_CHECK;
+	if (mer_dal_query(doctor->dal, look, NULL, 0, on_wrong, doctor, &err) != MER_OK)
 		doctor_say_error(doctor, DOCTOR_FAULT, "integrity", NULL, &err);
 	else if (found == doctor->found[DOCTOR_FAULT])
-		doctor_say(doctor, DOCTOR_OK, "integrity", NULL, NULL, "a quick look finds nothing wrong");
+		doctor_say(doctor, DOCTOR_OK, "integrity", NULL, NULL, "%s finds nothing wrong",
+		           whole ? "a look at all of it" : "a quick look");
+}
+
+static enum mer_status on_stray(void *ctx, const void *data, struct mer_error *err)
+{
+	(void)err;
+	doctor_say(ctx, DOCTOR_FAULT, "runs", ((const struct mer_name_row *)data)->name,
+	           "its row was changed past mer: close it by hand, or forget it",
+	           "this run is open, and no mer that could end it is known");
+	return MER_OK;
+}
+
+static void look_at_runs(struct doctor *doctor)
+{
+	struct mer_error err;
+	int64_t found = doctor->found[DOCTOR_FAULT];
+	if (mer_dal_query(doctor->dal, MER_Q_CHECK_STRAY, NULL, 0, on_stray, doctor, &err) != MER_OK)
+		doctor_say_error(doctor, DOCTOR_FAULT, "runs", NULL, &err);
+	else if (found == doctor->found[DOCTOR_FAULT])
+		doctor_say(doctor, DOCTOR_OK, "runs", NULL, NULL, "each open run has a mer that owns it");
 }
 
 struct owners {
@@ -275,5 +312,7 @@ void doctor_database(struct doctor *doctor)
 	look_at_integrity(doctor);
 	if (doctor->migrated)
 		look_at_owners(doctor);
+	if (doctor->migrated && doctor->thorough)
+		look_at_runs(doctor);
 	look_at_clock(doctor);
 }

@@ -441,6 +441,26 @@ TABLE = {
         Row("db copy --from sqlite:nothing.db --to sqlite:fresh.db", 5, "", has("nothing.db")),
         Row("db copy --from sqlite:fresh.db", 2, "", "'db copy' needs --to"),
     ],
+    "db backup FILE": [
+        Row("db backup new.db", 0, re.compile(r"file\tnew.db\nbytes\t[0-9]+\nschema\t[0-9]+\nsha256\t[0-9a-f]{64}\n")),
+        Row("db backup new.db", 4, "", "there is a file 'new.db' already", before=("db backup new.db",)),
+        Row("db backup --force new.db", 0, has("new.db"), before=("db backup new.db",)),
+        Row("db backup no/such/folder/new.db", 2, "", has("no/such/folder/new.db")),
+        Row("db backup", 2, "", has("FILE")),
+        Row("db backup new.db", 5, "", has("nothing.db"), options=("--database", "sqlite:nothing.db")),
+        Row("db backup new.db", 2, "", has("postgres"), options=("--database", "postgres://127.0.0.1:1/x")),
+    ],
+    "db restore FILE": [
+        changes("db restore new.db", 0, has("kept\t"), before=("db backup new.db",), ways=("arguments",)),
+        Row("db restore new.db", 4, "", NOT_ALLOWED),
+        changes("db restore nothing.db", 2, "", has("nothing.db")),
+        changes("db restore lines.txt", 2, "", has("no SQLite database")),
+    ],
+    "db check": [
+        Row("db check", 0, has("ok\tdatabase\t", "ok\tintegrity\t")),
+        Row("db check", 9, has("no database at"), re.compile("db check found [0-9]+ faults? and 0 warnings"),
+            options=("--database", "sqlite:nothing.db")),
+    ],
     "worker-check -- ARGV...": [
         Row("worker-check --start-timeout 5s --timeout 5s -- /no/such/program", 6, "", has("/no/such/program")),
         Row("worker-check --list", 0, re.compile(r".+\t.+\n", re.S)),

@@ -31,6 +31,7 @@ mer.serve()
 
 # What has to be there before the examples of a command make sense, beside what setUpModule() makes.
 BEFORE = {
+    "db restore": ["db backup mer-2026-01-31.db"],
     "deployment set": ["deployment add digest --name spare -- sha256sum"],
     "deployment remove": ["deployment add digest --name spare -- sha256sum"],
     "server remove": ["server add second --kind local"],
@@ -170,18 +171,21 @@ class Contract(Case):
         for row in rows:
             self.assertEqual(set(row) - names, set())
 
-    def check(self, command, line):
-        option = "--allow-changes" if command["changes"] else ""
+    def prepared(self, command):
         place = self.place()
         for before in BEFORE.get(command["name"], []):
             self.assertEqual(shell(place, f"mer --allow-changes {before}").returncode, 0)
-        done = shell(place, f"MER_FORMAT=jsonl mer {option} {line} --jsonl")
+        return place
+
+    def check(self, command, line):
+        option = "--allow-changes" if command["changes"] else ""
+        done = shell(self.prepared(command), f"MER_FORMAT=jsonl mer {option} {line} --jsonl")
         schema = command["schema"]["items"] if command["prints"] == "rows" else command["schema"]
         for text in done.stdout.splitlines():
             self.validator(schema).validate(json.loads(text))
         if "--lines" in line:
             return 1
-        done = shell(self.place(), f"mer {option} {line} --json")
+        done = shell(self.prepared(command), f"mer {option} {line} --json")
         if done.stdout == "":
             return 0
         value = json.loads(done.stdout)

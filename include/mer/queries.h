@@ -141,6 +141,11 @@ enum mer_query {
 	MER_Q_QUICK_CHECK, /* struct mer_name_row: what a quick look finds wrong, a few of it; no row:
 	                      nothing */
 
+	/* for db check: struct mer_name_row, what is found wrong */
+	MER_Q_CHECK,       /* a look at all of it: up to 100 findings */
+	MER_Q_CHECK_STRAY, /* request uids of open runs whose owner has no row, so that nobody ever ends
+	                      them: up to 100 */
+
 	/* tables as wholes: the id plus an enum mer_table; for mer/copy.h */
 	MER_Q_OWNER_OPEN_RUNS, /* struct mer_count_row; owner uid */
 	MER_Q_KEYS_LATER,      /* in this transaction foreign keys are checked at its end */

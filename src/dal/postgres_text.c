@@ -101,6 +101,18 @@ static_assert(MER_LOCK_POSTGRES == INT64_C(5567946869359731563), "as written abo
 		"name") "ORDER BY name LIMIT $2) AS a UNION SELECT name FROM (SELECT name FROM " table \
 				" WHERE " BEGINS("name") "ORDER BY name DESC LIMIT 1) AS b ORDER BY name"
 
+/* It has checksums of its own; what is left half done is an index. */
+#define INVALID_INDEXES \
+	"SELECT 'index ' || c.relname || ' is not valid' AS name FROM pg_catalog.pg_index AS i " \
+	"JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid " \
+	"WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace "
+
+/* Where triggers were off, rows may refer to none. */
+#define ORPHANS(table, column, parent, key) \
+	"UNION ALL SELECT 'a row of " table " refers to one of " parent \
+	" that is not there: ' || t." column " FROM " table " AS t WHERE t." column \
+	" IS NOT NULL AND NOT EXISTS (SELECT FROM " parent " AS p WHERE p." key " = t." column ") "
+
 const char *const pg_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM pg_catalog.pg_class "
 							"WHERE oid = to_regclass($mer${ledger}$mer$)",
@@ -297,12 +309,19 @@ const char *const pg_text[] = {
 		"m.request_uid < 'g' AND m.owner = dead.uid AND m.stopped_at IS NULL OFFSET 0) AS open))",
 
 	[MER_Q_NOW] = "SELECT " UTC("clock_timestamp()") " AS name",
-	/* It has checksums of its own; what is left half done is an index. */
-	[MER_Q_QUICK_CHECK] =
-		"SELECT 'index ' || c.relname || ' is not valid' AS name FROM pg_catalog.pg_index AS i "
-		"JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
-		"WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace LIMIT 3",
-
+	[MER_Q_QUICK_CHECK] = INVALID_INDEXES "LIMIT 3",
+	[MER_Q_CHECK] = INVALID_INDEXES
+	"UNION ALL SELECT 'constraint ' || n.conname || ' is not valid' FROM pg_catalog.pg_constraint AS n "
+	"WHERE NOT n.convalidated AND n.connamespace = current_schema()::regnamespace " ORPHANS(
+		"deployments", "model_uid", "models", "uid")
+		ORPHANS("deployments", "server_uid", "servers", "uid") ORPHANS("model_weights", "model_uid",
+	                                                                   "models", "uid")
+			ORPHANS("model_weights", "parent_uid", "model_weights", "uid")
+				ORPHANS("model_access_io", "request_uid", "model_access", "request_uid")
+					ORPHANS("feedback", "request_uid", "model_access", "request_uid") "LIMIT 100",
+	[MER_Q_CHECK_STRAY] =
+		"SELECT request_uid AS name FROM model_access WHERE stopped_at IS NULL AND owner <> '' "
+		"AND owner NOT IN (SELECT uid FROM owners) ORDER BY request_uid LIMIT 100",
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",

@@ -270,6 +270,9 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_NOW] = { "now", 0, ROWS(name) },
 	[MER_Q_QUICK_CHECK] = { "quick-check", 0, ROWS(name) },
 
+	[MER_Q_CHECK] = { "check", 0, ROWS(name) },
+	[MER_Q_CHECK_STRAY] = { "check-stray", 0, ROWS(name) },
+
 	[MER_Q_OWNER_OPEN_RUNS] = { "owner-open-runs", 1, ROWS(count) },
 	[MER_Q_KEYS_LATER] = { "keys-later", 0, NO_ROWS },
 	[MER_Q_LOCK_TABLES] = { "lock-tables", 0, NO_ROWS },

@@ -266,6 +266,15 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_QUICK_CHECK] =
 		"SELECT quick_check AS name FROM pragma_quick_check(3) WHERE quick_check <> 'ok'",
 
+	[MER_Q_CHECK] =
+		"SELECT integrity_check AS name FROM pragma_integrity_check(100) "
+		"WHERE integrity_check <> 'ok' UNION ALL SELECT * FROM (SELECT 'a row of ' || \"table\" || "
+		"' refers to one of ' || parent || ' that is not there' || coalesce(' (rowid ' || rowid || "
+		"')', '') FROM pragma_foreign_key_check LIMIT 100)",
+	[MER_Q_CHECK_STRAY] =
+		"SELECT request_uid AS name FROM model_access WHERE stopped_at IS NULL AND owner <> '' "
+		"AND owner NOT IN (SELECT uid FROM owners) ORDER BY request_uid LIMIT 100",
+
 	[MER_Q_OWNER_OPEN_RUNS] = "SELECT count(*) AS count FROM model_access WHERE owner = $1 AND "
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "PRAGMA defer_foreign_keys = 1",
