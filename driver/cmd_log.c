@@ -45,6 +45,7 @@ const struct out_column log_columns[NAMED_COLUMNS] = {
 	{ "cpu_us", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
 	{ "max_rss_kib", OUT_NUMBER | OUT_NULL | OUT_HIDDEN },
 	{ "provenance", OUT_NULL | OUT_HIDDEN },
+	{ "traceparent", OUT_NULL | OUT_HIDDEN },
 	/* of log show alone */
 	{ "program", OUT_NULL },
 	{ "program_sha256", OUT_NULL },
@@ -88,14 +89,14 @@ void log_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_COLUMNS]
 		mer_cell_word(row->sha256_out),  mer_cell_word(row->owner),
 		mer_cell_text(row->kind),        mer_cell_word(row->replays),
 		mer_cell_known(row->cpu_us),     mer_cell_known(row->max_rss_kib),
-		mer_cell_word(row->provenance),
+		mer_cell_word(row->provenance),  mer_cell_word(row->traceparent),
 	};
 	memcpy(cells, all, sizeof all);
 }
 
 /* --- log ---------------------------------------------------------------------------------- */
 
-enum { MODEL, STATUS, SINCE, LIMIT, FOLLOW };
+enum { MODEL, STATUS, SINCE, LIMIT, TRACE, FOLLOW };
 static const char *const statuses[] = { "queued",    "running", "ok",       "failed", "timeout",
 	                                    "cancelled", "lost",    "rejected", NULL };
 static const struct cmd_arg log_args[] = {
@@ -106,9 +107,27 @@ static const struct cmd_arg log_args[] = {
 	                      .choices = statuses),
 	[SINCE] = CMD_OPTION("since", ARG_TIME, "T", "only from this time on: 2026-01-31T12:00:00Z"),
 	[LIMIT] = CMD_OPTION("limit", ARG_I64, "N", "at most so many", .fallback = "20", .least = 1),
+	[TRACE] = CMD_OPTION("trace", ARG_TEXT, "ID",
+	                     "only runs of this trace: 32 digits, or a traceparent of it"),
 	[FOLLOW] =
 		CMD_FLAG("follow", "go on with those that end from now on, oldest first", .letter = 'f'),
 };
+
+static enum mer_status read_trace(const char *text, char out[MER_TRACE_DIGITS + 1],
+                                  struct mer_error *err)
+{
+	char whole[MER_TRACEPARENT_SIZE];
+	const char *id = mer_traceparent_read(text, whole) ? whole + 3 : text;
+	size_t digits = strspn(id, "0123456789abcdef");
+	if (digits != MER_TRACE_DIGITS || (id[digits] != '\0' && id == text)) {
+		(void)mer_fail(err, MER_EINPUT, "--trace: '%.100s' is no trace id", text);
+		mer_hint(err, "32 hexadecimal digits, or all of a traceparent");
+		return MER_EINPUT;
+	}
+	memcpy(out, id, MER_TRACE_DIGITS);
+	out[MER_TRACE_DIGITS] = '\0';
+	return MER_OK;
+}
 
 static enum mer_status follow(struct session *s, const struct log_choice *choice,
                               struct mer_error *err)
@@ -130,6 +149,12 @@ static enum mer_status list(struct session *s, const struct cmd_value *argv, str
 		                         .limit = argv[LIMIT].number };
 	if (argv[SINCE].given)
 		mer_time_text(argv[SINCE].number, choice.since);
+	enum mer_status st =
+		argv[TRACE].given ? read_trace(argv[TRACE].text, choice.trace, err) : MER_OK;
+	if (st == MER_OK && argv[TRACE].given && argv[FOLLOW].given)
+		st = mer_fail(err, MER_EINPUT, "--trace and --follow do not go together");
+	if (st != MER_OK)
+		return st;
 	return argv[FOLLOW].given ? follow(s, &choice, err) : log_print(s, &choice, err);
 }
 
@@ -140,7 +165,7 @@ const struct cmd cmd_log = {
 		"With --sort the first of all that match are printed, not only of the newest ones. With\n"
 		"--follow a run is printed once it has ended, with --status running once it is seen to\n"
 		"run; Ctrl-C ends it.\n",
-	CMD_EXAMPLES("log --limit 5",
+	CMD_EXAMPLES("log --limit 5", "log --trace 0af7651916cd43dd8448eb211c80319c",
 	             "log --model iris --status failed --since 2026-01-31T12:00:00Z --json"),
 	CMD_ARGS(log_args),
 	.needs = CMD_NEEDS_DATABASE,

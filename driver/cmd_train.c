@@ -97,7 +97,7 @@ static void show(struct training *training, const char *bytes, size_t n)
 
 static void on_started(void *ctx, const struct mer_run *run)
 {
-	(void)ctx, (void)run;
+	run_log_begin(&((struct training *)ctx)->log, run);
 }
 
 /* What a worker answers that trains. */

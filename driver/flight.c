@@ -82,8 +82,9 @@ static void on_output(void *ctx, const char *bytes, size_t n)
 
 static void on_started(void *ctx, const struct mer_run *run)
 {
-	(void)run;
-	((struct flight *)ctx)->started = true;
+	struct flight *flight = ctx;
+	flight->started = true;
+	run_log_begin(&flight->log, run);
 }
 
 static void on_log(void *ctx, const char *bytes, size_t n)

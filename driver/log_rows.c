@@ -21,10 +21,26 @@ static enum mer_status on_run(void *ctx, const void *data, struct mer_error *err
 	return out_row(paging->s, cells, err);
 }
 
+/* Its traceparents differ in what follows the trace id. */
+static enum mer_status page_of_trace(struct paging *paging, const struct log_choice *choice,
+                                     int64_t n, struct mer_error *err)
+{
+	char from[MER_TRACEPARENT_SIZE], to[MER_TRACEPARENT_SIZE];
+	(void)snprintf(from, sizeof from, "00-%s-", choice->trace);
+	(void)snprintf(to, sizeof to, "00-%s.", choice->trace); /* which follows '-' */
+	return mer_dal_query(paging->s->dal, MER_Q_RUNS_TRACE,
+	                     MER_ARGS(mer_text(from), mer_text(to), mer_text(choice->model),
+	                              mer_text(choice->status), mer_text(choice->since), mer_i64(n),
+	                              mer_text(paging->last.text)),
+	                     on_run, paging, err);
+}
+
 static enum mer_status newest_page(struct paging *paging, const struct log_choice *choice,
                                    int64_t n, struct mer_error *err)
 {
 	paging->got = 0;
+	if (choice->trace[0] != '\0')
+		return page_of_trace(paging, choice, n, err);
 	return mer_dal_query(paging->s->dal, MER_Q_RUNS,
 	                     MER_ARGS(mer_text(choice->model), mer_text(choice->status),
 	                              mer_text(choice->since), mer_i64(n), mer_text(paging->last.text)),

@@ -5,8 +5,9 @@
 #include "session.h"
 
 #include <mer/text.h>
+#include <mer/trace.h>
 
-enum { LOG_COLUMNS = 31, LOG_PAGE = 2000 };
+enum { LOG_COLUMNS = 32, LOG_PAGE = 2000 };
 
 /* Of `log show` there are more behind them. */
 extern const struct out_column log_columns[];
@@ -16,10 +17,11 @@ void log_cells(const struct mer_run_row *row, struct mer_cell cells[LOG_COLUMNS]
 
 /* Which runs. */
 struct log_choice {
-	const char *model, *status; /* NULL: any */
-	char since[MER_TIME_SIZE];  /* "": from the first on */
-	char until[MER_TIME_SIZE];  /* "": to the last; from then on none */
-	int64_t limit;              /* how many at most, the newest ones; 0: all */
+	const char *model, *status;       /* NULL: any */
+	char since[MER_TIME_SIZE];        /* "": from the first on */
+	char until[MER_TIME_SIZE];        /* "": to the last; from then on none */
+	char trace[MER_TRACE_DIGITS + 1]; /* only of this trace; "": of any and of none */
+	int64_t limit;                    /* how many at most, the newest ones; 0: all */
 };
 
 /** Prints the newest runs, newest first. They are read by pages, so that neither memory nor a long

@@ -2,27 +2,17 @@
 #include "batch.h"
 #include "document.h"
 #include "help.h"
+#include "log_lines.h"
 #include "once.h"
 #include "repl.h"
 #include "session.h"
 #include "shells.h"
-#include "statusline.h"
 
 #include <mer/log.h>
 #include <mer/program.h>
 #include <mer/url.h>
 #include <string.h>
 #include <unistd.h>
-
-static void on_log(enum mer_log_level level, const char *area, const char *line)
-{
-	static const char *const names[] = { "", "error", "warn", "info", "debug" };
-	char text[2560];
-	int n = snprintf(text, sizeof text, "%s %s: %s\n", names[level], area, line);
-	size_t len = n > 0 && (size_t)n < sizeof text ? (size_t)n : strlen(text);
-	statusline_erase();
-	(void)!write(STDERR_FILENO, text, len);
-}
 
 static void print_page(struct session *s)
 {
@@ -105,7 +95,8 @@ int main(int argc, char *argv[])
 	if (st == MER_OK)
 		st = settings_load(&s.settings, words, n, &err);
 	if (st == MER_OK && !did_without(&s)) {
-		st = mer_log_open(setting(&s.settings, SET_LOG)->text, on_log, &err);
+		log_lines_format((enum log_format)setting(&s.settings, SET_LOG_FORMAT)->number);
+		st = mer_log_open(setting(&s.settings, SET_LOG)->text, log_lines_write, &err);
 		s.out.format = s.settings.format;
 		if (setting_on(&s.settings, SET_SUMMARY))
 			summary_begin(&s);

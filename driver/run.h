@@ -69,7 +69,9 @@ static inline bool run_as_json(const struct session *s)
 struct run_log {
 	char line[512];
 	size_t len;
+	char uid[sizeof(struct mer_uid)]; /* of the run; "": it is not known yet */
 };
+void run_log_begin(struct run_log *log, const struct mer_run *run);
 void run_log_add(struct run_log *log, const char *model, const char *bytes, size_t n);
 void run_log_end(struct run_log *log, const char *model);
 

@@ -230,10 +230,16 @@ enum mer_status run_copy(struct session *s, struct spool *output, struct caret *
 
 /* --- the model's log ---------------------------------------------------------------------- */
 
+void run_log_begin(struct run_log *log, const struct mer_run *run)
+{
+	(void)memccpy(log->uid, mer_run_uid(run), '\0', sizeof log->uid);
+}
+
 void run_log_end(struct run_log *log, const char *model)
 {
 	if (log->len > 0)
-		MER_LOG(MER_LOG_INFO, "%s: %.*s", model, (int)log->len, log->line);
+		MER_LOG(MER_LOG_INFO, "%s%s%s: %.*s", model, log->uid[0] != '\0' ? " request_uid=" : "",
+		        log->uid, (int)log->len, log->line);
 	log->len = 0;
 }
 

@@ -115,8 +115,8 @@ static void let_start(struct lines *lines)
 static void on_started(void *ctx, const struct mer_run *run)
 {
 	struct line *line = ctx;
-	(void)run;
 	line->started = true;
+	run_log_begin(&line->log, run);
 }
 
 static void print(struct line *line, const char *bytes, size_t n)

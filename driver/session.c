@@ -3,6 +3,7 @@
 
 #include "background.h"
 #include "help.h"
+#include "log_lines.h"
 #include "statusline.h"
 
 #include <mer/clean.h>
@@ -261,6 +262,7 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		.python = python,
 		.environment = s->environment,
 		.hidden = password != NULL ? mer_ref_env_name(password) : NULL,
+		.traceparent = getenv("TRACEPARENT"),
 		.keep_io_max = setting(&s->settings, SET_KEEP_IO_MAX)->number,
 		.place = place,
 	};
@@ -303,24 +305,13 @@ static void add_json_error(struct mer_buf *out, const struct mer_error *err, int
 	mer_buf_text(out, "}\n");
 }
 
-/* One write, so that lines of several programs do not mix. */
 static void say(const struct session *s, struct place at, const struct mer_error *err)
 {
-	char text[2 * sizeof *err];
-	int n;
+	char where[512] = "";
 	if (at.file != NULL)
-		n = snprintf(text, sizeof text, "mer: %s:%lld: %s\n", at.file, (long long)at.line,
-		             err->message);
-	else
-		n = snprintf(text, sizeof text, "mer: %s\n", err->message);
-	bool hint = err->hint[0] != '\0' &&
-	            (s->settings.call.values == NULL || !setting_on(&s->settings, SET_QUIET));
-	if (hint && n > 0 && (size_t)n < sizeof text)
-		n += snprintf(text + n, sizeof text - (size_t)n, "hint: %s\n", err->hint);
-	statusline_erase();
-	if (n > 0)
-		(void)!mer_write_all(STDERR_FILENO, "stderr", text,
-		                     (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, NULL);
+		(void)snprintf(where, sizeof where, "%s:%lld", at.file, (long long)at.line);
+	bool hint = s->settings.call.values == NULL || !setting_on(&s->settings, SET_QUIET);
+	log_lines_error(where, err->message, hint ? err->hint : "");
 }
 
 void session_failed_as(struct session *s, struct place at, int code, const struct mer_error *err)

@@ -11,6 +11,7 @@
 
 static const char *const format_names[] = { "table", "json",     "jsonl", "csv",
 	                                        "plain", "vertical", NULL };
+static const char *const log_formats[] = { "text", "json", "journal", NULL }; /* enum log_format */
 static const char *const print_names[] = { [PRINT_DOCS] = "docs",
 	                                       [PRINT_MAN] = "man",
 	                                       [PRINT_BASH] = "completion-bash",
@@ -63,6 +64,9 @@ const struct cmd_arg setting_rows[SET_COUNT] = {
 	[SET_LOG] = CMD_OPTION("log", ARG_TEXT, "SPEC",
 		"what to tell on stderr: warn, info, debug, or by area warn,meal=debug",
 		.env = "MER_LOG", .example = "warn,meal=debug", .set = "log", .fallback = "warn"),
+	[SET_LOG_FORMAT] = CMD_WORD(NULL, ARG_CHOICE,
+		"how that looks: text, json (an object a line), or journal (text with systemd's priorities)",
+		.env = "MER_LOG_FORMAT", .example = "journal", .fallback = "text", .choices = log_formats),
 	[SET_COMMAND] = CMD_OPTION(NULL, ARG_TEXT, "LINE", "do what LINE says; repeatable",
 		.letter = 'c', .repeat = true),
 	[SET_FILE] = CMD_OPTION(NULL, ARG_TEXT, "FILE",

@@ -156,8 +156,8 @@ static inline void begin(struct meal_protocol *p, const char *text, const char *
 {
 	struct mer_error err;
 	struct meal_call *call;
-	if (meal_begin(p, &(struct mer_input){ text, strlen(text), meta, 0, false }, &call, &err) !=
-	    MER_OK)
+	if (meal_begin(p, &(struct mer_input){ text, strlen(text), meta, 0, false, NULL, NULL }, &call,
+	               &err) != MER_OK)
 		add(record, 'i', err.message, strlen(err.message));
 }
 

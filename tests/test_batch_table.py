@@ -364,6 +364,8 @@ TABLE = {
         Row("log --jsonl", 0, json_of(request_uid=RUN, model="echo", status="ok", door="batch")),
         Row("log --model echo --status ok --since 2020-01-01T00:00:00Z --limit 1", 0, re.compile(RUN + r"\techo\t.*\n")),
         Row("log --model iris"), Row("log --status failed"), Row("log --since 2099-01-01T00:00:00Z"),
+        Row("log --trace 0af7651916cd43dd8448eb211c80319c"),
+        Row("log --trace xyz", 2, "", "--trace: 'xyz' is no trace id"),
         Row("log --limit 0", 2, "", "--limit: '0' is too small"),
         Row("log --since noon", 2, "", "--since: not a time: 'noon'"),
         Row("log --status good", 2, "", has("--status: 'good' is none of queued")),

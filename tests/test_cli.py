@@ -721,7 +721,9 @@ class Settings(Case):
         for args, env in ((("--log", "warn,model=info"), {}), ((), {"MER_LOG": "model=info"})):
             code, out, err = self.call(*args, "run", "fail", "x", env=env)
             self.assertEqual((code, out), (1, b"out\n"))
-            self.assertEqual(err.splitlines()[:2], ["info model: fail: first", "info model: fail: last words"])
+            self.assertEqual([re.sub(r"request_uid=[0-9a-f-]{36}:", "request_uid=UID:", line)
+                              for line in err.splitlines()[:2]],
+                             ["info model: fail request_uid=UID: first", "info model: fail request_uid=UID: last words"])
         code, _, err = self.call("--log", "debug", "run", "echo", "x")
         self.assertEqual(code, 0)
         self.assertRegex(err, r"(?m)^debug [a-z]+: ")

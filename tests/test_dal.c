@@ -636,8 +636,9 @@ static enum mer_status on_run(void *ctx, const void *data, struct mer_error *e)
 	               row->attempts, row->queue_ms, row->start_ms, row->infer_ms, row->bytes_in,
 	               row->bytes_out);
 	mer_buf_printf(buf, " [%s] [%s] %s", row->sha256_in, row->sha256_out, row->owner);
-	mer_buf_printf(buf, " [%s] [%s] %" PRId64 " %" PRId64 "\n", row->replays, row->provenance,
+	mer_buf_printf(buf, " [%s] [%s] %" PRId64 " %" PRId64, row->replays, row->provenance,
 	               row->cpu_us, row->max_rss_kib);
+	mer_buf_printf(buf, "%s%s\n", row->traceparent[0] != '\0' ? " " : "", row->traceparent);
 	return MER_OK;
 }
 
@@ -652,6 +653,7 @@ static void expect_run(struct mer_dal *dal, const char *want)
 	mer_buf_release(&buf);
 }
 
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 #define T0 "2026-01-31T12:00:00.000Z"
 #define T1 "2026-01-31T12:00:00.100Z"
 #define T2 "2026-01-31T12:00:00.200Z"
@@ -662,13 +664,13 @@ START_TEST(keeps_a_run_from_start_to_end)
 	if (dal == NULL)
 		return;
 	struct mer_value args[MER_RUN_CLOSE_AT_ARGS];
-	struct mer_run_open open = { RUN_UID, "m",       "d", "s", "w", "batch", "ann", "here",
-		                         12,      "running", T0,  -1,  "i", "o",     NULL,  "" };
+	struct mer_run_open open = { RUN_UID,   "m", "d", "s", "w", "batch", "ann", "here", 12,
+		                         "running", T0,  -1,  "i", "o", NULL,    "",    TRACE };
 	mer_run_open_args(&open, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
 	expect_run(dal,
 	           RUN_UID " m d s w batch ann here 12 running [" T0 "] [" T0 "] [] exit=-1 [] [] [] "
-	                   "0 -1 -1 -1 -1 -1 [i] [] o [] [] -1 -1\n");
+	                   "0 -1 -1 -1 -1 -1 [i] [] o [] [] -1 -1 " TRACE "\n");
 
 	/* It was not sent after all, and nothing more is known of it; then all is. */
 	struct mer_run_close lost = { RUN_UID, "timeout", "", T2, -1, "", "", "", 0,
@@ -676,7 +678,7 @@ START_TEST(keeps_a_run_from_start_to_end)
 	mer_run_close_args(&lost, args);
 	MUST(mer_dal_exec(dal, MER_Q_RUN_CLOSE, args, MER_RUN_CLOSE_ARGS, NULL, &err));
 	expect_run(dal, RUN_UID " m d s w batch ann here 12 timeout [" T0 "] [] [" T2 "] exit=-1 [] [] "
-	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o [] [] -1 -1\n");
+	                        "[] 0 -1 -1 -1 -1 -1 [i] [] o [] [] -1 -1 " TRACE "\n");
 
 	int64_t changed;
 	struct mer_run_close close = { RUN_UID,   "failed",
@@ -694,7 +696,7 @@ START_TEST(keeps_a_run_from_start_to_end)
 	expect_run(dal,
 	           RUN_UID " m d s w batch ann here 12 failed [" T0 "] [" T1 "] [" T2 "] exit=3 "
 	                   "[SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 [i] "
-	                   "[x] o [] [p] 6 7\n");
+	                   "[x] o [] [p] 6 7 " TRACE "\n");
 
 	MUST(mer_dal_exec(dal, MER_Q_RUN_MOVE,
 	                  MER_ARGS(mer_text(RUN_UID), mer_text("elsewhere"), mer_text("t")), &changed,
@@ -703,7 +705,7 @@ START_TEST(keeps_a_run_from_start_to_end)
 	expect_run(dal, RUN_UID
 	           " m elsewhere t w batch ann here 12 failed [" T0 "] [" T1 "] [" T2
 	           "] exit=3 [SIGSEGV] [it died] [line\xc3\xa9\n] 2 9223372036854775806 0 4 -1 5 "
-	           "[i] [x] o [] [p] 6 7\n");
+	           "[i] [x] o [] [p] 6 7 " TRACE "\n");
 
 	close.status = "running"; /* what has stopped does not run */
 	mer_run_close_args(&close, args);
@@ -876,7 +878,7 @@ static void write_odd(struct mer_dal *dal, const struct mer_uid uids[], bool man
 		const char *text = odd_rows[i];
 		const struct mer_run_open open = { uids[i].text, text, text, text,      text, "batch",
 			                               text,         text, i,    "running", T0,   i - 1,
-			                               text,         text, NULL, text };
+			                               text,         text, NULL, text,      text };
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));
 	}
@@ -939,6 +941,7 @@ START_TEST(writes_many_rows_as_one)
 			                               "",
 			                               "",
 			                               NULL,
+			                               "",
 			                               "" };
 		mer_run_open_args(&open, args);
 		st = mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err);
@@ -972,14 +975,23 @@ static void add_log(struct mer_dal *dal)
 		char uid[37], time[25];
 		nth_uid(i, uid);
 		(void)snprintf(time, sizeof time, "2026-01-31T12:%02d:00.000Z", i);
-		struct mer_run_open open = { uid,   i % 2 == 0 ? "a" : "b",
-			                         "d",   "s",
-			                         "w",   "batch",
-			                         "ann", "h",
-			                         1,     "queued",
-			                         time,  0,
-			                         "",    "o",
-			                         NULL,  "" };
+		struct mer_run_open open = { uid,
+			                         i % 2 == 0 ? "a" : "b",
+			                         "d",
+			                         "s",
+			                         "w",
+			                         "batch",
+			                         "ann",
+			                         "h",
+			                         1,
+			                         "queued",
+			                         time,
+			                         0,
+			                         "",
+			                         "o",
+			                         NULL,
+			                         "",
+			                         i == 3 ? TRACE : "" };
 		struct mer_value args[MER_RUN_OPEN_ARGS];
 		mer_run_open_args(&open, args);
 		MUST(mer_dal_exec(dal, MER_Q_RUN_INSERT, args, MER_RUN_OPEN_ARGS, NULL, &err));

@@ -78,7 +78,8 @@ def rich():
                            "started_at": ODD, "stopped_at": TIME, "exit_code": MIN, "signal": ODD, "error": ODD,
                            "stderr_tail": ODD * 1000, "attempts": MAX, "queue_ms": -1, "start_ms": 0, "infer_ms": MAX,
                            "bytes_in": 0, "bytes_out": -1, "sha256_in": ODD, "sha256_out": ODD, "owner": ODD, "kind": "train",
-                           "replays": ODD, "provenance": ODD, "cpu_us": MAX, "max_rss_kib": MIN}
+                           "replays": ODD, "provenance": ODD, "cpu_us": MAX, "max_rss_kib": MIN,
+                           "traceparent": ODD}
     yield from runs(600)  # more than two pages
     for number, status, owner in ((21, "running", uid(30)), (22, "queued", uid(30)), (23, "queued", "")):
         yield from runs(1, number, status=status, stopped_at=None, started_at=None, owner=owner)

@@ -199,8 +199,8 @@ static void run(struct rig *rig, const char *input, size_t len)
 	rig->open = true;
 	rig->n_runs++;
 	rig->in_call = true;
-	enum mer_status st =
-		mer_worker_run(rig->worker, &(struct mer_input){ input, len, NULL, 0, false }, rig, &err);
+	enum mer_status st = mer_worker_run(
+		rig->worker, &(struct mer_input){ input, len, NULL, 0, false, NULL, NULL }, rig, &err);
 	rig->in_call = false;
 	ck_assert_msg(st == MER_OK || st == MER_EUNREACHABLE, "%s: %s", rig->row->name, err.message);
 	if (st == MER_OK)
@@ -310,7 +310,7 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 		rig->on_gone(rig);
 }
 
-static const struct mer_input x = { "x", 1, NULL, 0, false };
+static const struct mer_input x = { "x", 1, NULL, 0, false, NULL, NULL };
 
 static const struct mer_worker_events events = {
 	.on_ready = on_ready,
@@ -1369,7 +1369,7 @@ START_TEST(refuses_an_input)
 	struct mer_error err = { 0 };
 	const char *const argv[] = { "true", NULL };
 	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_TOKEN, .argv = argv };
-	const struct mer_input stop = { MER_TOKEN_STOP, 10, NULL, 0, false };
+	const struct mer_input stop = { MER_TOKEN_STOP, 10, NULL, 0, false, NULL, NULL };
 	rig_init(&rig, &steady);
 	ck_assert_int_eq(start_over(&rig, NULL, NULL), MER_OK);
 	mer_worker_go(rig.worker);
@@ -1379,8 +1379,9 @@ START_TEST(refuses_an_input)
 	ck_assert_int_eq(mer_worker_run(rig.worker, &stop, &rig, &err), MER_EINPUT);
 	ck_assert_str_eq(err.message, "line 1 of the input is the stop token '@!#STOP#!@'");
 	ck_assert_int_eq(mer_worker_check(&spec, &stop, NULL), MER_EINPUT);
-	ck_assert_int_eq(mer_worker_check(&spec, &(struct mer_input){ "a", 1, NULL, 0, false }, NULL),
-	                 MER_OK);
+	ck_assert_int_eq(
+		mer_worker_check(&spec, &(struct mer_input){ "a", 1, NULL, 0, false, NULL, NULL }, NULL),
+		MER_OK);
 	rig.acted = false;
 	rig.n_runs = 0;
 	go_on(&rig);

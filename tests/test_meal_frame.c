@@ -350,7 +350,7 @@ END_TEST
 
 /* --- what is sent --------------------------------------------------------------------------- */
 
-static const struct mer_input in = { "in", 2, NULL, 0, false };
+static const struct mer_input in = { "in", 2, NULL, 0, false, NULL, NULL };
 
 START_TEST(sends_frames)
 {

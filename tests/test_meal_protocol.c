@@ -512,7 +512,7 @@ START_TEST(frames_input)
 	struct meal_protocol *p = make(&meal_token, inputs[_i].line, false);
 	struct meal_event event;
 	(void)p->ops->feed(p, MEAL_STDOUT, READY, strlen(READY), &event);
-	const struct mer_input input = { inputs[_i].input, inputs[_i].len, NULL, 0, false };
+	const struct mer_input input = { inputs[_i].input, inputs[_i].len, NULL, 0, false, NULL, NULL };
 	struct meal_call *call = NULL;
 	struct mer_error err = { 0 }, check_err = { 0 };
 	char got[256] = "!";

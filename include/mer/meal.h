@@ -99,6 +99,10 @@ struct mer_input {
 	                      * bytes. With it the answer's metas are told too */
 	int64_t deadline_ms; /* how long the answer may take, for a model that asks; 0: not told */
 	bool tensors;        /* frame only: the answer's metas are told, whatever the input is */
+	const char *uid;     /* of the run, for the log; NULL: it has none */
+	const char
+		*traceparent; /* frame only: the trace that it belongs to (mer/trace.h); NULL or "": none.
+	                          * Borrowed until mer_worker_run() returns */
 };
 
 /* How a run or a worker ended. */

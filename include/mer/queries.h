@@ -101,11 +101,13 @@ enum mer_query {
 	                        from before it, or "" */
 	MER_Q_RUNS_AFTER, /* oldest first: model or "", since or "", until or "", request uid: only from
 	                        after it, or "", limit */
+	MER_Q_RUNS_TRACE, /* from, to: traceparents from the one and before the other, model or "", status
+	                      or "", since or "", limit, request uid: only from before it, or "" */
 	MER_Q_RUNS_OF,    /* a JSON array of request uids: those that are there */
-	MER_Q_RUNS_OPEN,  /* struct mer_name_row: request uids of owners' runs that have not ended */
-	MER_Q_RUN_BY_UID, /* request uid */
-	MER_Q_RUN_INSERT, /* struct mer_run_open, by mer_run_open_args() */
-	MER_Q_RUN_CLOSE,  /* struct mer_run_close, by mer_run_close_args() */
+	MER_Q_RUNS_OPEN,    /* struct mer_name_row: request uids of owners' runs that have not ended */
+	MER_Q_RUN_BY_UID,   /* request uid */
+	MER_Q_RUN_INSERT,   /* struct mer_run_open, by mer_run_open_args() */
+	MER_Q_RUN_CLOSE,    /* struct mer_run_close, by mer_run_close_args() */
 	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
 	MER_Q_RUN_MOVE,     /* request uid, deployment uid, server: where an open run is now */
 	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
@@ -269,6 +271,7 @@ struct mer_run_row {
 	const char *replays;         /* request uid, or "" */
 	const char *provenance;      /* digest, or "" */
 	int64_t cpu_us, max_rss_kib; /* -1: not known */
+	const char *traceparent;     /* or "" */
 };
 
 /* How a run ended and how long it took, as in struct mer_run_row. */
@@ -309,6 +312,7 @@ struct mer_run_open {
 	const char *owner;
 	const char *kind; /* train, or NULL: run */
 	const char *replays;
+	const char *traceparent;
 };
 
 /* How it ended. -1 and "" as in struct mer_run_row. */
@@ -326,7 +330,7 @@ struct mer_run_close {
 	int64_t cpu_us, max_rss_kib;
 };
 
-#define MER_RUN_OPEN_ARGS 16
+#define MER_RUN_OPEN_ARGS 17
 #define MER_RUN_CLOSE_ARGS 17
 #define MER_RUN_CLOSE_AT_ARGS 18
 

@@ -35,6 +35,9 @@ struct mer_sched_options {
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
 	const char *hidden; /* a name in it that no model gets, since a reference names it; static
 	                     * or borrowed; NULL: none */
+	const char
+		*traceparent; /* the trace that all of its runs belong to (mer/trace.h); copied; NULL or
+	                          * "": none */
 	int64_t
 		keep_io_max; /* bytes that are kept of an input, and of an output, where a deployment asks
 	                      * for it */

@@ -15,8 +15,8 @@ request's error, and what is printed is its log.
 """
 from __future__ import annotations
 
-from ._request import (Cancelled, cancelled, log, parameters, progress, remaining, weights,
-                       weights_version)
+from ._request import (Cancelled, cancelled, log, parameters, progress, remaining, traceparent,
+                       weights, weights_version)
 from ._model import Model as _Model
 from ._model import Train
 from ._serve import serve as _serve_model
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ["Cancelled", "InputError", "Spec", "Tensor", "Train", "cancelled", "load", "log",
-           "model", "parameters", "progress", "remaining", "serve", "train", "weights",
-           "weights_version"]
+           "model", "parameters", "progress", "remaining", "serve", "traceparent", "train",
+           "weights", "weights_version"]
 __version__ = "0.1.0"
 
 

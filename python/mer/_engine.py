@@ -214,7 +214,8 @@ class Engine:
                 return None
             if len(self.plans) >= PLANS_MAX:
                 self.plans.clear()
-            if len(raw) <= PLAN_META_MAX and (plan.deadline_ms is None or plan.deadline_ms > 0):
+            plan.traceparent = meta.get("traceparent")
+            if plan.traceparent is None and len(raw) <= PLAN_META_MAX and (plan.deadline_ms is None or plan.deadline_ms > 0):
                 self.plans[raw] = plan
         if plan.body_bytes is not None and plan.body_bytes != len(body):
             raise Violation(f"a body of {len(body)} bytes for tensors of {plan.body_bytes}")

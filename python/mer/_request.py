@@ -193,6 +193,17 @@ def parameters() -> Dict[str, Any]:
     return dict(found)
 
 
+def traceparent() -> Optional[str]:
+    """The trace that the request belongs to (W3C Trace Context), the first one's of a batch; None: it is
+    of none."""
+    work = at_work()
+    if not work:
+        return None
+    plan = work[0].plan
+    found = plan.traceparent if plan is not None else work[0].meta.get("traceparent")
+    return found if isinstance(found, str) else None
+
+
 def weights() -> Optional[str]:
     """The path of the deployment's weights, where it has some."""
     return Worker.weights

@@ -161,7 +161,7 @@ class Parameter:
 class Plan:
     """What a request's meta says: all but its body. Requests with equal metas share it."""
 
-    __slots__ = ("arguments", "only", "body_bytes", "deadline_ms", "parameters")
+    __slots__ = ("arguments", "only", "body_bytes", "deadline_ms", "parameters", "traceparent")
 
     def __init__(self, converts: List[Tuple[int, int, Convert]], body_bytes: Optional[int],
                  deadline_ms: Optional[float], parameters: Dict[str, Any]) -> None:
@@ -176,6 +176,7 @@ class Plan:
         self.body_bytes = body_bytes  # of its tensors; None: any
         self.deadline_ms = deadline_ms
         self.parameters = parameters
+        self.traceparent: Optional[str] = None
 
 
 def unwrap(hint: Any) -> Tuple[Any, List[Spec]]:

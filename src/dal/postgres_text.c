@@ -51,7 +51,7 @@
 	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
 	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
 	"sha256_out, owner, kind, replays, provenance, coalesce(cpu_us, -1) AS cpu_us, " \
-	"coalesce(max_rss_kib, -1) AS max_rss_kib FROM model_access "
+	"coalesce(max_rss_kib, -1) AS max_rss_kib, traceparent FROM model_access "
 
 /* uids begin with the time in units of 65.536 s in 8 digits. A day's grace is for clocks that were
  * set; the exact time is compared besides. */
@@ -244,6 +244,10 @@ const char *const pg_text[] = {
 	"::bigint - 86400) * 1000 >> 16), 8, '0'))) AND ($3 = '' OR (queued_at < $3 AND "
 	"request_uid < lpad(to_hex((extract(epoch FROM nullif($3, '')::timestamptz)::bigint + "
 	"86400) * 1000 >> 16), 8, '0') || 'g')) ORDER BY request_uid LIMIT $5",
+	[MER_Q_RUNS_TRACE] = RUNS
+	"WHERE traceparent <> '' AND traceparent >= $1 AND traceparent < $2 AND ($3 = '' OR model = $3) "
+	"AND ($4 = '' OR status = $4) AND queued_at >= $5 AND "
+	"request_uid < coalesce(nullif($7, ''), 'g') ORDER BY request_uid DESC LIMIT $6",
 	[MER_Q_RUNS_OF] = RUNS "WHERE request_uid IN (SELECT json_array_elements_text($1::json)) "
 						   "ORDER BY request_uid",
 	/* None is older than its owner, as above. */
@@ -253,9 +257,9 @@ const char *const pg_text[] = {
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays) "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays, traceparent) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-		"CASE $10 WHEN 'running' THEN $11 END, $12, $13, $14, $15, $16)",
+		"CASE $10 WHEN 'running' THEN $11 END, $12, $13, $14, $15, $16, $17)",
 	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
 					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE,
@@ -357,8 +361,8 @@ static_assert(DAL_COUNT(pg_text) == MER_Q_COUNT, "a text for each query");
 #define OPEN_ARRAYS \
 	"unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], " \
 	"$8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], " \
-	"$15::text[], $16::text[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, " \
-	"a15, a16)"
+	"$15::text[], $16::text[], $17::text[]) AS v (a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, " \
+	"a13, a14, a15, a16, a17)"
 #define CLOSE_ARRAYS \
 	"unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], " \
 	"$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], " \
@@ -368,9 +372,9 @@ static_assert(DAL_COUNT(pg_text) == MER_Q_COUNT, "a text for each query");
 const char *const pg_batch_text[MER_Q_COUNT] = {
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays) "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays, traceparent) "
 		"SELECT a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, "
-		"CASE a10 WHEN 'running' THEN a11 END, a12, a13, a14, a15, a16 "
+		"CASE a10 WHEN 'running' THEN a11 END, a12, a13, a14, a15, a16, a17 "
 		"FROM " OPEN_ARRAYS,
 	[MER_Q_RUN_CLOSE] =
 		"UPDATE model_access SET status = a2, started_at = a3, stopped_at = a4, exit_code = a5, "

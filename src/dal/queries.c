@@ -96,7 +96,7 @@ static const struct dal_field run_fields[] = {
 	RUN(error),       RUN(stderr_tail), RUN(attempts),   RUN(queue_ms),   RUN(start_ms),
 	RUN(infer_ms),    RUN(bytes_in),    RUN(bytes_out),  RUN(sha256_in),  RUN(sha256_out),
 	RUN(owner),       RUN(kind),        RUN(replays),    RUN(provenance), RUN(cpu_us),
-	RUN(max_rss_kib),
+	RUN(max_rss_kib), RUN(traceparent),
 };
 
 #define RUN_TIMES(member) DAL_FIELD(struct mer_run_times_row, member)
@@ -244,6 +244,7 @@ const struct dal_query dal_queries[] = {
 
 	[MER_Q_RUNS] = { "runs", 5, ROWS(run) },
 	[MER_Q_RUNS_AFTER] = { "runs-after", 5, ROWS(run) },
+	[MER_Q_RUNS_TRACE] = { "runs-trace", 7, ROWS(run) },
 	[MER_Q_RUNS_OF] = { "runs-of", 1, ROWS(run) },
 	[MER_Q_RUNS_OPEN] = { "runs-open", 0, ROWS(name) },
 	[MER_Q_RUN_BY_UID] = { "run-by-uid", 1, ROWS(run) },
@@ -327,6 +328,7 @@ void mer_run_open_args(const struct mer_run_open *run, struct mer_value *out)
 		mer_text(run->owner),
 		mer_text(run->kind != NULL ? run->kind : "run"),
 		mer_text(run->replays),
+		mer_text(run->traceparent),
 	};
 	static_assert(DAL_COUNT(args) == MER_RUN_OPEN_ARGS, "an argument for each column");
 	memcpy(out, args, sizeof args);

@@ -49,7 +49,7 @@
 	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms, " \
 	"coalesce(bytes_in, -1) AS bytes_in, coalesce(bytes_out, -1) AS bytes_out, sha256_in, " \
 	"sha256_out, owner, kind, replays, provenance, coalesce(cpu_us, -1) AS cpu_us, " \
-	"coalesce(max_rss_kib, -1) AS max_rss_kib FROM model_access "
+	"coalesce(max_rss_kib, -1) AS max_rss_kib, traceparent FROM model_access "
 
 /* Runs of a status that is rare are found by the index that has no others. */
 #define IS_RARE "$2 IN ('failed', 'timeout', 'cancelled', 'lost', 'rejected') "
@@ -210,6 +210,10 @@ const char *const dal_sqlite_text[] = {
 	">> 16)) AND request_uid < CASE $3 WHEN '' THEN 'g' ELSE printf('%08x', "
 	"(strftime('%s', $3) + 86400) * 1000 >> 16) || 'g' END AND queued_at >= $2 AND "
 	"($3 = '' OR queued_at < $3) AND ($1 = '' OR model = $1) ORDER BY request_uid LIMIT $5",
+	[MER_Q_RUNS_TRACE] = RUNS
+	"WHERE traceparent <> '' AND traceparent >= $1 AND traceparent < $2 AND ($3 = '' OR model = $3) "
+	"AND ($4 = '' OR status = $4) AND queued_at >= $5 AND "
+	"request_uid < coalesce(nullif($7, ''), 'g') ORDER BY request_uid DESC LIMIT $6",
 	[MER_Q_RUNS_OF] = RUNS "WHERE request_uid IN (SELECT value FROM json_each($1)) "
 						   "ORDER BY request_uid",
 	/* None is older than its owner, as above. */
@@ -219,10 +223,10 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUN_BY_UID] = RUNS "WHERE request_uid = $1",
 	[MER_Q_RUN_INSERT] =
 		"INSERT INTO model_access (request_uid, model, deployment_uid, server, weights, door, who, "
-		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays) "
+		"host, pid, status, queued_at, started_at, bytes_in, sha256_in, owner, kind, replays, traceparent) "
 		"VALUES ($1, $2, $3, "
 		"$4, $5, $6, $7, $8, $9, $10, $11, CASE $10 WHEN 'running' THEN $11 END, $12, "
-		"$13, $14, $15, $16)",
+		"$13, $14, $15, $16, $17)",
 	[MER_Q_RUN_MOVE] = "UPDATE model_access SET deployment_uid = $2, server = $3 "
 					   "WHERE request_uid = $1",
 	[MER_Q_RUN_CLOSE] = CLOSE "WHERE request_uid = $1",

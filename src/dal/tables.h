@@ -17,7 +17,7 @@
 	X(MER_TABLE_DEPLOYMENTS, deployments, uid, 19, 256) \
 	X(MER_TABLE_WEIGHTS, model_weights, uid, 12, 256) \
 	X(MER_TABLE_PROVENANCE, provenance, digest, 9, 256) \
-	X(MER_TABLE_RUNS, model_access, request_uid, 31, 256) \
+	X(MER_TABLE_RUNS, model_access, request_uid, 32, 256) \
 	X(MER_TABLE_IO, model_access_io, request_uid, 5, 8) \
 	X(MER_TABLE_FEEDBACK, feedback, uid, 6, 8) \
 	X(MER_TABLE_OWNERS, owners, uid, 5, 256)
@@ -43,7 +43,7 @@
 	T(model) T(deployment_uid) T(server) T(weights) T(door) T(who) T(host) N(pid) T(status) \
 	T(queued_at) T(started_at) T(stopped_at) N(exit_code) T(signal) T(error) T(stderr_tail) \
 	N(attempts) N(queue_ms) N(start_ms) N(infer_ms) N(bytes_in) N(bytes_out) T(sha256_in) \
-	T(sha256_out) T(owner) T(kind) T(replays) T(provenance) N(cpu_us) N(max_rss_kib)
+	T(sha256_out) T(owner) T(kind) T(replays) T(provenance) N(cpu_us) N(max_rss_kib) T(traceparent)
 #define DAL_COLUMNS_model_access_io(T, N, B) B(input) B(output) T(input_meta) T(output_meta)
 #define DAL_COLUMNS_feedback(T, N, B) T(request_uid) N(rating) B(expected) T(note) T(created_at)
 #define DAL_COLUMNS_owners(T, N, B) T(host) N(pid) T(program) T(started_at)
@@ -56,7 +56,7 @@
 #define DAL_PLACES_12 DAL_PLACES_9 ", $10, $11, $12"
 #define DAL_PLACES_14 DAL_PLACES_12 ", $13, $14"
 #define DAL_PLACES_19 DAL_PLACES_14 ", $15, $16, $17, $18, $19"
-#define DAL_PLACES_31 DAL_PLACES_19 ", $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31"
+#define DAL_PLACES_32 DAL_PLACES_19 ", $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32"
 
 #define DAL_COMMA_(column) ", " #column
 #define DAL_NAMES_(table, key) #key DAL_COLUMNS_##table(DAL_COMMA_, DAL_COMMA_, DAL_COMMA_)

@@ -169,7 +169,12 @@ static enum mer_status take_tensors(const struct frame *frame, struct call *call
 	return mer_oip_parse(frame->inputs, bytes, limit, &call->request, err);
 }
 
-/* The meta of infer: what the bytes are, and how long the answer may take. */
+static bool is_traced(const struct mer_input *input)
+{
+	return input->traceparent != NULL && input->traceparent[0] != '\0';
+}
+
+/* The meta of infer: what the bytes are, how long the answer may take, and which trace it is of. */
 static enum mer_status make_meta(const struct call *call, char **out, size_t *len,
                                  struct mer_error *err)
 {
@@ -188,6 +193,8 @@ static enum mer_status make_meta(const struct call *call, char **out, size_t *le
 	mer_buf_byte(&meta, '{');
 	if (input->deadline_ms > 0)
 		mer_buf_printf(&meta, "\"deadline_ms\":%" PRId64 ",", input->deadline_ms);
+	if (is_traced(input))
+		mer_buf_printf(&meta, "\"traceparent\":\"%s\",", input->traceparent);
 	mer_buf_text(&meta, what + 1);
 	enum mer_status st = mer_buf_take(&meta, out, len, err);
 	mer_buf_release(&meta);
@@ -212,7 +219,7 @@ static enum mer_status begin(struct meal_protocol *protocol, struct meal_call *b
 		return mer_fail(err, MER_EINPUT,
 		                "the input has %zu bytes, the model takes at most %" PRIu64, body.len,
 		                frame->takes);
-	if (tensors || input->meta != NULL || input->deadline_ms > 0)
+	if (tensors || input->meta != NULL || input->deadline_ms > 0 || is_traced(input))
 		st = make_meta(call, &call->meta, &meta_len, err);
 	if (st != MER_OK)
 		return st;

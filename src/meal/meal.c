@@ -297,6 +297,12 @@ static void settle(struct mer_worker *w, const struct meal_call *call)
 	give_up(w, &err);
 }
 
+/* For the log: a run of a ping, or of a test, has none. */
+static const char *uid_of(const struct mer_input *input)
+{
+	return input->uid != NULL ? input->uid : "-";
+}
+
 /* Ends an open run as its result says. */
 static void finish(struct mer_worker *w, struct meal_call *call)
 {
@@ -313,9 +319,9 @@ static void finish(struct mer_worker *w, struct meal_call *call)
 	call->cancelling = false;
 	if (asked)
 		await_cancelled(w);
-	MER_DEBUG("done worker=%p pid=%lld run=%p status=%s output=%lld", (void *)w,
-	          (long long)w->carrier->pid, call->run, mer_status_name(call->result.status),
-	          (long long)call->output);
+	MER_DEBUG("done worker=%p pid=%lld request_uid=%s status=%s output=%lld", (void *)w,
+	          (long long)w->carrier->pid, uid_of(&call->input),
+	          mer_status_name(call->result.status), (long long)call->output);
 	struct mer_outcome result = call->result; /* the next run may be given from the callback */
 	void *run = call->run;
 	meal_end(w->protocol, call);
@@ -703,8 +709,8 @@ enum mer_status mer_worker_run(struct mer_worker *w, const struct mer_input *inp
                                struct mer_error *err)
 {
 	struct meal_protocol *protocol = w->protocol;
-	MER_DEBUG("run worker=%p pid=%lld run=%p input=%zu", (void *)w, (long long)w->carrier->pid, run,
-	          input->len);
+	MER_DEBUG("run worker=%p pid=%lld request_uid=%s input=%zu", (void *)w,
+	          (long long)w->carrier->pid, uid_of(input), input->len);
 	if (w->life == ENDED || w->ending != STAYS)
 		return mer_fail(err, MER_EUNREACHABLE, "the model had ended before this run%s%s",
 		                w->last.message[0] != '\0' ? ": " : "", w->last.message);
@@ -735,7 +741,8 @@ bool mer_worker_cancel(struct mer_worker *w, const void *run, int64_t grace_ms)
 		break;
 	if (call == NULL || call->cancelling)
 		return call != NULL;
-	MER_DEBUG("cancel worker=%p pid=%lld run=%p", (void *)w, (long long)w->carrier->pid, run);
+	MER_DEBUG("cancel worker=%p pid=%lld request_uid=%s", (void *)w, (long long)w->carrier->pid,
+	          uid_of(&call->input));
 	int64_t now = (int64_t)uv_now(w->grace.loop);
 	w->grace_ms = grace_ms; /* of each degree, where it has to be ended for it */
 	call->cancelling = true;

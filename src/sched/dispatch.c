@@ -106,7 +106,9 @@ static enum mer_status slot_for(struct mer_run *run, struct deployment *deployme
                                 struct slot **slot, const char **row_status, struct mer_error *err)
 {
 	struct route *route = run->route;
-	const struct mer_input input = { run->input, run->input_len, run->input_meta, 0, run->tensors };
+	const struct mer_input input = {
+		.bytes = run->input, .len = run->input_len, .meta = run->input_meta, .tensors = run->tensors
+	};
 	if (route->session[0] != '\0' && !deployment->stateful) {
 		*row_status = "rejected";
 		(void)mer_fail(err, MER_EINPUT, "model '%s' has no sessions", route->model);
@@ -118,7 +120,7 @@ static enum mer_status slot_for(struct mer_run *run, struct deployment *deployme
 		return MER_OK; /* mer_worker_run() says so itself */
 	enum mer_status st = mer_worker_check(&deployment->spec, &input, err);
 	*row_status = st != MER_OK ? "rejected" : NULL;
-	return st == MER_OK && *slot == NULL ? slot_start(route, deployment, slot, err) : st;
+	return st == MER_OK && *slot == NULL ? slot_start(route, deployment, run, slot, err) : st;
 }
 
 /* Runs that wait for their worker to be ready need not, where another one is. */

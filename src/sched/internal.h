@@ -20,6 +20,7 @@
  *   contract.c    what workers announce of inputs and outputs, kept with their model
  *   keep.c        what runs read and wrote, where it is kept
  *   origin.c      the bytes that answered: programs, scripts, weights
+ *   trace.c       the trace that runs belong to, as workers are told of it
  *   use.c         what a run used of a worker that stays
  *   test.c        the example that a worker answers before it is ready
  *   place.c       which processor a quick conversation takes place on
@@ -38,6 +39,7 @@
 #include <mer/sched.h>
 #include <mer/sum.h>
 #include <mer/text.h>
+#include <mer/trace.h>
 #include <mer/work.h>
 #include <sched.h>
 #include <sys/queue.h>
@@ -252,6 +254,7 @@ struct mer_sched {
 	const char *const *environment;
 	const char *hidden;
 	int64_t keep_io_max;
+	char traceparent[MER_TRACEPARENT_SIZE]; /* "": none; never changes */
 
 	struct mer_uid owner;   /* older than its runs */
 	struct mer_haste haste; /* of the database thread's waits; set by the loop's */

@@ -45,7 +45,7 @@ static struct slot *find_slot(struct route *route, struct mer_error *err)
 	    (slot->state == SLOT_PREPARED || slot->state == SLOT_STARTING))
 		return slot;
 	if (!pool_is_full(route, route->current)) {
-		err->status = slot_start(route, route->current, &slot, err);
+		err->status = slot_start(route, route->current, NULL, &slot, err);
 		return err->status == MER_OK ? slot : NULL;
 	}
 	if (has_like(route, SLOT_STARTING, SLOT_STARTING))

@@ -67,8 +67,10 @@ void pool_prepare(struct route *route)
 	if (route->current == NULL || !TAILQ_EMPTY(&route->slots) || route->sched->on_closed != NULL ||
 	    pool_is_full(route, route->current))
 		return;
+	if (trace_is_of_start(route->sched, route->current)) /* it waits for its run */
+		return;
 	struct mer_error err;
-	if (slot_start(route, route->current, &slot, &err) != MER_OK)
+	if (slot_start(route, route->current, NULL, &slot, &err) != MER_OK)
 		MER_DEBUG("cannot prepare a worker: %s", err.message); /* the run's own start tells */
 }
 

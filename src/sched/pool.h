@@ -15,8 +15,8 @@ static inline bool deployment_stays(const struct deployment *deployment)
 
 /* --- slot.c --- */
 /* Starts a worker that waits to be let go. */
-enum mer_status slot_start(struct route *route, struct deployment *deployment, struct slot **out,
-                           struct mer_error *err);
+enum mer_status slot_start(struct route *route, struct deployment *deployment,
+                           const struct mer_run *run, struct slot **out, struct mer_error *err);
 void slot_let_go(struct slot *slot);
 /* How long a start has been under way; 0: none is. */
 int64_t slot_start_took(const struct slot *slot);
@@ -38,6 +38,14 @@ bool slot_in_force(const struct slot *slot);
 
 /* --- events.c --- */
 extern const struct mer_worker_events slot_events;
+
+/* --- trace.c --- */
+/* Whether a worker is told of the trace when it is started: then it is started for its run. */
+bool trace_is_of_start(const struct mer_sched *sched, const struct deployment *deployment);
+/* mer_worker_start() of a slot's worker. run: what it is started for; NULL: nothing yet. */
+enum mer_status trace_start_worker(struct mer_sched *sched, const struct deployment *deployment,
+                                   const struct mer_run *run, struct slot *slot,
+                                   struct mer_error *err);
 
 /* --- ping.c --- */
 /* Tells whoever asked; err NULL: the model could answer. */

@@ -79,6 +79,7 @@ enum mer_status rows_insert(struct mer_sched *sched, struct mer_run *run, struct
 		.owner = sched->owner.text,
 		.kind = run->route->training != NULL ? "train" : NULL,
 		.replays = run->replays,
+		.traceparent = sched->traceparent,
 	};
 	struct mer_value args[MER_RUN_OPEN_ARGS];
 	mer_run_open_args(&row, args);

@@ -1,7 +1,9 @@
 /* A run from its first byte of output to what its row closes with. */
+#define LOG_AREA "run"
 #include "internal.h"
 
 #include <mer/file.h>
+#include <mer/log.h>
 #include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +103,17 @@ static const char *signal_text(int number)
 	return number != 0 ? mer_signal_name(number, text) : "";
 }
 
+/* One line a run, for those who collect such lines. */
+static void log_end(const struct mer_run *run, const struct mer_run_result *result)
+{
+	MER_LOG(MER_LOG_INFO,
+	        "ended request_uid=%s model=%s server=%s status=%s queue_ms=%lld start_ms=%lld "
+	        "infer_ms=%lld%s%s",
+	        run->uid.text, result->model, result->server, run->status, (long long)result->queue_ms,
+	        (long long)result->start_ms, (long long)result->infer_ms,
+	        run->sched->traceparent[0] != '\0' ? " traceparent=" : "", run->sched->traceparent);
+}
+
 static void finish(struct mer_run *run, const char *row_status, const struct mer_error *error)
 {
 	if (run->done_ns == 0)
@@ -143,6 +156,8 @@ static void finish(struct mer_run *run, const char *row_status, const struct mer
 		keep_end(run);
 	run->input = run->input_meta = NULL;
 	run->events->on_done(run->ctx, &result);
+	if (run->recorded || run->sent_ns != 0) /* else nothing came to be */
+		log_end(run, &result);
 	struct mer_sched *sched = run->sched;
 	if (!run->recorded) {
 		run_free(run);

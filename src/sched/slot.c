@@ -58,7 +58,14 @@ static void put_back(struct slot *slot, struct mer_run *run)
 void slot_send(struct slot *slot, struct mer_run *run, uint64_t now_ns)
 {
 	struct mer_error err;
-	struct mer_input input = { run->input, run->input_len, run->input_meta, 0, run->tensors };
+	char traceparent[MER_TRACEPARENT_SIZE];
+	struct mer_input input = { .bytes = run->input,
+		                       .len = run->input_len,
+		                       .meta = run->input_meta,
+		                       .tensors = run->tensors,
+		                       .uid = run->uid.text,
+		                       .traceparent = traceparent };
+	mer_traceparent_pass(run->sched->traceparent, &run->uid, traceparent);
 	use_begin(slot, run);
 	if (slot->deployment->train_meta != NULL)
 		input.meta = slot->deployment->train_meta;
@@ -138,8 +145,8 @@ void slot_not_ready(struct slot *slot, const char *why, const struct mer_error *
 		ping_end(route, err);
 }
 
-enum mer_status slot_start(struct route *route, struct deployment *deployment, struct slot **out,
-                           struct mer_error *err)
+enum mer_status slot_start(struct route *route, struct deployment *deployment,
+                           const struct mer_run *run, struct slot **out, struct mer_error *err)
 {
 	struct mer_sched *sched = route->sched;
 	struct slot *slot = calloc(1, sizeof *slot);
@@ -151,8 +158,7 @@ enum mer_status slot_start(struct route *route, struct deployment *deployment, s
 	slot->deployment = deployment_ref(deployment);
 	slot->state = SLOT_PREPARED;
 	TAILQ_INIT(&slot->runs);
-	enum mer_status st =
-		mer_worker_start(sched->loop, &deployment->spec, &slot_events, slot, &slot->worker, err);
+	enum mer_status st = trace_start_worker(sched, deployment, run, slot, err);
 	if (st != MER_OK) {
 		deployment_unref(slot->deployment);
 		free(slot);

@@ -111,9 +111,12 @@ static size_t feed_frame(struct talk *talk, const char *bytes, size_t n)
 
 /* Inputs differ: bytes, with and without a meta, tensors, and a request for who wants tensors. */
 static const struct mer_input inputs[] = {
-	{ "", 0, NULL, 0, true },        { "x", 1, NULL, 1, false },
-	{ "xx", 2, META, 2, false },     { REQUEST, sizeof REQUEST - 1, NULL, 3, false },
-	{ "xxxx", 4, TENSOR, 4, false }, { "", 0, REQUEST, 0, true },
+	{ "", 0, NULL, 0, true, NULL, NULL },
+	{ "x", 1, NULL, 1, false, NULL, NULL },
+	{ "xx", 2, META, 2, false, NULL, NULL },
+	{ REQUEST, sizeof REQUEST - 1, NULL, 3, false, NULL, NULL },
+	{ "xxxx", 4, TENSOR, 4, false, NULL, NULL },
+	{ "", 0, REQUEST, 0, true, NULL, NULL },
 };
 
 static void begin(struct talk *talk)

@@ -91,8 +91,8 @@ static void act(struct talk *talk, int action)
 	struct meal_call *call;
 	if (action == BEGIN && talk->ready && protocol->n_open == 0) {
 		talk->done = 0;
-		MER_ASSERT(meal_begin(protocol, &(struct mer_input){ "x", 1, NULL, 0, false }, &call,
-		                      NULL) == MER_OK);
+		MER_ASSERT(meal_begin(protocol, &(struct mer_input){ "x", 1, NULL, 0, false, NULL, NULL },
+		                      &call, NULL) == MER_OK);
 	} else if (action == TOLD && protocol->n_open > 0 && talk->done > 0) {
 		meal_end(protocol, TAILQ_FIRST(&protocol->calls));
 	} else if ((action == SURELY || action == UNKNOWN) && protocol->syncing) {
