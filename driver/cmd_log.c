@@ -1,7 +1,6 @@
 /* log and log show: what ran. */
 #include "caret.h"
 #include "commands.h"
-#include "find.h"
 #include "log_rows.h"
 #include "session.h"
 
@@ -9,7 +8,6 @@
 #include <mer/json.h>
 #include <mer/text.h>
 #include <string.h>
-#include <time.h>
 
 enum { SHOWN_COLUMNS = LOG_COLUMNS + 12, NAMED_COLUMNS = SHOWN_COLUMNS + 2 };
 const struct out_column log_columns[NAMED_COLUMNS] = {
@@ -366,74 +364,4 @@ const struct cmd cmd_log_show = {
 	.formats = CMD_FORMATS_ALL,
 	CMD_OBJECT(log_columns, NAMED_COLUMNS),
 	.run = show,
-};
-
-/* --- log prune ---------------------------------------------------------------------------- */
-
-enum { BEFORE };
-static const struct cmd_arg prune_args[] = {
-	[BEFORE] = CMD_OPTION("before", ARG_TIME, "T", "all that began before: 2026-01-31T12:00:00Z",
-	                      .required = true),
-};
-
-/* Others can record meanwhile: a step takes the database for a fraction of a second, however much its
- * runs have kept, and then leaves it for a moment. */
-static enum mer_status forget_runs(struct mer_dal *dal, const char *before, int64_t *forgotten,
-                                   struct mer_error *err)
-{
-	enum { STEP = 500, STEP_LEAST = 20, STEP_MOST = 10000, SHORT_MS = 20, LONG_MS = 60 };
-	const struct timespec pause = { .tv_nsec = 5000000 };
-	int64_t changed = 1, step = STEP;
-	enum mer_status st = MER_OK;
-	while (st == MER_OK && changed > 0) {
-		int64_t began_ms = mer_clock_ms();
-		st = mer_dal_exec(dal, MER_Q_RUNS_PRUNE, MER_ARGS(mer_text(before), mer_i64(step)),
-		                  &changed, err);
-		*forgotten += st == MER_OK ? changed : 0;
-		int64_t took_ms = mer_clock_ms() - began_ms;
-		if (took_ms > LONG_MS && step > STEP_LEAST)
-			step /= 2;
-		else if (took_ms < SHORT_MS && step < STEP_MOST)
-			step *= 2;
-		if (changed > 0)
-			(void)nanosleep(&pause, NULL);
-	}
-	return st;
-}
-
-/* What no run names any more. The tables are locked, so that no mer comes between the look at who is
- * there and what is forgotten. */
-static enum mer_status forget_provenance(struct mer_dal *dal, struct mer_error *err)
-{
-	enum mer_status st = mer_dal_begin(dal, err);
-	if (st != MER_OK)
-		return st;
-	if (strcmp(mer_dal_dialect(dal), "postgres") == 0)
-		st = mer_dal_exec(dal, MER_Q_LOCK_TABLES, NULL, 0, NULL, err);
-	if (st == MER_OK)
-		st = mer_dal_exec(dal, MER_Q_PROVENANCE_PRUNE, NULL, 0, NULL, err);
-	return find_end(dal, st, err);
-}
-
-static enum mer_status prune(struct session *s, const struct cmd_value *argv, struct mer_error *err)
-{
-	char before[MER_TIME_SIZE];
-	int64_t forgotten = 0;
-	mer_time_text(argv[BEFORE].number, before);
-	enum mer_status st = forget_runs(s->dal, before, &forgotten, err);
-	if (st == MER_OK && forgotten > 0)
-		st = forget_provenance(s->dal, err);
-	if (st == MER_OK)
-		session_note(s, "%lld runs are forgotten", (long long)forgotten);
-	return st;
-}
-
-const struct cmd cmd_log_prune = {
-	.name = "log prune",
-	.summary = "forget runs that have ended, with their feedback and what they kept",
-	.notes = "Runs that are open stay, whenever they began.\n",
-	CMD_EXAMPLES("log prune --before 2026-01-31T12:00:00Z"),
-	CMD_ARGS(prune_args),
-	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
-	.run = prune,
 };

@@ -4,6 +4,7 @@
 #include "find.h"
 #include "session.h"
 #include "stats.h"
+#include "stats_metrics.h"
 
 #include <mer/clean.h>
 #include <mer/file.h>
@@ -202,10 +203,14 @@ static enum mer_status print_pictures(struct session *s, const struct stats *sta
 
 /* --- stats -------------------------------------------------------------------------------- */
 
-enum { MODEL, SINCE };
+enum { MODEL, SINCE, PROMETHEUS, OUTPUT };
 static const struct cmd_arg stats_args[] = {
 	[MODEL] = CMD_WORD("MODEL", ARG_NAME, "only this one", .value = "model", .is = VALUE_MODEL),
 	[SINCE] = CMD_OPTION("since", ARG_TIME, "T", "only from this time on: 2026-01-31T12:00:00Z"),
+	[PROMETHEUS] = CMD_FLAG("prometheus", "as metrics, in Prometheus' text format"),
+	[OUTPUT] = CMD_OPTION("output", ARG_TEXT, "FILE",
+	                      "with --prometheus: into FILE, which is replaced in one step",
+	                      .is = VALUE_FILE, .letter = 'o'),
 };
 
 /* By a connection of its own, which sees the same rows all the time and takes as long as it does. */
@@ -224,6 +229,14 @@ static enum mer_status read_log(struct session *s, const char *model, int64_t si
 	return st;
 }
 
+static enum mer_status print_metrics(struct session *s, const struct stats *stats,
+                                     struct mer_error *err)
+{
+	stats_metrics(stats, &s->out.sink.buf);
+	sink_added(&s->out.sink);
+	return mer_buf_check(&s->out.sink.buf, err);
+}
+
 static enum mer_status stats(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
 	MER_AUTO(stats_release) struct stats stats = { 0 };
@@ -231,10 +244,16 @@ static enum mer_status stats(struct session *s, const struct cmd_value *argv, st
 	enum mer_status st =
 		read_log(s, model, argv[SINCE].given ? argv[SINCE].number : -1, &stats, err);
 	struct mer_uid uid;
+	if (st == MER_OK && argv[OUTPUT].given && !argv[PROMETHEUS].given)
+		st = mer_fail(err, MER_EINPUT, "--output goes with --prometheus");
 	if (st == MER_OK && argv[MODEL].given && stats.n_models == 0)
 		st = find_model(s->dal, model, &uid, err); /* a removed one may have runs */
 	if (st != MER_OK)
 		return st;
+	if (argv[OUTPUT].given)
+		return stats_metrics_file(&stats, argv[OUTPUT].text, err);
+	if (argv[PROMETHEUS].given)
+		return print_metrics(s, &stats, err);
 	out_begin(s, columns, N_COLUMNS);
 	st = print_each(s, &stats, !argv[MODEL].given, print_model, err);
 	const bool whole = s->out.pick.columns == NULL && s->out.pick.sort == NULL;
@@ -252,8 +271,11 @@ const struct cmd cmd_stats = {
 		"a worker (queue), for its start, and for the answer (infer); p95 is the least time that 95 %\n"
 		"of them did not exceed. per_second is how many ended ok a second, between the first of all\n"
 		"that was queued and the last that ended. On a terminal the bars show how many took how\n"
-		"long, each up to twice as long as the one before, and how many there were over time.\n",
-	CMD_EXAMPLES("stats", "stats iris --since 2026-01-31T12:00:00Z --json"),
+		"long, each up to twice as long as the one before, and how many there were over time.\n"
+		"With --prometheus all of it is metrics instead, for a textfile collector; the file has mode\n"
+		"0644 and is never seen half written.\n",
+	CMD_EXAMPLES("stats", "stats --prometheus -o mer.prom",
+	             "stats iris --since 2026-01-31T12:00:00Z --json"),
 	CMD_ARGS(stats_args),
 	.needs = CMD_NEEDS_DATABASE,
 	.formats = CMD_FORMATS_ALL,

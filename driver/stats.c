@@ -20,6 +20,11 @@ const char *const stats_status_names[STATS_STATUSES] = {
 	[STATS_LOST] = "lost",     [STATS_REJECTED] = "rejected",
 };
 
+const int64_t stats_bounds_ms[STATS_BOUNDS] = {
+	1,    2,    5,    10,    25,    50,    100,    250,    500,
+	1000, 2500, 5000, 10000, 30000, 60000, 300000, 900000, 3600000,
+};
+
 static const int percents[STATS_RANKS] = { 50, 95, 99 };
 
 /* What is counted together and holds a percentile, or a part of it. */
@@ -140,6 +145,12 @@ static void count_value(struct stats_time *time, int64_t value)
 	time->least = time->n == 0 || value < time->least ? value : time->least;
 	time->most = value > time->most ? value : time->most;
 	time->buckets[bucket]++;
+	size_t bound = 0;
+	while (bound < STATS_BOUNDS && value > stats_bounds_ms[bound])
+		bound++;
+	if (bound < STATS_BOUNDS)
+		time->within[bound]++;
+	time->sum += value;
 	time->n++;
 }
 

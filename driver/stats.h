@@ -7,7 +7,14 @@
 #include <mer/text.h>
 #include <stdbool.h>
 
-enum { STATS_TIMES = 3, STATS_RANKS = 3, STATS_BUCKETS = 48, STATS_COLUMNS = 60 };
+enum {
+	STATS_TIMES = 3,
+	STATS_RANKS = 3,
+	STATS_BUCKETS = 48,
+	STATS_BOUNDS = 18,
+	STATS_COLUMNS = 60
+};
+extern const int64_t stats_bounds_ms[STATS_BOUNDS];
 
 /* In the order of stats_status_names. */
 enum stats_status {
@@ -29,6 +36,8 @@ struct stats_time {
 	int64_t n;
 	int64_t least, most;            /* ms */
 	int64_t ranked[STATS_RANKS];    /* ms: p50 p95 p99 */
+	int64_t sum;                    /* ms */
+	int64_t within[STATS_BOUNDS];   /* how many were over one bound, and not over the next */
 	int64_t buckets[STATS_BUCKETS]; /* of 0 ms, 1, 2 to 3, 4 to 7, and so on */
 };
 

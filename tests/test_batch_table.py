@@ -377,6 +377,10 @@ TABLE = {
         changes("log prune", 2, "", "'log prune' needs --before"),
     ],
     "log --follow, log export": [
+        Row("stats --prometheus", 0, has("# TYPE mer_runs_total counter", 'mer_runs_total{model="echo",status="ok"} 1')),
+        Row("stats --prometheus -o mer.prom"), Row("stats --prometheus --output mer.prom"),
+        Row("stats -o mer.prom", 2, "", "--output goes with --prometheus"),
+        Row("stats --prometheus -o no/folder/mer.prom", 2, "", has("no/folder/mer.prom")),
         Row("log --follow --json", 2, json_of(code=2), re.compile("--json is one array, .*\nhint: --jsonl .*")),
         Row("log --follow --sort model", 2, "", has("--sort needs an end")),
         Row("log export", 0, json_of(request_uid=RUN, model="echo", status="ok")),

@@ -1239,7 +1239,9 @@ static enum mer_status add_provenance(struct mer_dal *dal, const char *digest, i
 static int64_t prune_provenance(struct mer_dal *dal)
 {
 	int64_t changed = -1;
-	MUST(mer_dal_exec(dal, MER_Q_PROVENANCE_PRUNE, NULL, 0, &changed, &err));
+	MUST(mer_dal_exec(dal, MER_Q_PROVENANCE_PRUNE,
+	                  MER_ARGS(mer_text("[\"" DIGEST_1 "\",\"" DIGEST_2 "\"]"), mer_text("")),
+	                  &changed, &err));
 	return changed;
 }
 

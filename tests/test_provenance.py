@@ -253,6 +253,84 @@ class Prune:
         self.assertEqual((3, 3, 3), self.count()[:3])
 
 
+class Retention:
+    """log prune by settings."""
+    OLD = "2026-01-01T00:00:00.000Z"
+
+    def prune(self, *words, **env):
+        return self.call(0, "--allow-changes", "log", "prune", *words, env=env)
+
+    def counts(self):
+        return {table: self.sql(f"SELECT count(*) AS n FROM {table}")[0][0] for table in
+                ("model_access", "model_access_io", "feedback", "provenance")}
+
+    def setUp(self):
+        super().setUp()
+        self.change("model", "add", "m", "--keep-io", "--train", "touch {new_weights}", "--", "cat")
+        for text in ("rated", "plain", "young"):
+            self.out("run", "m", text)
+        self.file("data", "1")
+        self.change("train", "m", "--dataset", "data")
+        rated, plain, self.young, self.training = [run["request_uid"] for run in self.log()[::-1]]
+        self.out("feedback", "add", rated, "5")
+        self.old = []
+        for n, uid in enumerate((rated, plain, self.training), 1):  # as if they had run long ago
+            old = f"01980000-0000-7000-8000-00000000000{n}"
+            self.old.append(old)
+            columns = [name for name, in self.sql(
+                "SELECT name FROM pragma_table_info('model_access')" if self.kind == "sqlite" else
+                "SELECT column_name AS name FROM information_schema.columns WHERE table_name = 'model_access'")]
+            values = {"request_uid": f"'{old}'", "queued_at": f"'{self.OLD}'", "stopped_at": f"'{self.OLD}'"}
+            self.sql(f"INSERT INTO model_access ({', '.join(columns)}) SELECT "
+                     f"{', '.join(values.get(name, name) for name in columns)} FROM model_access WHERE request_uid = '{uid}'")
+            for table, key in (("model_access_io", "request_uid"), ("feedback", "request_uid"), ("model_weights", "made_by")):
+                self.sql(f"UPDATE {table} SET {key} = '{old}' WHERE {key} = '{uid}'")
+            self.sql(f"DELETE FROM model_access WHERE request_uid = '{uid}'")
+        self.rated, self.plain, self.training = self.old
+
+    def uids(self):
+        return {run["request_uid"] for run in self.log()}
+
+    def test_runs(self):
+        """Old ones go but for what was rated and what made weights, as long as these are there."""
+        every = self.uids()
+        self.prune(MER_KEEP_RUNS_FOR="1000000h")
+        self.assertEqual(every, self.uids())
+        self.prune(MER_KEEP_RUNS_FOR="1h")
+        self.assertEqual(every - {self.plain}, self.uids())
+        self.assertIsNotNone(self.kept(self.rated))
+        self.change("weights", "remove", "m", "1")
+        self.prune(MER_KEEP_RUNS_FOR="1h", MER_KEEP_IO_FOR="1h")
+        self.assertEqual({self.rated, self.young}, self.uids())
+        self.change("log", "prune", "--before", "2026-02-01")  # which asks for all
+        self.assertEqual({self.young}, self.uids())
+        self.assertEqual({"model_access": 1, "model_access_io": 1, "feedback": 0, "provenance": 1}, self.counts())
+
+    def test_what_they_kept(self):
+        every = self.uids()
+        self.prune(MER_KEEP_IO_FOR="1h")
+        self.assertEqual(every, self.uids())
+        self.assertEqual((None, (b"rated", b"rated"), (b"young", b"young")),
+                         tuple(self.kept(uid) for uid in (self.plain, self.rated, self.young)))
+
+    def test_settings(self):
+        self.assertIn("MER_KEEP_RUNS_FOR", self.change("log", "prune", code=2))
+        self.call(2, "--allow-changes", "log", "prune", env={"MER_KEEP_RUNS_FOR": "a year"})
+        self.call(2, "--allow-changes", "log", "prune", env={"MER_KEEP_RUNS_FOR": "0"})
+        self.call(4, "log", "prune", env={"MER_KEEP_RUNS_FOR": "1h"})
+        self.assertEqual(4, len(self.uids()))
+
+    def test_provenance(self):
+        """Many that nobody names, by steps; those that are named stay, whoever names them."""
+        named = [f"{n:032x}" for n in range(1200)]
+        self.sql("INSERT INTO provenance (digest, host, program) VALUES " + ", ".join(f"('{d}', 'h', 'p')" for d in named))
+        self.sql(f"UPDATE model_access SET provenance = '{named[700]}' WHERE request_uid = '{self.rated}'")
+        self.sql(f"UPDATE model_access SET provenance = '{named[3]}' WHERE request_uid = '{self.young}'")
+        self.sql(f"UPDATE model_access SET provenance = '' WHERE request_uid = '{self.training}'")
+        self.prune(MER_KEEP_RUNS_FOR="1h")
+        self.assertEqual([(named[3],), (named[700],)], self.sql("SELECT digest FROM provenance ORDER BY digest"))
+
+
 class Log:
     def test_asked(self):
         """By model, status, time and number; newest first."""
@@ -288,6 +366,14 @@ class PruneOnSqlite(Prune, OnSqlite, unittest.TestCase):
 
 
 class PruneOnPostgres(Prune, OnPostgres, unittest.TestCase):
+    pass
+
+
+class RetentionOnSqlite(Retention, OnSqlite, unittest.TestCase):
+    pass
+
+
+class RetentionOnPostgres(Retention, OnPostgres, unittest.TestCase):
     pass
 
 

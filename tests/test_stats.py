@@ -5,7 +5,10 @@ import csv
 import io
 import json
 import math
+import os
 import random
+import shutil
+import subprocess
 import unittest
 from datetime import datetime, timezone
 
@@ -161,6 +164,92 @@ class Stats:
             self.out("-ISc", MEASURE, self.folder / "peak", MER, "stats", program=PYTHON)
             peaks.append(int((self.folder / "peak").read_text()))
         self.assertLess(peaks[1], peaks[0] + 8192, peaks)
+
+
+class Metrics:
+    """stats --prometheus."""
+    insert = Stats.insert
+
+    def lines(self, *words):
+        text = self.out("stats", "--prometheus", *words).decode()
+        self.assertTrue(text.endswith("\n"))
+        promtool = shutil.which("promtool")
+        if promtool is not None:
+            done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True,
+                                  timeout=60, check=False)
+            self.assertEqual((0, ""), (done.returncode, done.stdout + done.stderr))
+        return text.splitlines()
+
+    def samples(self, *words):
+        found = {}
+        for line in self.lines(*words):
+            if not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                self.assertNotIn(name, found)
+                found[name] = float(value)
+        return found
+
+    def test_figures(self):
+        rows = list(runs_of(3000, 1000))
+        self.insert(rows)
+        found = self.samples()
+        self.assertEqual(found, self.samples())
+        for model in ("Z", "a", "a.b", "gone"):
+            own = [row for row in rows if row["model"] == model and row["kind"] == "run"]
+            for status in STATUSES:
+                name = "mer_runs_open" if status in ("queued", "running") else "mer_runs_total"
+                self.assertEqual(sum(row["status"] == status for row in own),
+                                 found.pop(f'{name}{{model="{model}",status="{status}"}}'))
+            for time in TIMES:
+                values = [row[f"{time}_ms"] for row in own if row["status"] == "ok" and row[f"{time}_ms"] is not None]
+                name = f"mer_run_{time}_seconds"
+                self.assertEqual(len(values), found.pop(f'{name}_count{{model="{model}"}}'))
+                self.assertAlmostEqual(sum(values) / 1000, found.pop(f'{name}_sum{{model="{model}"}}'), 6)
+                buckets = [sample for sample in found if sample.startswith(f'{name}_bucket{{model="{model}",le="')]
+                self.assertEqual(19, len(buckets))
+                for sample in buckets:
+                    bound = float(sample.split('"')[3])
+                    self.assertEqual(sum(value / 1000 <= bound for value in values), found.pop(sample), sample)
+            last = max(row["stopped_at"] for row in own if row["stopped_at"])
+            self.assertAlmostEqual(datetime.fromisoformat(last).timestamp(),
+                                   found.pop(f'mer_run_last_end_timestamp_seconds{{model="{model}"}}'), 3)
+        self.assertEqual(["mer_build_info"], [name.partition("{")[0] for name in found])
+
+    def test_empty_and_one(self):
+        self.assertEqual({'mer_build_info{version="0.1.0"}': 1.0}, self.samples())
+        self.out("run", "digest", "x")
+        self.out("run", "moments", "1 2")
+        self.assertEqual({"moments"}, {name.split('"')[1] for name in self.samples("moments") if "model=" in name})
+        self.call(3, "stats", "--prometheus", "nosuch")
+
+    def test_odd_names(self):
+        """What a database may hold that mer did not write."""
+        for number, name in enumerate(('quo"te', "back\\slash", "li\nne", "ünï ☃")):
+            row = next(runs_of(1, 5)) | {"model": name, "request_uid": uid(START_MS, number)}
+            self.insert([row])
+        found = self.samples()
+        for name in ('quo\\"te', "back\\\\slash", "li\\nne", "ünï ☃"):
+            self.assertIn(f'mer_runs_total{{model="{name}",status="failed"}}', found)
+
+    def test_file(self):
+        path = self.folder / "mer.prom"
+        self.out("run", "digest", "x")
+        for _ in range(2):
+            self.assertEqual(b"", self.out("stats", "--prometheus", "-o", path, env={"MER_FORMAT": "json"}))
+            self.assertEqual(self.out("stats", "--prometheus"), path.read_bytes())
+            self.assertEqual(0o644, path.stat().st_mode & 0o777)
+            self.out("run", "digest", "x")
+        self.assertEqual([], [name for name in os.listdir(self.folder) if "part" in name])
+        self.call(2, "stats", "-o", path)
+        self.call(2, "stats", "--prometheus", "-o", self.folder)
+
+
+class MetricsOfSqlite(Metrics, OnSqlite, unittest.TestCase):
+    pass
+
+
+class MetricsOfPostgres(Metrics, OnPostgres, unittest.TestCase):
+    pass
 
 
 class OfSqlite(Stats, OnSqlite, unittest.TestCase):

@@ -114,6 +114,11 @@ enum mer_query {
 	MER_Q_RUNS_PRUNE,   /* time, limit: ended runs from before it are forgotten, with their feedback
 	                        and what they kept, the oldest first */
 
+	MER_Q_RUNS_EXPIRE, /* the same, but for those that have feedback, and trainings whose weights are
+	                        there */
+	MER_Q_IO_EXPIRE,   /* time, limit: what such runs from before it have kept; those with feedback
+	                        stay */
+
 	MER_Q_RUN_TIMES, /* struct mer_run_times_row, by request uid; model or "", kind (run train),
 	                    request uid (or what sorts before it), since (time) or "", limit: those that
 	                    follow */
@@ -128,11 +133,15 @@ enum mer_query {
 	MER_Q_PROVENANCE,        /* digest */
 	MER_Q_PROVENANCE_INSERT, /* digest host program program_sha256 files weights_sha256 runtime sdk;
 	                             where it is there already, nothing */
-	MER_Q_PROVENANCE_PRUNE,  /* forgets what no run names, unless an owner is there that may have a
-	                             run name it yet; on Postgres behind MER_Q_LOCK_TABLES */
+	MER_Q_PROVENANCE_NAMED, /* struct mer_named_row; request uid, limit: what so many runs behind it
+	                             name, and the last of these that names it */
+	MER_Q_PROVENANCE_PRUNE, /* a JSON array of digests, request uid: forgets those of them that no run
+	                             from there on names, unless an owner is there that may have a run
+	                             name them yet; on Postgres behind MER_Q_LOCK_TABLES */
 
 	/* owners: struct mer_owner_row */
 	MER_Q_OWNERS,
+	MER_Q_OWNERS_COUNT, /* struct mer_count_row */
 	MER_Q_OWNER_INSERT, /* uid host pid program */
 	MER_Q_OWNER_DELETE, /* uid */
 	MER_Q_OWNERS_SWEEP, /* mer_owners_sweep() in one statement, where locks are the database's;
@@ -290,6 +299,12 @@ struct mer_provenance_row {
 	const char *weights_sha256; /* or "" */
 	const char *runtime, *sdk;  /* as the worker announced them, or "" */
 	const char *created_at;
+};
+
+/* What runs name of the above. */
+struct mer_named_row {
+	const char *digest;
+	const char *last; /* request uid */
 };
 
 struct mer_owner_row {

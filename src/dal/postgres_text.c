@@ -113,6 +113,13 @@ static_assert(MER_LOCK_POSTGRES == INT64_C(5567946869359731563), "as written abo
 	" that is not there: ' || t." column " FROM " table " AS t WHERE t." column \
 	" IS NOT NULL AND NOT EXISTS (SELECT FROM " parent " AS p WHERE p." key " = t." column ") "
 
+/* Ended runs from before a time, the oldest first; and which of them stay for what depends on them. */
+#define ENDED "WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL " "
+#define NOT_RATED \
+	"AND NOT EXISTS (SELECT 1 FROM feedback AS f WHERE f.request_uid = a.request_uid) "
+#define NOT_MADE \
+	"AND (kind = 'run' OR NOT EXISTS (SELECT 1 FROM model_weights WHERE made_by = a.request_uid)) "
+
 const char *const pg_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM pg_catalog.pg_class "
 							"WHERE oid = to_regclass($mer${ledger}$mer$)",
@@ -275,6 +282,13 @@ const char *const pg_text[] = {
 		"DELETE FROM model_access WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_access "
 		"WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
 		" ORDER BY request_uid LIMIT $2))",
+	[MER_Q_RUNS_EXPIRE] =
+		"DELETE FROM model_access WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_access AS a " ENDED
+			NOT_RATED NOT_MADE "ORDER BY request_uid LIMIT $2))",
+	[MER_Q_IO_EXPIRE] =
+		"DELETE FROM model_access_io WHERE request_uid = ANY (ARRAY(SELECT a.request_uid FROM "
+		"model_access_io JOIN model_access AS a USING (request_uid) " ENDED NOT_RATED
+		"ORDER BY a.request_uid LIMIT $2))",
 	[MER_Q_RUN_TIMES] =
 		"SELECT request_uid, model, status, queued_at, coalesce(stopped_at, '') AS stopped_at, "
 		"coalesce(queue_ms, -1) AS queue_ms, coalesce(start_ms, -1) AS start_ms, "
@@ -294,10 +308,17 @@ const char *const pg_text[] = {
 	[MER_Q_PROVENANCE_INSERT] =
 		"INSERT INTO provenance (digest, host, program, program_sha256, files, weights_sha256, "
 		"runtime, sdk) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-	[MER_Q_PROVENANCE_PRUNE] = "DELETE FROM provenance WHERE NOT EXISTS (SELECT 1 FROM owners) "
-							   "AND digest NOT IN (SELECT provenance FROM model_access)",
+	[MER_Q_PROVENANCE_NAMED] =
+		"SELECT provenance AS digest, max(request_uid) AS last FROM (SELECT provenance, request_uid "
+		"FROM model_access WHERE request_uid > $1 ORDER BY request_uid LIMIT $2) AS page "
+		"GROUP BY provenance",
+	[MER_Q_PROVENANCE_PRUNE] =
+		"DELETE FROM provenance WHERE digest IN (SELECT json_array_elements_text($1::json)) AND "
+		"NOT EXISTS (SELECT 1 FROM owners) AND "
+		"digest NOT IN (SELECT provenance FROM model_access WHERE request_uid >= $2)",
 
 	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
+	[MER_Q_OWNERS_COUNT] = "SELECT count(*) AS count FROM owners",
 	/* It may be there from before the connection was lost. */
 	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4) "
 						   "ON CONFLICT (uid) DO NOTHING",

@@ -112,6 +112,9 @@ static const struct dal_field provenance_fields[] = {
 	PROVENANCE(runtime),        PROVENANCE(sdk),   PROVENANCE(created_at),
 };
 
+#define NAMED(member) DAL_FIELD(struct mer_named_row, member)
+static const struct dal_field named_fields[] = { NAMED(digest), NAMED(last) };
+
 #define OWNER(member) DAL_FIELD(struct mer_owner_row, member)
 static const struct dal_field owner_fields[] = {
 	OWNER(uid), OWNER(host), OWNER(pid), OWNER(program), OWNER(started_at),
@@ -167,6 +170,7 @@ WHOLE(weights);
 WHOLE(run);
 WHOLE(run_times);
 WHOLE(provenance);
+WHOLE(named);
 WHOLE(owner);
 
 #define ROWS(type) \
@@ -254,6 +258,8 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_MOVE] = { "run-move", 3, NO_ROWS },
 	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
 	[MER_Q_RUNS_PRUNE] = { "runs-prune", 2, NO_ROWS },
+	[MER_Q_RUNS_EXPIRE] = { "runs-expire", 2, NO_ROWS },
+	[MER_Q_IO_EXPIRE] = { "io-expire", 2, NO_ROWS },
 	[MER_Q_RUN_TIMES] = { "run-times", 5, ROWS(run_times) },
 
 	[MER_Q_IO] = { "io", 1, VALUES(io) },
@@ -261,9 +267,11 @@ const struct dal_query dal_queries[] = {
 
 	[MER_Q_PROVENANCE] = { "provenance", 1, ROWS(provenance) },
 	[MER_Q_PROVENANCE_INSERT] = { "provenance-add", 8, NO_ROWS },
-	[MER_Q_PROVENANCE_PRUNE] = { "provenance-prune", 0, NO_ROWS },
+	[MER_Q_PROVENANCE_NAMED] = { "provenance-named", 2, ROWS(named) },
+	[MER_Q_PROVENANCE_PRUNE] = { "provenance-prune", 2, NO_ROWS },
 
 	[MER_Q_OWNERS] = { "owners", 0, ROWS(owner) },
+	[MER_Q_OWNERS_COUNT] = { "owners-count", 0, ROWS(count) },
 	[MER_Q_OWNER_INSERT] = { "owner-insert", 4, NO_ROWS },
 	[MER_Q_OWNER_DELETE] = { "owner-delete", 1, NO_ROWS },
 	[MER_Q_OWNERS_SWEEP] = { "owners-sweep", 0, NO_ROWS },

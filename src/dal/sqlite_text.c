@@ -86,6 +86,13 @@
 		"name") "ORDER BY name LIMIT $2) AS a UNION SELECT name FROM (SELECT name FROM " table \
 				" WHERE " BEGINS("name") "ORDER BY name DESC LIMIT 1) AS b ORDER BY name"
 
+/* Ended runs from before a time, the oldest first; and which of them stay for what depends on them. */
+#define ENDED "WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL " "
+#define NOT_RATED \
+	"AND NOT EXISTS (SELECT 1 FROM feedback AS f WHERE f.request_uid = a.request_uid) "
+#define NOT_MADE \
+	"AND (kind = 'run' OR NOT EXISTS (SELECT 1 FROM model_weights WHERE made_by = a.request_uid)) "
+
 const char *const dal_sqlite_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM sqlite_schema "
 							"WHERE type = 'table' AND name = 'migrations'",
@@ -240,6 +247,13 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_RUNS_PRUNE] = "DELETE FROM model_access WHERE rowid IN (SELECT rowid FROM model_access "
 						 "WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
 						 " ORDER BY request_uid LIMIT $2)",
+	[MER_Q_RUNS_EXPIRE] =
+		"DELETE FROM model_access WHERE rowid IN (SELECT rowid FROM model_access AS a " ENDED
+			NOT_RATED NOT_MADE "ORDER BY request_uid LIMIT $2)",
+	[MER_Q_IO_EXPIRE] =
+		"DELETE FROM model_access_io WHERE request_uid IN (SELECT a.request_uid FROM "
+		"model_access_io JOIN model_access AS a USING (request_uid) " ENDED NOT_RATED
+		"ORDER BY a.request_uid LIMIT $2)",
 	/* Two parts for the same reason as above. */
 	[MER_Q_RUN_TIMES] =
 		RUN_TIMES "WHERE $1 <> '' AND model = $1 AND request_uid > $3 AND kind = $2 AND "
@@ -258,10 +272,17 @@ const char *const dal_sqlite_text[] = {
 	[MER_Q_PROVENANCE_INSERT] =
 		"INSERT INTO provenance (digest, host, program, program_sha256, files, weights_sha256, "
 		"runtime, sdk) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
-	[MER_Q_PROVENANCE_PRUNE] = "DELETE FROM provenance WHERE NOT EXISTS (SELECT 1 FROM owners) "
-							   "AND digest NOT IN (SELECT provenance FROM model_access)",
+	[MER_Q_PROVENANCE_NAMED] =
+		"SELECT provenance AS digest, max(request_uid) AS last FROM (SELECT provenance, request_uid "
+		"FROM model_access WHERE request_uid > $1 ORDER BY request_uid LIMIT $2) AS page "
+		"GROUP BY provenance",
+	[MER_Q_PROVENANCE_PRUNE] =
+		"DELETE FROM provenance WHERE digest IN (SELECT value FROM json_each($1)) AND "
+		"NOT EXISTS (SELECT 1 FROM owners) AND "
+		"digest NOT IN (SELECT provenance FROM model_access WHERE request_uid >= $2)",
 
 	[MER_Q_OWNERS] = "SELECT uid, host, pid, program, started_at FROM owners ORDER BY uid",
+	[MER_Q_OWNERS_COUNT] = "SELECT count(*) AS count FROM owners",
 	[MER_Q_OWNER_INSERT] = "INSERT INTO owners (uid, host, pid, program) VALUES ($1, $2, $3, $4)",
 	[MER_Q_OWNER_DELETE] = "DELETE FROM owners WHERE uid = $1",
 	[MER_Q_OWNERS_SWEEP] = "", /* its locks are in a file */
