@@ -17,6 +17,7 @@ format_packages='clang-format'
 shell_packages='shellcheck'
 clang_packages='clang libclang-rt-14-dev'
 tidy_packages='clang-tidy clang-tools'
+coverage_packages='gcovr'
 
 # What a build is made of. A change to any of it makes the next start build.
 sources='meson.build meson_options.txt meson.options src include driver migrations schema sql models python
@@ -218,9 +219,12 @@ configure()
 	printf '%s\n' "$want" >"$folder/configured"
 }
 
+# compile NAME [TARGET...]
 compile()
 {
-	quietly "$1" meson compile -C "$builds/$1"
+	name=$1
+	shift
+	quietly "$name" meson compile -C "$builds/$name" "$@"
 }
 
 # build_failed NAME
