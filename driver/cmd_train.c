@@ -8,6 +8,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/json.h>
+#include <mer/sched.h>
 #include <string.h>
 
 enum { MODEL, DATASET, OLD, NEW, TIMEOUT, ACTIVATE };
@@ -15,7 +16,7 @@ enum { MODEL, DATASET, OLD, NEW, TIMEOUT, ACTIVATE };
 static const struct cmd_arg train_args[] = {
 	[MODEL] = CMD_WORD("MODEL", ARG_TEXT, "a model that 'model list' shows",
 		.is = VALUE_MODEL, .required = true),
-	[DATASET] = CMD_OPTION("dataset", ARG_TEXT, "PATH", "what it learns from", .is = VALUE_FILE,
+	[DATASET] = CMD_OPTION("dataset", ARG_TEXT, "PATH", "what it learns from; SERVER:/PATH is on a server", .is = VALUE_FILE,
 		.required = true),
 	[OLD] = CMD_OPTION("weights", ARG_TEXT, "V", "begin with this version; default: the active one",
 		.is = VALUE_WEIGHTS),
@@ -258,6 +259,9 @@ static enum mer_status find_trainer(struct mer_dal *dal, const char *model, stru
 static enum mer_status find_dataset(const char *path, char **out, struct mer_error *err)
 {
 	enum mer_status st = weights_path(path, out, err);
+	size_t server;
+	if (st == MER_OK && mer_weights_there(*out, &server))
+		return MER_OK;
 	if (st == MER_OK && access(*out, R_OK) != 0)
 		st = mer_fail(err, MER_EINPUT, "cannot read '%s': %s", *out, strerror(errno));
 	return st == MER_OK ? st : mer_wrap(err, MER_EINPUT, "--dataset");

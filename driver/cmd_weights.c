@@ -14,7 +14,7 @@ static const struct cmd_arg add_args[] = {
 	                   .required = true),
 	[PATH] = CMD_WORD("PATH", ARG_TEXT,
 	                  "a file or a folder; {models} at the front is the folder of "
-	                  "the example models",
+	                  "the example models, SERVER:/PATH one on a server of kind ssh",
 	                  .is = VALUE_FILE, .required = true),
 	[VERSION] = CMD_OPTION("version", ARG_NAME, "V", "what to call it; default: the next number"),
 };

@@ -295,7 +295,8 @@ static enum mer_status apply_workdir(struct spec *spec, const char *path, bool h
 {
 	if (path == NULL && spec->workdir != NULL)
 		return MER_OK;
-	if (!here && path != NULL && path[0] != '/' && path[0] != '\0')
+	if (!here && path != NULL && path[0] != '/' && path[0] != '\0' &&
+	    strncmp(path, "{models}", 8) != 0)
 		return mer_fail(err, MER_EINPUT, "--workdir: '%s' is no absolute path on its server", path);
 	if (!here)
 		return set_copy(&spec->workdir, path != NULL ? path : "", err);
@@ -481,26 +482,16 @@ static enum mer_status check_tokens(const struct spec *spec, struct mer_error *e
 	return MER_OK;
 }
 
-/* What is of this machine, or is held by its supervisor, is not there. */
+/* What only this machine's supervisor holds. */
 static enum mer_status check_there(const struct spec *spec, struct mer_error *err)
 {
-	static const char *const of_here[] = { "{models}", "{weights}", "{weights_version}", "{input}",
-		                                   "{output}" };
-	MER_AUTO(mer_json_done) json_t *shown = NULL;
-	size_t i;
-	json_t *word;
-	enum mer_status st = mer_limits_show(spec->limits, &shown, err);
-	if (st == MER_OK && json_object_size(shown) > 0)
-		return mer_fail(err, MER_EINPUT, "--limit is not built for servers of kind 'ssh'");
-	if (st == MER_OK && spec->train[0] != '\0')
-		return mer_fail(err, MER_EINPUT, "--train is not built for servers of kind 'ssh'");
-	json_array_foreach(spec->argv, i, word) {
-		for (size_t j = 0; st == MER_OK && j < sizeof of_here / sizeof *of_here; j++) {
-			if (strstr(json_string_value(word), of_here[j]) != NULL)
-				return mer_fail(err, MER_EINPUT, "%s is not built for servers of kind 'ssh'",
-				                of_here[j]);
-		}
-	}
+	struct mer_limits held;
+	enum mer_status st = mer_limits_read(spec->limits, &held, err);
+	if (st == MER_OK && held.isolate != 0)
+		return mer_fail(err, MER_EINPUT, "--limit isolate cannot be held on servers of kind 'ssh'");
+	if (st == MER_OK && held.cpus_permille % 1000 != 0)
+		return mer_fail(err, MER_EINPUT,
+		                "--limit cpus can only be whole processors on servers of kind 'ssh'");
 	return st;
 }
 

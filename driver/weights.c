@@ -2,11 +2,13 @@
 #include "weights.h"
 
 #include "find.h"
+#include "weights_there.h"
 
 #include <errno.h>
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/meal.h>
+#include <mer/sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -107,7 +109,9 @@ int64_t weights_next(const struct weights_list *list)
 enum mer_status weights_path(const char *path, char **out, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *here = NULL;
-	bool whole = path[0] == '/' || strncmp(path, "{models}", 8) == 0;
+	size_t server;
+	bool whole =
+		path[0] == '/' || strncmp(path, "{models}", 8) == 0 || mer_weights_there(path, &server);
 	if (path[0] == '\0')
 		return mer_fail(err, MER_EINPUT, "PATH is empty");
 	if (!whole && (here = getcwd(NULL, 0)) == NULL)
@@ -152,6 +156,10 @@ enum mer_status weights_sum(struct session *s, const char *path, struct mer_sum 
                             struct mer_error *err)
 {
 	struct summing summing = { .path = path, .out = out };
+	size_t server;
+	bool nothing;
+	if (mer_weights_there(path, &server))
+		return weights_there_sum(s, path, out, &nothing, err);
 	enum mer_status st = session_in_thread(s, sum_one, on_cancel, &summing, err);
 	if (st == MER_ENOTFOUND || st == MER_EIO)
 		return mer_wrap(err, MER_EINPUT, "PATH");
@@ -185,15 +193,43 @@ static enum mer_status check_all(void *ctx, struct mer_error *err)
 {
 	struct summing *summing = ctx;
 	enum mer_status st = MER_OK;
+	size_t server;
 	for (size_t i = 0; i < summing->list->n && st == MER_OK; i++)
-		st = check_one(summing, &summing->list->rows[i], err);
+		if (!mer_weights_there(summing->list->rows[i].path, &server))
+			st = check_one(summing, &summing->list->rows[i], err);
 	return st;
+}
+
+/* Of what is on another host it is told there. */
+static enum mer_status check_there(struct session *s, struct weights *weights,
+                                   struct mer_error *err)
+{
+	struct mer_sum sum;
+	struct mer_error why;
+	bool nothing = false;
+	enum mer_status st = weights_there_sum(s, weights->path, &sum, &nothing, &why);
+	if (st == MER_OK)
+		weights->check = strcmp(sum.sha256, weights->sha256) == 0 ? "ok" : "changed";
+	else if (nothing)
+		weights->check = "missing";
+	else if (st == MER_EUNREACHABLE || st == MER_EINPUT || st == MER_ENOTFOUND)
+		weights->check = "unreadable";
+	else {
+		*err = why;
+		return st;
+	}
+	return MER_OK;
 }
 
 enum mer_status weights_check(struct session *s, struct weights_list *list, struct mer_error *err)
 {
 	struct summing summing = { .list = list };
-	return session_in_thread(s, check_all, on_cancel, &summing, err);
+	size_t server;
+	enum mer_status st = session_in_thread(s, check_all, on_cancel, &summing, err);
+	for (size_t i = 0; i < list->n && st == MER_OK; i++)
+		if (mer_weights_there(list->rows[i].path, &server))
+			st = check_there(s, &list->rows[i], err);
+	return st;
 }
 
 /* --- changing ----------------------------------------------------------------------------- */

@@ -330,8 +330,8 @@ class Ssh(record_case.Record, unittest.TestCase):
         self.call(2, "server", "add", "x", "--kind", "ssh", "--host", "-oProxyCommand=id")
         self.call(2, "server", "add", "x", "--kind", "ssh", "--host", "h", "--user", "$(id)")
         self.call(2, "server", "add", "x", "--kind", "ssh")
-        for words in (["--limit", "memory=1MiB", "--", "cat"], ["--", "cat", "{input}"], ["--", "{models}/x"],
-                      ["--workdir", "here", "--", "cat"], ["--train", "x", "--", "cat"]):
+        for words in (["--limit", "isolate=true", "--", "cat"], ["--limit", "cpus=0.5", "--", "cat"],
+                      ["--workdir", "here", "--", "cat"]):
             with self.subTest(words=words):
                 self.call(2, "model", "add", "x", "--server", "box", *words)
 

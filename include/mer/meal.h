@@ -60,6 +60,22 @@ struct mer_remote {
 	bool probe; /* only look whether the program could be started: exit code 0 */
 };
 
+/* What a worker on another host is lent: a file or folder that it finds at MER_FAR_FOLDER "/I/NAME", where I
+ * is its place among all and NAME the last part of its path. It is copied there by mer_lend() (mer/lend.h),
+ * once, and looked at before each start. */
+struct mer_lent {
+	const char *path;   /* absolute; here */
+	const char *sha256; /* as of mer/sum.h */
+	bool
+		is_there; /* path is one over there: the worker knows it as it is, and it is only looked at */
+};
+
+/** The last part of its path. */
+MER_API const char *mer_lent_name(const struct mer_lent *lent);
+
+/* Stands in all words of a worker on another host for a folder that is its own there, as long as it lives. */
+#define MER_FAR_FOLDER "/tmp/mer-00000000000000000000000000000000"
+
 /* How a worker is started. Everything is borrowed until mer_worker_start() returns. */
 struct mer_worker_spec {
 	enum mer_protocol protocol;
@@ -72,8 +88,13 @@ struct mer_worker_spec {
 		*scratch; /* a private folder that is made for it and removed with it, in the place of
 	                          * temp; NULL: none is, but for {input} and {output} */
 	const struct mer_remote
-		*remote;        /* NULL: this machine. Else env is what a worker gets beside what a
+		*remote;                 /* NULL: this machine. Else env is what a worker gets beside what a
 	                                  * login has there, and workdir may be "": the home */
+	const struct mer_lent *lent; /* with remote only: n_lent of them */
+	size_t n_lent;
+	bool makes; /* with remote only: what it leaves at MER_FAR_FOLDER "/new/..." stays there when
+	                     * it ends well, for mer_fetch() */
+	const char *folder; /* with makes: its own folder, as of mer_far_folder(); else NULL */
 	int64_t max_output; /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	struct mer_limits limits; /* what its processes may take */
@@ -120,6 +141,7 @@ struct mer_outcome {
 	int exit_code;               /* of the process where it ended by exit, else -1 */
 	int signal;                  /* that ended the process, else 0 */
 	int64_t cpu_us, max_rss_kib; /* of the process where it ended, else 0 */
+	bool lacks;                  /* it was not started, since what it is lent is not there */
 };
 
 /* run is what mer_worker_run() was given. */
@@ -155,6 +177,10 @@ MER_API MER_MUST enum mer_status mer_worker_start(struct uv_loop_s *loop,
                                                   const struct mer_worker_spec *spec,
                                                   const struct mer_worker_events *events, void *ctx,
                                                   struct mer_worker **out, struct mer_error *err);
+
+/** Names a folder for a worker on another host that makes something: MER_FAR_FOLDER with digits of its own. */
+MER_API MER_MUST enum mer_status mer_far_folder(char out[sizeof MER_FAR_FOLDER],
+                                                struct mer_error *err);
 
 /** Lets the program run. Before that nothing of argv has run. Twice is once. */
 MER_API void mer_worker_go(struct mer_worker *worker);

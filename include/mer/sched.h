@@ -61,6 +61,9 @@ MER_API void mer_sched_close(struct mer_sched *sched, mer_sched_closed_fn *on_cl
  * if any, is closed as lost by the next start. Also after mer_sched_close(), until on_closed. */
 MER_API void mer_sched_hurry(struct mer_sched *sched);
 
+/** Whether the stored path of weights, SERVER:/PATH, is one on that server; *server: the length of its name. */
+MER_API bool mer_weights_there(const char *stored, size_t *server);
+
 /* What a run is that trains: the deployment's train command is run with an empty input, or where it has
  * none and speaks frames, a worker is told to. */
 struct mer_training {

@@ -14,6 +14,7 @@
 
 #include <mer/hash.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 
 struct mer_sum {
 	char sha256[MER_SHA256_SIZE];
@@ -32,6 +33,17 @@ struct mer_stamp {
  *         MER_EIO        it cannot be looked at, or holds what is neither a file nor a folder
  */
 MER_API MER_MUST enum mer_status mer_sum_look(const char *path, struct mer_stamp *out,
+                                              struct mer_error *err);
+
+/**
+ * Tells of each file that a sum of that path is of, in the order of their names.
+ * @param on_file  name: relative to the path, "" where the path itself is the file
+ * @return what on_file returns that is not MER_OK, and as mer_sum_look()
+ */
+typedef enum mer_status mer_sum_file_fn(void *ctx, const char *name, const struct stat *info,
+                                        struct mer_error *err);
+MER_API MER_MUST enum mer_status mer_sum_list(const char *path, bool *is_folder,
+                                              mer_sum_file_fn *on_file, void *ctx,
                                               struct mer_error *err);
 
 /** Whether what was read last is remembered and the stamp is still the same. */

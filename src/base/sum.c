@@ -184,6 +184,18 @@ enum mer_status mer_sum_look(const char *path, struct mer_stamp *out, struct mer
 	return st;
 }
 
+enum mer_status mer_sum_list(const char *path, bool *is_folder, mer_sum_file_fn *on_file, void *ctx,
+                             struct mer_error *err)
+{
+	MER_AUTO(tree_done) struct tree tree = { .path = path };
+	enum mer_status st = look(&tree, err);
+	for (size_t i = 0; i < tree.n && st == MER_OK; i++)
+		st = on_file(ctx, tree.files[i].name, &tree.files[i].info, err);
+	if (st == MER_OK)
+		*is_folder = tree.is_folder;
+	return st;
+}
+
 /* --- what is remembered ------------------------------------------------------------------- */
 
 static char *memory_of(const char *path, bool make)

@@ -115,6 +115,7 @@ static enum mer_status add_task(struct mer_buf *out, const struct far_header *he
 	add_text(out, "far_dir", header->workdir);
 	add_text(out, "far_clean", header->clean ? "1" : "");
 	add_text(out, "far_probe", header->probe ? "1" : "");
+	add_text(out, "far_room", header->room);
 	enum mer_status st = add_env(out, header->env, err);
 	mer_buf_text(out, "set --");
 	for (const char *const *word = header->argv; *word != NULL; word++) {

@@ -32,6 +32,7 @@ struct far_header {
 	const char *const *env;  /* NAME=VALUE: what it gets beside what a login has over there */
 	bool clean;              /* of that only what --clean-env leaves */
 	bool probe;              /* only look whether the program is there */
+	const char *room; /* what makes a folder of its own (far_room.h); NULL or "": it has none */
 };
 
 /* Appends a word as a POSIX shell takes it, whatever bytes it has. */

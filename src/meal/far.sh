@@ -12,8 +12,9 @@
 # C, so that no shell takes bytes for characters; far_lc has what it was, behind an x where it was set.
 #
 # The header is the number of its bytes, then text for a shell: far_dir (the worker's folder, "": the
-# home), far_clean (1: a login's environment), far_probe (1: nothing is run), far_env (a function that
-# exports the worker's variables), and the worker's command line as arguments; then the nonce. All that can
+# home), far_clean (1: a login's environment), far_probe (1: nothing is run), far_room (what makes a
+# folder of its own for the worker, "": it has none), far_env (a function that exports the worker's
+# variables), and the worker's command line as arguments; then the nonce. All that can
 # be done before it comes is done by then, since a run may be waiting for nothing else.
 #
 # Marks are lines on stderr, "\036MER-NONCE WHAT...\n", each one write. A POSIX sh is all that this needs.
@@ -71,6 +72,7 @@ far_kill()
 {
 	far_order KILL
 	far_sweep
+	far_clear
 }
 
 # A worker's program: 0 it is there, else why not.
@@ -128,11 +130,80 @@ far_enter()
 	export MER_FAR
 }
 
+# A worker's folder, /tmp/mer-OWN, with links to what it is lent of mer's cache (lend.sh); its name is known
+# before ours, and /tmp/mer-ID leads there. What far_room calls of this, in a shell of its own behind the header,
+# says on stdout why there can be none, in the words of far_fail.
+# shellcheck disable=SC2016 # for that shell
+far_rooms='
+umask 077
+LC_ALL=C
+export LC_ALL
+case ${XDG_CACHE_HOME-} in
+/*) cache=$XDG_CACHE_HOME/mer ;;
+*) cache=$HOME/.cache/mer ;;
+esac
+no() { echo "$@"; exit 1; }
+same() { # RECORD PATH
+	how=
+	[ -f "$1" ] && read -r how <"$1"
+	case $how in
+	-newer | -cnewer) [ -z "$(find -L "$2" "$how" "$1" 2>&1)" ] || no lacks ;;
+	*) no lacks ;;
+	esac
+}
+lent() { same "$cache/files/$1.ok" "$cache/files/$1"; } # KEY
+there() { # KEY PATH
+	same "$cache/there/$1" "$2"
+	[ "$(cat "$cache/there/$1.path" 2>&1)" = "$2" ] || no lacks
+}
+room() { # FOLDER
+	own=$1
+	mkdir -m 700 "$own" 2>/dev/null && ln -s "$own" "/tmp/mer-$MER_FAR" || no room
+}
+link() { # NUMBER NAME KEY
+	mkdir "$own/$1" && ln -s "$cache/files/$3" "$own/$1/$2" || no room
+}
+makes() {
+	mkdir -p "$cache/made" "$cache/new/${own##*-}" && ln -s "$cache/new/${own##*-}" "$own/new" || no cache
+}
+input() { # what ends it
+	cat >"$own/input" || no input
+	n=$(wc -c <"$own/input")
+	n=$((n - ${#1}))
+	[ "$n" -ge 0 ] && [ "$(tail -c "${#1}" "$own/input")" = "$1" ] || no input
+	dd if=/dev/null of="$own/input" bs=1 seek="$n" 2>/dev/null || no input
+}
+limit() { # NAME COMMAND
+	(eval "$2") >/dev/null 2>&1 || no limit "$1"
+}
+program() { # NAME FOLDER
+	[ -z "$2" ] || cd "$2" >/dev/null 2>&1 || no workdir
+	case $1 in
+	*/*)
+		[ -e "$1" ] || no missing
+		[ ! -d "$1" ] || no folder
+		[ -x "$1" ] || no denied
+		;;
+	*) command -v "$1" >/dev/null 2>&1 || no missing ;;
+	esac
+	cd /
+}
+'
+
+# Removes it, and what a training has left of its work.
+far_clear()
+{
+	[ -h "/tmp/mer-$far_id" ] || return 0
+	far_own=$(readlink "/tmp/mer-$far_id")
+	far_new=$(readlink "$far_own/new")
+	rm -rf ${far_new:+"$far_new"} "$far_own" "/tmp/mer-$far_id" 2>/dev/null
+}
+
 # The same in Perl: three processes, of which each is told at once when another one dies. One becomes the
 # worker when its header has come; one waits for it; and one gives beats and sees to the channel.
 # shellcheck disable=SC2016 # for perl
 far_perl='
-my ($id, $silence, $head, $lc) = ("", 0, "", @ARGV);
+my ($id, $silence, $head, $lc, $rooms) = ("", 0, "", @ARGV);
 my ($self, $child, $ticker, $adopts) = ($$, 0, 0, 0);
 sub mark { my $text = join "", map { "$head$_\n" } @_; return defined syswrite STDERR, $text; }
 
@@ -201,6 +272,21 @@ sub sweep {
 	}
 }
 
+# The folder of the worker.
+sub clear {
+	my $own = readlink "/tmp/mer-$id";
+	return if !defined $own;
+	my $new = readlink "$own/new";
+	system "rm", "-rf", "--", defined $new ? $new : (), $own, "/tmp/mer-$id";
+}
+sub furnish {
+	local $ENV{MER_FAR} = $id;
+	open my $from, "-|", "/bin/sh", "-c", "$rooms\n$_[0]" or return "room";
+	my $why = <$from>;
+	close $from;
+	return !defined $why ? $? ? "room" : "" : $why =~ /^([\w -]+)$/ ? $1 : "room";
+}
+
 # What becomes the worker.
 sub word { # behind its quote, as a shell reads it
 	my $text = "";
@@ -258,6 +344,8 @@ sub become {
 	my $header = defined $n && $n =~ /^\d{1,9}$/ ? take($n) : undef;
 	leave($tell) if !defined $header;
 	my ($told, $env, @argv) = parse($header);
+	my $lacks = defined $told->{room} && $told->{room} ne "" ? furnish($told->{room}) : "";
+	leave($tell, "fail $lacks") if $lacks ne "";
 	if ($told->{clean}) {
 		/^(?:HOME|LANG|LC_.*|LOGNAME|PATH|SHELL|TMPDIR|TZ|USER)$/ or delete $ENV{$_} for keys %ENV;
 	}
@@ -298,6 +386,7 @@ sub tick {
 	kill "KILL", -$child, $child;
 	$adopts = 0;
 	sweep();
+	clear();
 }
 
 $SIG{$_} = "IGNORE" for qw(PIPE HUP INT QUIT);
@@ -340,6 +429,7 @@ if ($why eq "") {
 kill "KILL", $ticker;
 waitpid $ticker, 0;
 sweep();
+clear();
 mark("gone") if $why eq "";
 '
 
@@ -409,7 +499,7 @@ far_start()
 far_serve()
 {
 	far_tool=$(command -v perl) && "$far_tool" -e 'exit 0' >/dev/null 2>&1 </dev/null &&
-		exec "$far_tool" -e "$far_perl" -- "$far_lc"
+		exec "$far_tool" -e "$far_perl" -- "$far_lc" "$far_rooms"
 	far_begin
 	far_mode=plain
 	far_self=$$
@@ -423,11 +513,22 @@ far_serve()
 	far_mark up
 	far_take
 	eval "$far_m"
+	if [ -n "$far_room" ]; then
+		far_why=$(MER_FAR=$far_id /bin/sh -c "$far_rooms$far_n$far_room") || far_why=${far_why:-room}
+		if [ -n "$far_why" ]; then
+			far_clear
+			far_fail "$far_why"
+		fi
+	fi
 	(
 		far_enter
 		far_look "$1"
-	) || exit 0
+	) || {
+		far_clear
+		exit 0
+	}
 	if [ -n "$far_probe" ]; then
+		far_clear
 		far_mark there
 		exit 0
 	fi
@@ -449,6 +550,7 @@ far_serve()
 	fi
 	far_pid=
 	far_sweep
+	far_clear
 	far_mark gone
 	kill -KILL "$far_timer" "$far_other" 2>/dev/null
 	exit 0

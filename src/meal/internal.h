@@ -23,6 +23,7 @@ struct meal_exit {
 	int64_t cpu_us, max_rss_kib;
 	char problem[400];   /* why it could not be started or watched; "": it ended by itself */
 	char no_output[256]; /* why the file that stands for {output} cannot be read, or "" */
+	bool lacks;          /* as of struct mer_outcome */
 };
 
 #define MEAL_OPEN_MAX 64 /* runs of a worker at a time, whatever it announces */
@@ -237,6 +238,9 @@ extern const struct meal_carrier_ops meal_local;
 
 /* A worker on this machine, which speaks frames or not. NULL: out of memory. */
 struct meal_carrier *meal_local_new(bool frames);
+
+/* What carries a worker of that spec, wherever it is. NULL: out of memory. */
+struct meal_carrier *meal_carrier_new(const struct mer_worker_spec *spec);
 
 /* Wraps a carrier that was not started, and takes it, on failure too: its nth step fails (fault.c;
  * 0: none does). steps counts them; borrowed until closed; NULL allowed. NULL: out of memory. */

@@ -1,10 +1,12 @@
 /* The front of meal: a worker is a carrier and a protocol. It checks what callers may do, traces each
  * call once, holds runs to their limit, ends workers in three degrees and reports each end once. */
 #define LOG_AREA "meal"
+#include "far_room.h"
 #include "internal.h"
 #include "remote.h"
 
 #include <assert.h>
+#include <mer/clean.h>
 #include <mer/log.h>
 #include <mer/text.h>
 #include <stdio.h>
@@ -518,6 +520,7 @@ static void set_exit(struct mer_outcome *outcome, const struct meal_exit *how)
 	outcome->signal = how->signal;
 	outcome->cpu_us = how->cpu_us;
 	outcome->max_rss_kib = how->max_rss_kib;
+	outcome->lacks = how->lacks;
 }
 
 static void on_ended(void *ctx, const struct meal_exit *how)
@@ -672,16 +675,89 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 	return MER_OK;
 }
 
-enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
-                                 const struct mer_worker_events *events, void *ctx,
-                                 struct mer_worker **out, struct mer_error *err)
+struct meal_carrier *meal_carrier_new(const struct mer_worker_spec *spec)
 {
 	bool frames = spec->protocol == MER_PROTOCOL_FRAME && spec->remote == NULL;
 	struct meal_carrier *carrier = meal_local_new(frames);
 	if (carrier != NULL && spec->remote != NULL)
 		carrier = meal_remote_new(carrier);
+	return carrier;
+}
+
+const char *mer_lent_name(const struct mer_lent *lent)
+{
+	const char *slash = strrchr(lent->path, '/');
+	return slash != NULL && slash[1] != '\0' ? slash + 1 : "it";
+}
+
+enum mer_status mer_far_folder(char out[sizeof MER_FAR_FOLDER], struct mer_error *err)
+{
+	char name[FAR_ROOM_END];
+	enum mer_status st = far_room_name(name, err);
+	memcpy(out, MER_FAR_FOLDER, sizeof MER_FAR_FOLDER);
+	if (st == MER_OK)
+		far_room_settle(out, name);
+	return st;
+}
+
+static char **settled(const char *const *words, const char *name)
+{
+	size_t n = 0;
+	while (words != NULL && words[n] != NULL)
+		n++;
+	char **copy = calloc(n + 1, sizeof *copy);
+	for (size_t i = 0; copy != NULL && i < n; i++) {
+		copy[i] = strdup(words[i]);
+		if (copy[i] == NULL)
+			mer_words_done(&copy);
+		else
+			far_room_settle(copy[i], name);
+	}
+	return copy;
+}
+
+/* The worker's own folder gets its name, before anything says it. */
+static enum mer_status start_remote(struct uv_loop_s *loop, struct meal_carrier *carrier,
+                                    const struct mer_worker_spec *spec,
+                                    const struct mer_worker_events *events, void *ctx,
+                                    struct mer_worker **out, struct mer_error *err)
+{
+	char folder[sizeof MER_FAR_FOLDER];
+	struct mer_worker_spec own = *spec;
+	enum mer_status st = MER_OK;
+	if (spec->folder != NULL)
+		(void)snprintf(folder, sizeof folder, "%s", spec->folder);
+	else
+		st = mer_far_folder(folder, err);
+	const char *name = strrchr(folder, '-') + 1;
+	MER_AUTO(mer_words_done) char **argv = settled(spec->argv, name);
+	MER_AUTO(mer_words_done) char **env = settled(spec->env, name);
+	const char *const texts[] = { spec->workdir != NULL ? spec->workdir : "",
+		                          spec->weights != NULL ? spec->weights : "", NULL };
+	MER_AUTO(mer_words_done) char **told = settled(texts, name);
+	if (st == MER_OK && (argv == NULL || env == NULL || told == NULL))
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
+	if (st != MER_OK) {
+		carrier->ops->close(carrier);
+		return st;
+	}
+	own.argv = (const char *const *)argv;
+	own.env = (const char *const *)env;
+	own.workdir = told[0];
+	own.weights = spec->weights != NULL ? told[1] : NULL;
+	own.folder = folder;
+	return meal_worker_start(loop, carrier, &own, events, ctx, out, err);
+}
+
+enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
+                                 const struct mer_worker_events *events, void *ctx,
+                                 struct mer_worker **out, struct mer_error *err)
+{
+	struct meal_carrier *carrier = meal_carrier_new(spec);
 	if (carrier == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
+	if (spec->remote != NULL)
+		return start_remote(loop, carrier, spec, events, ctx, out, err);
 	return meal_worker_start(loop, carrier, spec, events, ctx, out, err);
 }
 

@@ -9,6 +9,7 @@
 #include "remote.h"
 
 #include "far.h"
+#include "far_room.h"
 #include "remote_say.h"
 
 #include <errno.h>
@@ -57,6 +58,7 @@ struct remote {
 	struct meal_exit how;
 	bool over; /* how says how it ended */
 
+	struct far_room room;
 	struct mer_str script;
 	char *server, *host, *program, *workdir, *guard, *socket;
 	char **env; /* of ssh */
@@ -77,6 +79,7 @@ static void release(struct remote *r)
 	mer_buf_release(&r->preamble);
 	mer_buf_release(&r->order_preamble);
 	mer_buf_release(&r->noise);
+	far_room_release(&r->room);
 	free((void *)(uintptr_t)r->script.ptr);
 	free(r->server);
 	free(r->host);
@@ -172,6 +175,17 @@ static void explain_failure(struct remote *r, const char *why)
 	else if (strcmp(why, "workdir") == 0)
 		(void)snprintf(text, size, "cannot enter the folder '%s' on server '%s'", r->workdir,
 		               r->server);
+	else if (strncmp(why, "limit ", 6) == 0)
+		(void)snprintf(text, size, "the limit '%s' cannot be held on server '%s'", why + 6,
+		               r->server);
+	else if (strcmp(why, "lacks") == 0)
+		(void)snprintf(text, size, "what '%s' needs is not on server '%s'", r->program, r->server);
+	else if (strcmp(why, "input") == 0)
+		(void)snprintf(text, size, "the input cannot be written on server '%s'", r->server);
+	else if (strcmp(why, "room") == 0)
+		(void)snprintf(text, size, "cannot make a folder in '/tmp' on server '%s'", r->server);
+	else if (strcmp(why, "cache") == 0)
+		(void)snprintf(text, size, "cannot write in the cache on server '%s'", r->server);
 	else if (sscanf(why, "exec %d", &error) == 1 && error == ENOEXEC)
 		(void)snprintf(text, size, "'%s' on server '%s' is not a program (no '#!' line?)",
 		               r->program, r->server);
@@ -182,6 +196,7 @@ static void explain_failure(struct remote *r, const char *why)
 	else
 		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
 		               error != 0 ? strerror(error) : "no process can be made there");
+	r->how.lacks = strcmp(why, "lacks") == 0;
 	r->over = true;
 }
 
@@ -379,7 +394,8 @@ static void hear_stdout(struct remote *r, const char *bytes, size_t n)
 			MER_DEBUG("noise worker=%p stdout=%zu", r->base.ctx, piece.bytes.len);
 	}
 	if (at < n)
-		r->base.events->data(r->base.ctx, MEAL_STDOUT, bytes + at, n - at);
+		r->base.events->data(r->base.ctx, r->room.output ? MEAL_FILE : MEAL_STDOUT, bytes + at,
+		                     n - at);
 }
 
 static void on_prepared(void *ctx)
@@ -508,7 +524,9 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 	st = far_names_init(&r->names, err);
 	if (st == MER_OK)
 		st = far_names_init(&r->order_names, err);
-	return st == MER_OK ? name_socket(r, err) : st;
+	if (st == MER_OK)
+		st = name_socket(r, err);
+	return st == MER_OK ? far_room_init(&r->room, spec, err) : st;
 }
 
 /* ssh takes the first that it is told of an option: ours, the server's, our defaults, its files. */
@@ -544,28 +562,16 @@ static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
 	return r->inner->ops->start(r->inner, loop, &inner, err);
 }
 
-static enum mer_status check(const struct mer_worker_spec *spec, struct mer_error *err)
-{
-	for (const char *const *word = spec->argv; *word != NULL; word++)
-		if (mer_expand_uses(*word, "input") || mer_expand_uses(*word, "output"))
-			return mer_fail(err, MER_EINPUT,
-			                "files for input and output are not built for servers "
-			                "of kind 'ssh': '%s'",
-			                *word);
-	return MER_OK;
-}
-
 static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loop,
                              const struct mer_worker_spec *spec, struct mer_error *err)
 {
 	struct remote *r = downcast(carrier);
-	enum mer_status st = check(spec, err);
-	if (st == MER_OK)
-		st = take_over(r, spec, err);
+	enum mer_status st = take_over(r, spec, err);
 	const struct far_header header = { .names = &r->names,
 		                               .workdir = spec->workdir,
-		                               .argv = spec->argv,
+		                               .argv = (const char *const *)r->room.argv,
 		                               .env = spec->env,
+		                               .room = r->room.text,
 		                               .clean = spec->remote->clean,
 		                               .probe = spec->remote->probe };
 	if (st == MER_OK)
@@ -605,7 +611,12 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
                   const void *owner)
 {
 	struct remote *r = downcast(carrier);
-	r->inner->ops->write(r->inner, pieces, n, last, owner);
+	bool ends = last && r->room.end[0] != '\0';
+	const struct mer_str end = { r->room.end, strlen(r->room.end) };
+	if (n > 0 || !ends)
+		r->inner->ops->write(r->inner, pieces, n, last && !ends, owner);
+	if (ends)
+		r->inner->ops->write(r->inner, &end, 1, true, NULL);
 }
 
 static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)

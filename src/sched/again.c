@@ -50,6 +50,16 @@ bool again_elsewhere(struct mer_run *run, const struct deployment *deployment)
 	return true;
 }
 
+bool again_lent(struct mer_run *run, struct deployment *deployment)
+{
+	if (run->lent || !is_wanted(run) || !loan_begin(run->route, deployment))
+		return false;
+	run->lent = true;
+	run->attempts--;
+	wait_again(run);
+	return true;
+}
+
 bool again_anew(struct mer_run *run, const struct deployment *deployment)
 {
 	bool in_session = run->route->session[0] != '\0'; /* the next worker knows nothing of it */

@@ -123,10 +123,7 @@ static enum mer_status read_argv(struct deployment *deployment,
 		training = NULL;
 	const char *words = training != NULL ? row->train : row->argv;
 	const struct mer_pair models_pair = { "models", models };
-	enum mer_status st =
-		mer_expand(row->weights_path, &models_pair, 1, &deployment->weights_path, err);
-	if (st == MER_OK)
-		st = mer_expand(row->workdir, &models_pair, 1, &deployment->workdir, err);
+	enum mer_status st = mer_expand(row->workdir, &models_pair, 1, &deployment->workdir, err);
 	if (st != MER_OK)
 		return st;
 	MER_AUTO(mer_json_done) json_t *json = NULL;
@@ -163,8 +160,12 @@ static enum mer_status read_env(struct deployment *deployment, const char *text,
 	st = mer_worker_env(here ? sched->environment : none, added, i, clean && here, hidden,
 	                    &deployment->env, err);
 	free(added);
-	if (st == MER_OK && deployment->spec.protocol == MER_PROTOCOL_FRAME && here)
-		st = mer_worker_env_path(&deployment->env, "PYTHONPATH", sched->python, err);
+	const char *python = here ? sched->python : deployment->python;
+	if (st == MER_OK && deployment->spec.protocol == MER_PROTOCOL_FRAME && python != NULL)
+		st = mer_worker_env_path(&deployment->env, "PYTHONPATH", python, err);
+	/* What is written there would be a change of what is lent. */
+	if (st == MER_OK && deployment->n_lent > 0)
+		st = mer_worker_env_path(&deployment->env, "PYTHONDONTWRITEBYTECODE", "1", err);
 	return st;
 }
 
@@ -212,6 +213,10 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 	spec->workdir = deployment->workdir;
 	spec->remote = deployment->remote;
 	spec->frame_stdio = deployment->remote != NULL;
+	spec->lent = deployment->lent;
+	spec->n_lent = deployment->n_lent;
+	spec->makes = deployment->remote != NULL && deployment->folder[0] != '\0';
+	spec->folder = spec->makes ? deployment->folder : NULL;
 	spec->ready_token = deployment->ready_token;
 	spec->start_token = deployment->start_token;
 	spec->stop_token = deployment->stop_token;
@@ -231,8 +236,14 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 static enum mer_status train(struct deployment *deployment, const struct mer_deployment_row *row,
                              const struct training *training, struct mer_error *err)
 {
+	size_t server;
+	if (deployment->remote == NULL && mer_weights_there(training->dataset, &server))
+		return mer_fail(err, MER_EUNREACHABLE, "the dataset is on server '%.*s'", (int)server,
+		                training->dataset);
 	deployment->max_workers = 1;
 	deployment->keep_io = false;
+	if (deployment->remote != NULL)
+		deployment->retries = 0; /* its folder there has a name of its own */
 	if (row->train[0] == '\0') {
 		deployment->spec.trains = true;
 		return make_train_meta(deployment, training, err);
@@ -260,23 +271,6 @@ static enum mer_status read_remote(struct deployment *deployment,
 		return mer_wrap(err, MER_EUNREACHABLE, "cannot be used");
 	deployment->remote->clean = mer_json_get_bool(params, "clean_env", false);
 	return MER_OK;
-}
-
-/* What is of this machine is not there. */
-static enum mer_status check_remote(const struct deployment *deployment,
-                                    const struct mer_deployment_row *row,
-                                    const struct training *training, struct mer_error *err)
-{
-	static const struct mer_limits none;
-	const char *what = training != NULL           ? "training"
-	                   : deployment->uses_weights ? "weights"
-	                   : strstr(row->argv, "{models}") || strstr(row->workdir, "{models}")
-	                       ? "{models}"
-	                   : memcmp(&deployment->spec.limits, &none, sizeof none) != 0 ? "limits"
-	                                                                               : NULL;
-	if (what == NULL)
-		return MER_OK;
-	return mer_fail(err, MER_EUNREACHABLE, "%s: not built for servers of kind 'ssh'", what);
 }
 
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
@@ -314,17 +308,23 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (st == MER_OK)
 		st = read_params(deployment, params, err);
 	if (st == MER_OK)
-		st = read_argv(deployment, row, params, sched->models, training, err);
+		st = lent_weights(deployment, row, sched->models, err);
+	if (st == MER_OK && is_remote)
+		st = lent_read(deployment, row, sched, training, err);
+	const struct training *told = is_remote && training != NULL ? &deployment->training : training;
+	const char *models = deployment->models != NULL ? deployment->models : sched->models;
+	if (st == MER_OK)
+		st = read_argv(deployment, row, params, models, told, err);
 	if (st == MER_OK)
 		st = read_env(deployment, row->env, mer_json_get_bool(params, "clean_env", false), sched,
 		              err);
 	if (st == MER_OK)
 		st = read_limits(deployment, row->limits, err);
 	if (st == MER_OK && training != NULL)
-		st = train(deployment, row, training, err);
+		st = train(deployment, row, told, err);
 	if (st == MER_OK)
 		fill_spec(deployment, sched->guard, params);
-	return st == MER_OK && is_remote ? check_remote(deployment, row, training, err) : st;
+	return st;
 }
 
 enum mer_status deployment_make(const struct mer_deployment_row *row, const char *key,
@@ -376,6 +376,7 @@ void deployment_free(struct deployment *deployment)
 	origin_unref(deployment->origin);
 	test_free(deployment->test);
 	mer_remote_free(deployment->remote);
+	lent_free(deployment);
 	free(deployment);
 }
 

@@ -168,7 +168,7 @@ static bool dispatch(struct route *route, struct mer_run *run)
 		fail_held(run);
 		return true;
 	}
-	if (deployment == NULL)
+	if (deployment == NULL || deployment->loan != NULL)
 		return false;
 	enum mer_status st = slot_for(run, deployment, &slot, &row_status, &err);
 	if (st == MER_OK) {

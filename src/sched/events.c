@@ -104,6 +104,8 @@ static bool learn(struct slot *slot, struct mer_run *run, const struct mer_outco
 {
 	struct deployment *deployment = slot->deployment;
 	bool died = outcome->exit_code >= 0 || outcome->signal != 0;
+	if (outcome->lacks && again_lent(run, deployment))
+		return true;
 	if (outcome->status == MER_EUNREACHABLE && !deployment_stays(deployment)) {
 		again_learn(slot->route, deployment, 0, 0, outcome->message);
 		return again_elsewhere(run, deployment);
@@ -143,6 +145,8 @@ static void on_done(void *ctx, void *of, const struct mer_outcome *outcome)
 	}
 	MER_ASSERT(run->slot == slot && run->state == RUN_OPEN);
 	use_end(slot, run, outcome);
+	if (made_begin(slot, outcome))
+		return;
 	slot_leave(run);
 	run->done_ns = uv_hrtime();
 	place_done(slot, run, outcome->status);
@@ -165,12 +169,16 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 	struct mer_run *run = TAILQ_FIRST(&slot->runs);
 	if (run != NULL) {
 		slot_leave(run);
-		if (outcome->status != MER_EUNREACHABLE || !again_elsewhere(run, slot->deployment)) {
+		bool again =
+			(outcome->lacks && again_lent(run, slot->deployment)) ||
+			(outcome->status == MER_EUNREACHABLE && again_elsewhere(run, slot->deployment));
+		if (!again) {
 			origin_take(slot, run);
 			run_end(run, outcome);
 		}
 	}
-	if (route->ping != NULL && slot->state != SLOT_ENDING) {
+	if (route->ping != NULL && slot->state != SLOT_ENDING &&
+	    !(outcome->lacks && ping_lent(route, slot->deployment))) {
 		struct mer_error err;
 		mer_fail(&err, outcome->status == MER_OK ? MER_EUNREACHABLE : outcome->status,
 		         "model '%s': %s", route->model, outcome->message);
@@ -178,17 +186,10 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 	}
 }
 
-static void on_gone(void *ctx, const struct mer_outcome *outcome)
+void slot_gone(struct slot *slot)
 {
-	struct slot *slot = ctx;
 	struct route *route = slot->route;
 	struct mer_sched *sched = route->sched;
-	bool by_itself = slot->state != SLOT_ENDING && deployment_stays(slot->deployment) &&
-	                 outcome->status != MER_ELIMIT && outcome->status != MER_ECANCELED;
-	int64_t slowest = slot->state == SLOT_STARTING ? CHOOSE_SLOW_MS : CHOOSE_SLOW_READY_MS;
-	if (by_itself && !slot->answered)
-		again_learn(route, slot->deployment, slot_start_took(slot), slowest, outcome->message);
-	failed_to_start(slot, outcome);
 	TAILQ_REMOVE(&route->slots, slot, link);
 	origin_end(slot);
 	test_end(slot);
@@ -200,6 +201,24 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	dispatch_freed(route);
 	record_flush(sched, false);
 	sched_maybe_closed(sched);
+}
+
+static void on_gone(void *ctx, const struct mer_outcome *outcome)
+{
+	struct slot *slot = ctx;
+	struct route *route = slot->route;
+	if (slot->making != NULL) {
+		made_fetch(slot);
+		return;
+	}
+	bool by_itself = slot->state != SLOT_ENDING && deployment_stays(slot->deployment) &&
+	                 !outcome->lacks && outcome->status != MER_ELIMIT &&
+	                 outcome->status != MER_ECANCELED;
+	int64_t slowest = slot->state == SLOT_STARTING ? CHOOSE_SLOW_MS : CHOOSE_SLOW_READY_MS;
+	if (by_itself && !slot->answered)
+		again_learn(route, slot->deployment, slot_start_took(slot), slowest, outcome->message);
+	failed_to_start(slot, outcome);
+	slot_gone(slot);
 }
 
 const struct mer_worker_events slot_events = {

@@ -10,6 +10,9 @@
  *   deployment.c  a deployment's row made ready for starting workers
  *   choose.c      which of several deployments a run goes to; pure
  *   again.c       what becomes of a run whose worker did not answer
+ *   lent.c        what workers on another host are lent
+ *   loan.c        copies it there
+ *   made.c        brings what a training made there
  *   weights.c     whether a route's weights are still the bytes that were added
  *   pool.c        workers of a route: limit, idle, changes; pool.h:
  *     slot.c        one worker: start, runs, end
@@ -66,14 +69,26 @@ struct facts;
 struct origin;
 struct test;
 struct testing;
+struct loan;
+struct making;
+
+enum { LENT_MAX = 4 };
+
+/* What a training is told beside the old weights; all owned. */
+struct training {
+	char *dataset, *new_weights, *new_version;
+	void (*on_gone)(void *ctx);
+	void *ctx;
+};
 
 /* A deployment as it was when its rows were read; counted, since workers outlive a change. */
 struct deployment {
 	int refs;
 	char *key; /* what it was made of */
 	char *uid, *name, *model, *server, *weights, *weights_path, *weights_sha256;
-	bool uses_weights;           /* a worker of it is told of them */
-	char *train_meta;            /* what a worker that stays is told to train; NULL: it is not */
+	char *weights_here; /* what weights_path is, or was copied from; NULL: there is nothing here */
+	bool uses_weights;  /* a worker of it is told of them */
+	char *train_meta;   /* what a worker that stays is told to train; NULL: it is not */
 	struct mer_worker_spec spec; /* its texts are the owned ones below */
 	char **argv, **env, **error_lines;
 	char *workdir, *ready_token, *start_token, *stop_token, *exit_token;
@@ -84,7 +99,13 @@ struct deployment {
 	struct choose_health health; /* the loop's */
 	struct origin *origin;       /* the loop's: of its last worker */
 	struct test *test;           /* NULL: workers are not tested */
-	struct mer_remote *remote;   /* NULL: its server is this machine */
+	struct mer_remote *remote;   /* NULL: its server is this machine; else: */
+	struct mer_lent lent[LENT_MAX];
+	size_t n_lent;
+	char *models, *python;              /* where they are found there; NULL: they are not */
+	struct training training;           /* as it is told there; NULL of each: it is none */
+	char folder[sizeof MER_FAR_FOLDER]; /* of a training; else "" */
+	struct loan *loan;                  /* the loop's; NULL: nothing is being copied there */
 };
 
 /* What a route leads to, in the order of priority. */
@@ -117,15 +138,9 @@ struct slot {
 	clockid_t clock;
 	struct facts *facts; /* of the files it was started with; NULL: see origin */
 	struct origin *origin;
+	struct making *making; /* of a training that has ended; NULL: nothing is to be brought here */
 };
 TAILQ_HEAD(slot_list, slot);
-
-/* What a training is told beside the old weights; all owned. */
-struct training {
-	char *dataset, *new_weights, *new_version;
-	void (*on_gone)(void *ctx);
-	void *ctx;
-};
 
 /* A way to a model: its name with the caller's choice of server, deployment, session and weights. Each
  * training has one of its own. */
@@ -163,7 +178,8 @@ struct ping {
 	void *ctx;
 	uint64_t begun_ns;
 	int64_t timeout_ms;
-	bool waits; /* for a worker to leave, or for another way's to be ready */
+	bool waits; /* for a worker to leave, for another way's to be ready, or for what is lent */
+	bool lent;  /* what a worker needs was copied for it */
 };
 
 enum run_state {
@@ -218,6 +234,7 @@ struct mer_run {
 	bool rejected;   /* by the same: its route's weights are not what they should be */
 	bool recorded;   /* its row is in the database */
 	bool unwritable; /* by the database thread: its row was refused, or could not be written */
+	bool lent;       /* what it needs was copied to where it was last */
 	bool gone;       /* by the database thread: its row was not there to be closed */
 	int64_t place;   /* the database thread's: where in it; 0: not told */
 
@@ -319,6 +336,22 @@ static inline struct deployment *deployment_ref(struct deployment *deployment)
 }
 void deployment_unref(struct deployment *deployment);
 
+/* --- lent.c, in the database thread --- */
+/* Where the weights of a row are, there and here. */
+enum mer_status lent_weights(struct deployment *deployment, const struct mer_deployment_row *row,
+                             const char *models, struct mer_error *err);
+/* What its workers on another host are lent; changes where the weights are. */
+enum mer_status lent_read(struct deployment *deployment, const struct mer_deployment_row *row,
+                          const struct mer_sched *sched, const struct training *training,
+                          struct mer_error *err);
+void lent_free(struct deployment *deployment);
+
+/* --- loan.c --- */
+/* Copies what workers of that deployment are lent. Not so: it cannot. */
+bool loan_begin(struct route *route, struct deployment *deployment);
+/* A run or ping of the route has ended that waited: nobody may want it any more. */
+void loan_unwanted(struct route *route);
+
 /* --- weights.c, in the database thread --- */
 /* Notes the weights of what the route leads to now. */
 enum mer_status weights_seen(struct route *route, const struct places *places,
@@ -378,6 +411,9 @@ void pool_tick(struct route *route, int64_t now);
 bool again_elsewhere(struct mer_run *run, const struct deployment *deployment);
 /* A run whose worker died over it waits to be sent once more. Not so: it is to fail. */
 bool again_anew(struct mer_run *run, const struct deployment *deployment);
+/* A run whose worker was not started, since what it is lent is not there, waits for that. Not so: it is
+ * to fail. */
+bool again_lent(struct mer_run *run, struct deployment *deployment);
 /* A deployment failed; took and slowest as of choose_failed(). */
 void again_learn(const struct route *route, struct deployment *deployment, int64_t took,
                  int64_t slowest, const char *why);

@@ -11,6 +11,7 @@ void ping_end(struct route *route, const struct mer_error *err)
 	int64_t ms = (int64_t)((uv_hrtime() - ping->begun_ns) / 1000000);
 	ping->on_ready(ping->ctx, err, ms, route->current != NULL ? route->current->server : "");
 	free(ping);
+	loan_unwanted(route);
 }
 
 void ping_cancel(struct route *route)
@@ -93,10 +94,11 @@ static void on_looked(void *ctx, const struct mer_outcome *outcome)
 	struct mer_error err;
 	if (outcome->status != MER_OK)
 		(void)mer_fail(&err, outcome->status, "%s", outcome->message);
+	bool waits = outcome->lacks && ping_lent(route, looking->deployment);
 	deployment_unref(looking->deployment);
 	free(looking);
 	sched->slots--;
-	if (route->ping != NULL)
+	if (route->ping != NULL && !waits)
 		ping_end(route, outcome->status != MER_OK ? &err : NULL);
 	sched_maybe_closed(sched);
 }
@@ -135,9 +137,23 @@ static void ping_there(struct route *route)
 	mer_worker_go(looking->worker);
 }
 
+bool ping_lent(struct route *route, struct deployment *deployment)
+{
+	struct ping *ping = route->ping;
+	if (ping == NULL || ping->lent || !loan_begin(route, deployment))
+		return false;
+	ping->lent = ping->waits = true;
+	return true;
+}
+
 void ping_begin(struct route *route)
 {
 	struct mer_error err;
+	if (route->current->loan != NULL) {
+		route->ping->waits = true;
+		return;
+	}
+	route->ping->waits = false;
 	if (!deployment_stays(route->current) && route->current->remote != NULL) {
 		ping_there(route);
 		return;

@@ -77,6 +77,8 @@ void pool_prepare(struct route *route)
 void pool_end_run(struct mer_run *run, bool kill)
 {
 	struct slot *slot = run->slot;
+	if (made_cancel(slot))
+		return;
 	if (run->state == RUN_TAKEN) { /* the worker has not seen it and may go on starting */
 		slot_leave(run);
 		run_cancelled(run);

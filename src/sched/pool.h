@@ -36,7 +36,17 @@ bool slot_has_room(const struct slot *slot);
 /* Whether new runs may go there. */
 bool slot_in_force(const struct slot *slot);
 
+/* --- made.c --- */
+/* A run has ended. Whether it is a training whose weights are to be brought here: then it stays open. */
+bool made_begin(struct slot *slot, const struct mer_outcome *outcome);
+/* Its worker is gone. */
+void made_fetch(struct slot *slot);
+/* Gives up; not so: nothing is being brought. */
+bool made_cancel(struct slot *slot);
+
 /* --- events.c --- */
+/* Nothing of it is left: frees it. */
+void slot_gone(struct slot *slot);
 extern const struct mer_worker_events slot_events;
 
 /* --- trace.c --- */
@@ -50,6 +60,9 @@ enum mer_status trace_start_worker(struct mer_sched *sched, const struct deploym
 /* --- ping.c --- */
 /* Tells whoever asked; err NULL: the model could answer. */
 void ping_end(struct route *route, const struct mer_error *err);
+
+/* A worker lacks what it is lent. Whether the ping waits for that. */
+bool ping_lent(struct route *route, struct deployment *deployment);
 
 /* --- pool.c --- */
 /* Whether there are as many workers as there may be: the limit is the deployment's, whatever way led

@@ -262,6 +262,7 @@ void run_leave_ready(struct mer_run *run)
 	run->route->n_ready--;
 	run->route->n_calls -= !run->stream;
 	run->sched->n_ready--;
+	loan_unwanted(run->route);
 }
 
 void run_close_row(struct mer_run *run, struct mer_run_close *row)

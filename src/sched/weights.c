@@ -30,9 +30,9 @@ enum mer_status weights_seen(struct route *route, const struct places *places,
 	free(route->seen_sha256);
 	route->seen_path = route->seen_sha256 = NULL;
 	route->read_stamp[0] = '\0';
-	if (user == NULL)
+	if (user == NULL || user->weights_here == NULL) /* or they are looked at there */
 		return MER_OK;
-	route->seen_path = strdup(user->weights_path);
+	route->seen_path = strdup(user->weights_here);
 	route->seen_sha256 = strdup(user->weights_sha256);
 	if (route->seen_path == NULL || route->seen_sha256 == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
