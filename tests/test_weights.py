@@ -579,7 +579,7 @@ class Train(Case):
                               "echo more >>\\\"$0\\\"; sleep 0.01; done\" \"$0\" & echo \"$$\"; read x <\"$1\"' "
                               "{new_weights} {workdir}/fifo")
         mer = self.start("--log", "info", "train", "m", "--dataset", "data set.csv")
-        self.assertRegex(self.line_of(mer.stderr), r"m: \d+\n$")
+        self.assertRegex(self.line_of(mer.stderr), r"m request_uid=\S+: \d+\n$")
         return mer
 
     def test_interrupt(self):
@@ -678,8 +678,8 @@ class FrameTrain(Case):
         done = subprocess.run([MER, "--log", "info", "--json", "train", "m", "--dataset", "data"], env=self.env,
                               cwd=self.folder, capture_output=True, timeout=DEADLINE_S)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("m: begun\n", done.stderr.decode())
-        self.assertIn("m: progress: 1 of 3: step\n", done.stderr.decode())
+        self.assertRegex(done.stderr.decode(), r"m request_uid=\S+: begun\n")
+        self.assertRegex(done.stderr.decode(), r"m request_uid=\S+: progress: 1 of 3: step\n")
         got = json.loads(done.stdout)
         self.assertEqual((got["version"], got["state"], got["metrics"]), ("1", "candidate", {"loss": 0.25, "n": 3}))
         self.assertEqual((self.made / "1").read_text(), f"{self.data}\n1\n\n\n")
@@ -695,7 +695,7 @@ class FrameTrain(Case):
         self.fails(2, "training: model 'm' failed: no such data", "train", "m", "--dataset", bad)
         self.assertEqual(list(self.made.iterdir()), [])
         mer = self.start("--log", "info", "train", "m", "--dataset", slow)
-        self.assertRegex(self.line_of(mer.stderr), "m: begun\n$")
+        self.assertRegex(self.line_of(mer.stderr), r"m request_uid=\S+: begun\n$")
         mer.send_signal(signal.SIGINT)
         self.assertEqual(mer.wait(DEADLINE_S), 130)
         self.assertEqual(list(self.made.iterdir()), [])
