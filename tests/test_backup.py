@@ -284,6 +284,20 @@ class Files(OnSqlite, unittest.TestCase):
         self.restore()
         self.assertNotIn("slow", {model["name"] for model in json.loads(self.out("model", "list", "--json"))})
 
+    def test_while_a_mer_lives_without_a_wal(self):
+        """There a connection that does nothing has no lock on the file, but its owner's."""
+        self.backup()
+        self.sql("PRAGMA journal_mode = DELETE")
+        mer = self.start("run", "--lines", "moments", stdin=subprocess.PIPE)
+        mer.stdin.write(b"1 2\n")
+        mer.stdin.flush()
+        self.assertIn(b"mean", mer.stdout.readline())
+        self.assertIn("in use by another mer", self.restore(code=4)[0])
+        self.assertEqual([], self.kept())
+        mer.stdin.close()
+        self.assertEqual(0, mer.wait(DEADLINE_S))
+        self.restore()
+
     def test_in_a_file_of_commands(self):
         """What this mer has open itself is let go, unless it has run models."""
         self.backup()
