@@ -180,6 +180,7 @@ struct ping {
 	int64_t timeout_ms;
 	bool waits; /* for a worker to leave, for another way's to be ready, or for what is lent */
 	bool lent;  /* what a worker needs was copied for it */
+	struct mer_worker *looks; /* on another host, for a program; NULL: none does */
 };
 
 enum run_state {

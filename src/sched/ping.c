@@ -19,6 +19,8 @@ void ping_cancel(struct route *route)
 	struct mer_error err;
 	if (route->ping == NULL)
 		return;
+	if (route->ping->looks != NULL)
+		mer_worker_end(route->ping->looks, MER_END_KILL, 0);
 	mer_fail(&err, MER_ECANCELED, "the ping of model '%s' was cancelled", route->model);
 	ping_end(route, &err);
 }
@@ -131,6 +133,7 @@ static void ping_there(struct route *route)
 		ping_end(route, &err);
 		return;
 	}
+	route->ping->looks = looking->worker;
 	looking->route = route;
 	looking->deployment = deployment_ref(route->current);
 	route->sched->slots++;

@@ -332,7 +332,7 @@ enum mer_status mer_sched_ping(struct mer_sched *sched, const char *model, int64
 		return mer_fail(err, MER_EBUSY, "model '%s' is being pinged already", model);
 	}
 	take_time(sched);
-	*ping = (struct ping){ on_ready, ctx, uv_hrtime(), timeout_ms, false, false };
+	*ping = (struct ping){ on_ready, ctx, uv_hrtime(), timeout_ms, false, false, NULL };
 	route->ping = ping;
 	resolve_ahead(route);
 	return MER_OK;
