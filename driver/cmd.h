@@ -130,6 +130,7 @@ struct cmd {
 	unsigned needs;
 	enum cmd_formats formats;
 	enum cmd_prints prints;
+	bool or_rows;                     /* CMD_PRINTS_OBJECT, but with some option rows of the same */
 	const struct out_column *columns; /* of what it prints; see output.h */
 	size_t n_columns;
 	/* argv has a value for each row of args, in their order. */

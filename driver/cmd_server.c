@@ -1,14 +1,11 @@
-/* server add, list, show, set, remove and ping. */
+/* server add, list, show, set and remove. */
 #include "commands.h"
 #include "find.h"
 #include "server.h"
-#include "server_reach.h"
 #include "session.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/json.h>
-#include <mer/meal.h>
 #include <mer/remote.h>
 #include <string.h>
 
@@ -275,75 +272,4 @@ const struct cmd cmd_server_remove = {
 	CMD_ARGS(name_args),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = remove_server,
-};
-
-/* --- server ping -------------------------------------------------------------------------- */
-
-/* Here whatever starts workers has to be in its place. */
-static enum mer_status reach_local(const struct session *s, struct mer_error *err)
-{
-	MER_AUTO(mer_text_done) char *guard = NULL;
-	enum mer_status st = mer_place(MER_PLACE_GUARD, &guard, err);
-	if (st != MER_OK)
-		return st;
-	const char *const argv[] = { guard, NULL };
-	const struct mer_worker_spec spec = {
-		.guard = guard, .argv = argv, .env = s->environment, .workdir = "/"
-	};
-	return mer_worker_probe(&spec, err);
-}
-
-enum { PING_COLUMNS = 3 };
-static const struct out_column ping_columns[PING_COLUMNS] = {
-	{ "server", 0 },
-	{ "kind", 0 },
-	{ "ready_ms", OUT_NUMBER },
-};
-
-static enum mer_status print_ping(struct session *s, const char *name, const char *kind, int64_t ms,
-                                  struct mer_error *err)
-{
-	char text[256];
-	if (!out_by_member(s)) {
-		const struct mer_cell cells[] = { mer_cell_text(name), mer_cell_text(kind),
-			                              mer_cell_i64(ms) };
-		return out_object(s, ping_columns, cells, PING_COLUMNS, err);
-	}
-	(void)snprintf(text, sizeof text, "%s: ready in %lld ms\n", name, (long long)ms);
-	out_text(s, text);
-	return MER_OK;
-}
-
-static enum mer_status ping(struct session *s, const struct cmd_value *argv, struct mer_error *err)
-{
-	const char *name = argv[SERVER].text;
-	struct mer_uid uid;
-	char kind[16];
-	enum mer_status st = find_server(s->dal, name, &uid, kind, err);
-	if (st != MER_OK)
-		return st;
-	uint64_t begun_ns = uv_hrtime();
-	if (strcmp(kind, "ssh") == 0) {
-		st = reach_ssh(s, name, err); /* it says which server it is */
-	} else if (strcmp(kind, "local") == 0) {
-		st = reach_local(s, err);
-		if (st != MER_OK)
-			return mer_wrap(err, st, "server '%s'", name);
-	} else {
-		return mer_fail(err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'", kind);
-	}
-	if (st != MER_OK)
-		return st;
-	return print_ping(s, name, kind, (int64_t)((uv_hrtime() - begun_ns) / 1000000), err);
-}
-
-const struct cmd cmd_server_ping = {
-	.name = "server ping",
-	.summary = "whether a server can run models, and how long it took to tell",
-	CMD_EXAMPLES("server ping local", "server ping --json local"),
-	CMD_ARGS(name_args),
-	.needs = CMD_NEEDS_DATABASE,
-	.formats = CMD_FORMATS_ALL,
-	CMD_OBJECT(ping_columns, PING_COLUMNS),
-	.run = ping,
 };

@@ -179,11 +179,18 @@ static void add_printed(struct mer_buf *out, const struct cmd *cmd)
 		mer_buf_text(out, "null");
 		return;
 	}
-	if (cmd->prints == CMD_PRINTS_ROWS)
+	if (cmd->or_rows) {
+		mer_buf_text(out, "{\"anyOf\":[");
+		add_object_schema(out, cmd);
+		mer_buf_byte(out, ',');
+	}
+	if (cmd->prints == CMD_PRINTS_ROWS || cmd->or_rows)
 		mer_buf_text(out, "{\"type\":\"array\",\"items\":");
 	add_object_schema(out, cmd);
-	if (cmd->prints == CMD_PRINTS_ROWS)
+	if (cmd->prints == CMD_PRINTS_ROWS || cmd->or_rows)
 		mer_buf_byte(out, '}');
+	if (cmd->or_rows)
+		mer_buf_text(out, "]}");
 }
 
 /* --- commands ----------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import tempfile
 import time
+import unittest
 from pathlib import Path
 
 import record_case
@@ -115,7 +116,7 @@ def each_transport(base, names):
     """A class for each transport, into a module's names."""
     for transport in TRANSPORTS:
         name = base.__name__ + transport.capitalize()
-        names[name] = type(name, (base, record_case.unittest.TestCase), {"transport": transport, "__module__": names["__name__"]})
+        names[name] = type(name, (base, unittest.TestCase), {"transport": transport, "__module__": names["__name__"]})
 
 
 def run_tap(module):

@@ -58,6 +58,7 @@ struct mer_remote {
 	enum mer_transport transport;
 	bool clean; /* workers inherit only what a login has over there */
 	bool probe; /* only look whether the program could be started: exit code 0 */
+	bool login; /* only log in, and do not even start a shell: exit code 0 */
 };
 
 /* What a worker on another host is lent: a file or folder that it finds at MER_FAR_FOLDER "/I/NAME", where I

@@ -42,7 +42,8 @@ struct remote {
 	uv_timer_t timer;
 	int open; /* of these three */
 	bool closing;
-	bool probes;
+	bool probes;  /* it has no run, and its streams are to end */
+	bool logs_in; /* that is all */
 
 	struct far_names names, order_names;
 	struct mer_buf preamble, order_preamble;
@@ -433,6 +434,9 @@ static void on_ended(void *ctx, const struct meal_exit *ssh)
 		memcpy(how->problem, ssh->problem, sizeof how->problem);
 	} else if (!r->over && r->was_killed) {
 		how->signal = SIGKILL;
+	} else if (!r->over && r->logs_in && ssh->exit_code == 0) {
+		how->started = true;
+		how->exit_code = 0;
 	} else if (!r->over && !r->err_up) {
 		explain_silence(r, ssh, how->problem, sizeof how->problem);
 	} else if (!r->over) {
@@ -508,7 +512,8 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 	if (st != MER_OK)
 		return mer_wrap(err, MER_EUNREACHABLE, "the far supervisor is not installed");
 	r->script = (struct mer_str){ script, len };
-	r->probes = remote->probe;
+	r->logs_in = remote->login;
+	r->probes = remote->probe || r->logs_in;
 	r->server = strdup(remote->server);
 	r->host = strdup(remote->host);
 	r->program = strdup(spec->argv[0]);
@@ -550,8 +555,10 @@ static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	const char *const one[] = { path, NULL };
 	const char *const *const lists[] = { fixed, one, remote->options, defaults };
-	enum mer_status st = mer_remote_words(remote, "-T", lists, sizeof lists / sizeof *lists,
-	                                      FAR_COMMAND, &words, err);
+	/* -f: it leaves once it is in, and what it leaves behind ends with it (mer-guard). */
+	enum mer_status st =
+		mer_remote_words(remote, r->logs_in ? "-fN" : "-T", lists, sizeof lists / sizeof *lists,
+	                     r->logs_in ? NULL : FAR_COMMAND, &words, err);
 	if (st != MER_OK)
 		return st;
 	const struct mer_worker_spec inner = { .protocol = MER_PROTOCOL_ONCE,
@@ -628,7 +635,7 @@ static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 static void hold(struct meal_carrier *carrier, bool pause)
 {
 	struct remote *r = downcast(carrier);
-	if (!r->probes) /* it has no run, and its streams are to end */
+	if (!r->probes)
 		r->inner->ops->pause(r->inner, pause);
 }
 
