@@ -3,7 +3,9 @@ servers get it as their parameter."""
 import os
 import shlex
 import shutil
+import socket
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -55,6 +57,44 @@ def shell_words(shell):
     name, *rest = shell.split()
     path = shutil.which(name)
     return " ".join([path, *rest]) if path else None
+
+
+class Cut:
+    """Forwards a port until it is cut: then nothing goes either way, and nobody is told."""
+
+    def __init__(self, port):
+        self.to, self.is_cut = port, threading.Event()
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self.sockets, self.up, self.down = [], 0, 0 # bytes that went to the server, and from it
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.server.accept()
+                far = socket.create_connection(("127.0.0.1", self.to))
+            except OSError:
+                return
+            self.sockets += [near, far]
+            threading.Thread(target=self.pump, args=(near, far, "up"), daemon=True).start()
+            threading.Thread(target=self.pump, args=(far, near, "down"), daemon=True).start()
+
+    def pump(self, source, sink, way):
+        try:
+            while data := source.recv(65536):
+                if self.is_cut.is_set():
+                    return
+                sink.sendall(data)
+                setattr(self, way, getattr(self, way) + len(data))
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def stop(self):
+        self.server.close()
+        for end in self.sockets:
+            end.close()
 
 
 class Ssh(record_case.Record):
