@@ -8,7 +8,8 @@
 # check.
 build_packages='gcc libc6-dev pkg-config meson ninja-build libuv1-dev libsqlite3-dev libreadline-dev
 	libjansson-dev libpq-dev libsmartcols-dev libssh2-1-dev libyaml-dev musl-tools nettle-dev python3 zlib1g-dev'
-runtime_packages='libnettle8 libpq5 libreadline8 libsmartcols1 libssh2-1 libyaml-0-2 python3' # where it was built elsewhere
+runtime_packages='libnettle8 libpq5 libreadline8 libsmartcols1 libssh2-1 libyaml-0-2 openssh-client
+	python3' # where it was built elsewhere
 compose_test_packages='debootstrap git iproute2'
 test_packages='check pgbouncer postgresql python3-tap python3-pexpect python3-numpy python3-pytest sqlite3
 	procps python3-jsonschema python3-yaml tmux mandoc groff-base fish zsh openssh-server openssh-client
