@@ -1,0 +1,351 @@
+#!/usr/bin/python3
+"""What models on another host cost through mer and through what people use for that, in one run.
+
+    bench/ssh.py [--runs N] [--delay MS,...] [--mib N] [--servers N] [--only NAME,...] [--mer PATH] [--transport T]
+
+An sshd of its own on the loopback, as whoever calls it, behind a proxy where there is to be delay. Each pair in turn
+(A B A B ...), so that a drifting machine drifts for both:
+
+  once      a program a run, where mer has run before and somebody waits between runs, against ssh, ssh with a
+            ControlMaster, paramiko and asyncssh with a connection that is there (what is installed)
+  call      a call of a token model whose worker is there, against a line through a pipe of ssh to the same worker
+  down, up  MiB/s of a run's output, and of its input, against ssh and a ControlMaster
+  ping      server ping --all over so many names of one sshd, and its peak memory; with --start, too
+
+Prints medians with [min max], and ratios pair by pair. Round trips are those of the proxy.
+"""
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+import sshd
+
+UPPER = ("import sys\nprint('@!#READY#!@', flush=True)\nfor line in sys.stdin:\n    if line == '@!#START#!@\\n':\n"
+         "        text = sys.stdin.readline(); sys.stdin.readline()\n"
+         "        print('@!#START#!@\\n' + text.upper() + '@!#STOP#!@', flush=True)\n"
+         "    elif line == '@!#EXIT#!@\\n':\n        break\n")
+PYTHON = "/usr/bin/python3"
+
+
+def spread(values, digits=2):
+    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f} {max(values):.{digits}f}]"
+
+
+def ratio(a, b):
+    return spread([x / y for x, y in zip(a, b)])
+
+
+# --- delay -------------------------------------------------------------------------------------------
+
+
+async def pipe(reader, writer, delay_s):
+    """What comes leaves so much later; what is under way is bounded by memory alone."""
+    queue, loop = asyncio.Queue(), asyncio.get_running_loop()
+
+    async def send():
+        while True:
+            due, data = await queue.get()
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            if not data:
+                writer.close()
+                return
+            writer.write(data)
+            await writer.drain()
+    task = asyncio.create_task(send())
+    data = b"x"
+    while data:
+        data = await reader.read(1 << 18)
+        queue.put_nowait((loop.time() + delay_s, data))
+    await task
+
+
+def proxy(listener, port, delay_ms):
+    async def serve(reader, writer):
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", port)
+        for one in (writer, other_writer):
+            one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.gather(pipe(reader, other_writer, delay_ms / 2000), pipe(other_reader, writer, delay_ms / 2000),
+                             return_exceptions=True)
+
+    async def main():
+        server = await asyncio.start_server(serve, sock=listener)
+        await server.serve_forever()
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def delayed(port, delay_ms):
+    """A port where the server is so far away."""
+    if delay_ms == 0:
+        yield port
+        return
+    listener = socket.create_server(("127.0.0.1", 0))
+    process = multiprocessing.Process(target=proxy, args=(listener, port, delay_ms), daemon=True)
+    process.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        process.terminate()
+        process.join()
+
+
+# --- who is measured ---------------------------------------------------------------------------------
+
+
+class Bench:
+    def __init__(self, args, work, server, port):
+        self.args, self.work, self.port = args, work, port
+        self.folder, self.key = server.folder, str(server.folder / "id")
+        with open(os.path.join(work, "known"), "w", encoding="ascii") as file:
+            file.write(f"[127.0.0.1]:{port} {server.host_key}\n")
+        with open(os.path.join(work, "upper.py"), "w", encoding="ascii") as file:
+            file.write(UPPER)
+        home = os.path.join(work, f"home-{port}")
+        os.mkdir(home)
+        self.env = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "USER": "bench", "MER_ALLOW_CHANGES": "1"}
+        self.mer("up", "--quiet", program=args.mer + "-migrate")
+        self.add_server("box")
+
+    def mer(self, *words, program=None, **options):
+        return subprocess.run([program or self.args.mer, *words], env=self.env, check=True, **options)
+
+    def params(self):
+        found = ["--host", "127.0.0.1", "--port", str(self.port), "--user", "user"]
+        for pair in (f"IdentityFile={self.key}", "IdentitiesOnly=yes", f"UserKnownHostsFile={self.work}/known",
+                     "ConnectTimeout=60"):
+            found += ["--param", pair]
+        return found + (["--param", f"transport={self.args.transport}"] if self.args.transport else [])
+
+    def add_server(self, name):
+        self.mer("server", "add", name, "--kind", "ssh", *self.params())
+
+    def ssh(self, *words, control=None):
+        options = ["-F", "none", "-p", str(self.port), "-i", self.key, "-o", "IdentitiesOnly=yes", "-o",
+                   f"UserKnownHostsFile={self.work}/known", "-o", "BatchMode=yes"]
+        if control:
+            options += ["-o", f"ControlPath={control}"]
+        return ["ssh", *options, "user@127.0.0.1", *words]
+
+    @contextlib.contextmanager
+    def master(self):
+        control = os.path.join(self.work, f"c{self.port}")
+        options = self.ssh(control=control)[1:]
+        subprocess.run(["ssh", "-fN", "-o", "ControlMaster=yes", *options], check=True)
+        try:
+            yield control
+        finally:
+            subprocess.run(["ssh", "-O", "exit", *options], stderr=subprocess.DEVNULL)
+
+
+class Lines:
+    """A mer or another program at the end of two pipes: a line, and its answer."""
+
+    def __init__(self, argv, env=None, before=b"", after=b"", ready=0, answer=1):
+        self.before, self.after, self.answer = before, after, answer
+        self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(ready):
+            self.process.stdout.readline()
+
+    def call(self):
+        self.process.stdin.write(self.before + b"hello\n" + self.after)
+        self.process.stdin.flush()
+        for _ in range(self.answer):
+            line = self.process.stdout.readline()
+        return line
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(60)
+
+
+def run_words(argv):
+    def call():
+        subprocess.run(argv, input=b"hello\n", check=True, capture_output=True)
+    return call
+
+
+class Paramiko:
+    def __init__(self, bench):
+        import paramiko
+        self.client = paramiko.SSHClient()
+        self.client.load_host_keys(f"{bench.work}/known")
+        self.client.connect("127.0.0.1", bench.port, "user", key_filename=bench.key, look_for_keys=False, allow_agent=False)
+
+    def call(self):
+        stdin, stdout, _ = self.client.exec_command("cat")
+        stdin.write("hello\n")
+        stdin.channel.shutdown_write()
+        stdout.read()
+        stdout.channel.recv_exit_status()
+
+    def close(self):
+        self.client.close()
+
+
+class Asyncssh:
+    def __init__(self, bench):
+        import asyncssh
+        self.loop = asyncio.new_event_loop()
+        self.connection = self.loop.run_until_complete(asyncssh.connect(
+            "127.0.0.1", bench.port, username="user", client_keys=[bench.key], known_hosts=f"{bench.work}/known", config=None))
+
+    def call(self):
+        self.loop.run_until_complete(self.connection.run("cat", input="hello\n", check=True))
+
+    def close(self):
+        self.connection.close()
+        self.loop.run_until_complete(self.connection.wait_closed())
+        self.loop.close()
+
+
+def in_turn(calls, runs, pause_s=0):
+    """Milliseconds of each."""
+    took = {name: [] for name in calls}
+    for turn in range(runs + 1): # the first is not counted
+        for name, call in calls.items():
+            time.sleep(pause_s)
+            begin = time.perf_counter()
+            call()
+            if turn > 0:
+                took[name].append((time.perf_counter() - begin) * 1000)
+    return took
+
+
+# --- what is measured --------------------------------------------------------------------------------
+
+
+def report(name, delay_ms, took, unit, digits=2):
+    for who, values in took.items():
+        against = "" if who == "mer" else f"   mer to it {ratio(took['mer'], values)}"
+        print(f"{name:5} {delay_ms:3} ms  {who:14} {spread(values, digits)} {unit}{against}  n={len(values)}", flush=True)
+
+
+def bench_once(bench, delay_ms):
+    bench.mer("model", "add", "cat", "--server", "box", "--", "cat")
+    mer = Lines([bench.args.mer, "run", "--lines", "cat", "-"], bench.env)
+    others = [mer]
+    with bench.master() as control:
+        calls = {"mer": mer.call, "ssh": run_words(bench.ssh("cat")), "ControlMaster": run_words(bench.ssh("cat", control=control))}
+        for name, kind in (("paramiko", Paramiko), ("asyncssh", Asyncssh)):
+            try:
+                others.append(kind(bench))
+                calls[name] = others[-1].call
+            except ImportError:
+                print(f"once  {name} is not installed")
+        took = in_turn(calls, bench.args.runs, 0.05 + 0.004 * delay_ms) # somebody waits: what is made ahead has its time
+        for other in others:
+            other.close()
+    report("once", delay_ms, took, "ms")
+    print(f"once  {delay_ms:3} ms  mer beyond one round trip {spread([ms - delay_ms for ms in took['mer']])} ms (wanted: at most 2)")
+
+
+def bench_call(bench, delay_ms):
+    bench.mer("model", "add", "upper", "--server", "box", "--protocol", "token", "--", PYTHON, f"{bench.work}/upper.py")
+    with bench.master() as control:
+        mer = Lines([bench.args.mer, "run", "--lines", "upper", "-"], bench.env)
+        pipe_of_ssh = Lines(bench.ssh(PYTHON, f"{bench.work}/upper.py", control=control), None, b"@!#START#!@\n", b"@!#STOP#!@\n", 1, 3)
+        took = in_turn({"mer": mer.call, "a pipe of ssh": pipe_of_ssh.call}, bench.args.runs * 10)
+        mer.close()
+        pipe_of_ssh.close()
+    report("call", delay_ms, took, "ms", 3)
+    print(f"call  {delay_ms:3} ms  mer beyond one round trip {spread([ms - delay_ms for ms in took['mer']], 3)} ms "
+          "(wanted: at most 0.3)")
+
+
+def rates(bench, calls):
+    took = in_turn(calls, max(3, bench.args.runs // 5))
+    return {name: [bench.args.mib / ms * 1000 for ms in values] for name, values in took.items()}
+
+
+def bench_down(bench, delay_ms):
+    size = str(bench.args.mib << 20)
+    bench.mer("model", "add", "down", "--server", "box", "--max-output", "100GiB", "--", "head", "-c", size, "/dev/zero")
+    with bench.master() as control:
+        def call(argv, env=None):
+            return lambda: subprocess.run(argv, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        report("down", delay_ms, rates(bench, {
+            "mer": call([bench.args.mer, "run", "down", "x"], bench.env),
+            "ssh": call(bench.ssh("head", "-c", size, "/dev/zero")),
+            "ControlMaster": call(bench.ssh("head", "-c", size, "/dev/zero", control=control))}), "MiB/s", 0)
+
+
+def bench_up(bench, delay_ms):
+    path = os.path.join(bench.work, "up")
+    with open(path, "wb") as file:
+        file.write(bytes(bench.args.mib << 20))
+    bench.mer("model", "add", "up", "--server", "box", "--", "sh", "-c", "cat >/dev/null")
+    with bench.master() as control:
+        def call(argv):
+            def run():
+                with open(path, "rb") as data:
+                    subprocess.run(argv, check=True, stdin=data, stdout=subprocess.DEVNULL)
+            return run
+        report("up", delay_ms, rates(bench, {
+            "mer": lambda: bench.mer("run", "up", "@" + path, stdout=subprocess.DEVNULL),
+            "ssh": call(bench.ssh("cat >/dev/null")),
+            "ControlMaster": call(bench.ssh("cat >/dev/null", control=control))}), "MiB/s", 0)
+
+
+def bench_ping(bench, delay_ms):
+    for i in range(bench.args.servers):
+        bench.add_server(f"name{i}")
+    for words in ((), ("--start",)):
+        took, peaks = [], []
+        for _ in range(3):
+            begin = time.perf_counter()
+            pid = os.posix_spawn(bench.args.mer, [bench.args.mer, "server", "ping", "--all", *words], bench.env,
+                                 file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+            _, status, usage = os.wait4(pid, 0)
+            took.append(time.perf_counter() - begin)
+            peaks.append(usage.ru_maxrss / 1024)
+            if status != 0:
+                sys.exit(f"ssh: server ping ended with {os.waitstatus_to_exitcode(status)}")
+        print(f"ping  {delay_ms:3} ms  {bench.args.servers} servers {' '.join(words):7} {spread(took)} s (wanted: under 3), "
+              f"mer's memory {spread(peaks, 1)} MiB  n=3", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--delay", default="0,50")
+    parser.add_argument("--mib", type=int, default=64)
+    parser.add_argument("--servers", type=int, default=100)
+    parser.add_argument("--only", default="once,call,down,up,ping")
+    parser.add_argument("--mer")
+    parser.add_argument("--transport")
+    args = parser.parse_args()
+    if sshd.missing():
+        sys.exit(f"ssh: {sshd.missing()}")
+    if not args.mer:
+        subprocess.run([os.path.join(ROOT, "scripts", "startMER.sh"), "version"], check=True, stdout=subprocess.DEVNULL)
+        args.mer = os.path.join(ROOT, "build", "mer", "bin", "mer")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with tempfile.TemporaryDirectory(prefix="mer-ssh-") as work:
+        server = sshd.Server(os.path.join(work, "server"), {"user": "/bin/sh"})
+        try:
+            for delay_ms in map(int, args.delay.split(",")):
+                with delayed(server.port, delay_ms) as port:
+                    bench = Bench(args, work, server, port)
+                    for name in args.only.split(","):
+                        if name == "ping" and delay_ms != 0:
+                            continue # on one machine it is a matter of processors
+                        globals()["bench_" + name](bench, delay_ms)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
