@@ -4,6 +4,7 @@
 #define LOG_AREA "meal"
 #include "internal.h"
 #include "launch.h"
+#include "queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,13 +28,6 @@
 #define READ_FRAME_BYTES (256 * 1024)   /* measured: a body of 1 MiB takes half the time */
 #define FILE_BYTES ((size_t)256 * 1024) /* of {input}, written in one turn of the loop */
 #define FRAME_BYTES (1 << 20)           /* of a frame connection each way: 9 times a pipe's speed */
-#define TOLD_MAX 24                     /* pieces that no run asked for */
-/* Pieces that are copies, since their run has ended. Who reads its input in order answers requests that
- * it has read, one of them perhaps in part; what is queued of the others is their cancel. */
-#define COPIED_MAX (MEAL_OPEN_MAX + MEAL_PIECES_MAX)
-#define QUEUE_MAX \
-	(MEAL_OPEN_MAX * (MEAL_PIECES_MAX + 1) + TOLD_MAX + COPIED_MAX + \
-	 2)                   /* with cancel, greeting, farewell */
 #define DRAIN_READS 32    /* of what a dead worker left, in a pipe of up to 1 MiB too */
 #define REAP_MS 1         /* between two looks for the supervisor's end */
 #define ANSWERS_A_TURN 16 /* read before the loop's other handles have their turn */
@@ -74,12 +68,9 @@ struct local {
 	int file;      /* the one of them that is in work; -1: none */
 	struct meal_exit how;
 
-	struct mer_str queue[QUEUE_MAX]; /* for stdin, the connection, or {input} */
-	char *owned[QUEUE_MAX];          /* where a piece is a copy: its bytes from their begin */
-	const void *owners[QUEUE_MAX];   /* of pieces that are borrowed; of those that were told, we */
-	size_t queued, n_told, n_copied;
-	bool last;   /* nothing follows the queue */
-	bool corked; /* what is queued meanwhile goes out together */
+	struct meal_queue queue; /* for stdin, the connection, or {input} */
+	bool last;               /* nothing follows the queue */
+	bool corked;             /* what is queued meanwhile goes out together */
 	size_t room;
 	char buffer[]; /* room bytes */
 };
@@ -90,47 +81,10 @@ static struct local *downcast(struct meal_carrier *carrier)
 	return (struct local *)carrier;
 }
 
-/* Of the copies that have that owner. */
-static size_t *count_of(struct local *c, const void *owner)
-{
-	return owner == c ? &c->n_told : &c->n_copied;
-}
-
-/* Drops the first n pieces. */
-static void drop_pieces(struct local *c, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (c->owned[i] != NULL)
-			*count_of(c, c->owners[i]) -= 1;
-		free(c->owned[i]);
-	}
-	c->queued -= n;
-	if (c->queued == 0)
-		return;
-	memmove(c->queue, c->queue + n, c->queued * sizeof *c->queue);
-	memmove(c->owned, c->owned + n, c->queued * sizeof *c->owned);
-	memmove(c->owners, c->owners + n, c->queued * sizeof *c->owners);
-}
-
-static void drop_queue(struct local *c)
-{
-	drop_pieces(c, c->queued);
-}
-
-static void add_piece(struct local *c, struct mer_str piece, char *owned, const void *owner)
-{
-	MER_ASSERT(c->queued < QUEUE_MAX);
-	c->queue[c->queued] = piece;
-	c->owned[c->queued] = owned;
-	c->owners[c->queued++] = owner;
-	if (owned != NULL)
-		*count_of(c, owner) += 1;
-}
-
 static void release(struct local *c)
 {
 	launch_release(&c->launch);
-	drop_queue(c);
+	meal_queue_drop(&c->queue);
 	free(c);
 }
 
@@ -175,41 +129,30 @@ static void order(struct local *c, enum mer_guard_order what)
 
 /* --- input ---------------------------------------------------------------------------------- */
 
-/* Takes n bytes off the front of the queue. */
-static void advance(struct local *c, size_t n)
-{
-	size_t i = 0;
-	while (i < c->queued && n >= c->queue[i].len)
-		n -= c->queue[i++].len;
-	drop_pieces(c, i);
-	if (n > 0) {
-		c->queue[0].ptr += n;
-		c->queue[0].len -= n;
-	}
-}
-
 static void on_writable(uv_poll_t *poll, int status, int events);
 
 /* Writes what the pipe takes now. A worker need not read its input: a broken pipe is no failure. */
 static void flush(struct local *c)
 {
 	struct end *in = &c->ends[IN];
-	while (c->queued > 0) {
-		struct iovec pieces[QUEUE_MAX];
-		for (size_t i = 0; i < c->queued; i++)
-			pieces[i] = (struct iovec){ (void *)(uintptr_t)c->queue[i].ptr, c->queue[i].len };
-		ssize_t n = writev(in->fd, pieces, (int)c->queued);
+	while (c->queue.n > 0) {
+		struct iovec pieces[MEAL_QUEUE_MAX];
+		for (size_t i = 0; i < c->queue.n; i++) {
+			struct mer_str piece = c->queue.pieces[i];
+			pieces[i] = (struct iovec){ (void *)(uintptr_t)piece.ptr, piece.len };
+		}
+		ssize_t n = writev(in->fd, pieces, (int)c->queue.n);
 		if (n >= 0) {
-			advance(c, (size_t)n);
+			meal_queue_advance(&c->queue, (size_t)n);
 		} else if (errno == EAGAIN) {
 			(void)uv_poll_start(&in->poll, UV_WRITABLE, on_writable);
 			return;
 		} else if (errno != EINTR) {
-			drop_queue(c);
+			meal_queue_drop(&c->queue);
 			c->last = true;
 		}
 	}
-	drop_queue(c);
+	meal_queue_drop(&c->queue);
 	if (uv_is_active((uv_handle_t *)&in->poll)) /* to stop one that is not costs a system call */
 		(void)uv_poll_stop(&in->poll);
 	if (c->last)
@@ -243,11 +186,11 @@ static void end_stream(struct local *c, enum end_name name)
 /* Tells what was read. The runs that come for the answers in it are sent together. */
 static void tell_data(struct local *c, enum end_name name, size_t n)
 {
-	bool idle = c->queued == 0 && !c->last;
+	bool idle = c->queue.n == 0 && !c->last;
 	c->corked = true;
 	c->base.events->data(c->base.ctx, name == OUT ? MEAL_STDOUT : MEAL_STDERR, c->buffer, n);
 	c->corked = false;
-	if (idle && (c->queued > 0 || c->last) && c->in_done && c->ends[IN].fd >= 0)
+	if (idle && (c->queue.n > 0 || c->last) && c->in_done && c->ends[IN].fd >= 0)
 		flush(c);
 }
 
@@ -342,7 +285,7 @@ static void on_gone(struct local *c)
 	c->gone = true;
 	c->over = true;
 	close_end(c, IN);
-	drop_queue(c);
+	meal_queue_drop(&c->queue);
 	close_file(c); /* {input}, where it came to that in the middle */
 	if (!c->out_done && c->how.started)
 		open_output(c);
@@ -373,23 +316,23 @@ static void write_input(struct local *c)
 	ssize_t n = 0;
 	if (c->file < 0)
 		c->file = mer_open_own(path, O_WRONLY | O_EXCL);
-	if (c->file >= 0 && c->queued > 0) {
-		struct mer_str piece = c->queue[0];
+	if (c->file >= 0 && c->queue.n > 0) {
+		struct mer_str piece = c->queue.pieces[0];
 		n = write(c->file, piece.ptr, piece.len < FILE_BYTES ? piece.len : FILE_BYTES);
 	}
 	if (c->file < 0 || (n < 0 && errno != EINTR)) {
 		(void)snprintf(c->how.problem, sizeof c->how.problem, "cannot write '%s': %s", path,
 		               strerror(errno));
 		order(c, MER_GUARD_KILL);
-		drop_queue(c);
+		meal_queue_drop(&c->queue);
 		close_file(c);
 		return;
 	}
 	if (n > 0)
-		advance(c, (size_t)n);
-	if (c->queued > 0)
+		meal_queue_advance(&c->queue, (size_t)n);
+	if (c->queue.n > 0)
 		return;
-	drop_queue(c);
+	meal_queue_drop(&c->queue);
 	close_file(c);
 	c->in_done = true;
 	try_go(c);
@@ -414,7 +357,7 @@ static void read_output(struct local *c)
 static bool has_turns(const struct local *c)
 {
 	if (!c->gone)
-		return c->queued > 0;
+		return c->queue.n > 0;
 	return !c->paused && (c->file >= 0 || c->ends[OUT].fd >= 0);
 }
 
@@ -710,12 +653,11 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
                   const void *owner)
 {
 	struct local *c = downcast(carrier);
-	bool to_file = !c->in_done, idle = c->queued == 0;
+	bool to_file = !c->in_done, idle = c->queue.n == 0;
 	if (c->last || (!to_file && c->ends[IN].fd < 0))
 		return;
 	for (size_t i = 0; i < n; i++)
-		if (pieces[i].len > 0)
-			add_piece(c, pieces[i], NULL, owner);
+		meal_queue_add(&c->queue, pieces[i], owner);
 	c->last = last;
 	if (to_file && c->prepared)
 		take_turns(c);
@@ -728,16 +670,10 @@ static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 	struct local *c = downcast(carrier);
 	if (c->last || c->ends[IN].fd < 0)
 		return MER_OK;
-	if (c->n_told >= TOLD_MAX)
-		return MER_EBUSY;
-	char *copy = malloc(bytes.len);
-	if (copy == NULL)
-		return MER_ENOMEM;
-	memcpy(copy, bytes.ptr, bytes.len);
-	add_piece(c, (struct mer_str){ copy, bytes.len }, copy, c);
-	if (c->queued == 1 && !c->corked)
+	enum mer_status st = meal_queue_tell(&c->queue, bytes);
+	if (st == MER_OK && c->queue.n == 1 && !c->corked)
 		flush(c);
-	return MER_OK;
+	return st;
 }
 
 static void hold(struct meal_carrier *carrier, bool pause)
@@ -763,36 +699,17 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 	order(c, MER_GUARD_KILL);
 	if (c->guard > 0)
 		(void)kill(c->guard, SIGCONT); /* it may have been stopped */
-	drop_queue(c);
+	meal_queue_drop(&c->queue);
 	c->last = true;
 	close_end(c, IN);
 	if (!c->gone)
 		close_file(c);
 }
 
-/* What is queued of an owner becomes ours. */
-static enum mer_status copy_pieces(struct local *c, const void *owner)
-{
-	for (size_t i = 0; i < c->queued; i++) {
-		if (c->owners[i] != owner)
-			continue;
-		if (c->n_copied >= COPIED_MAX)
-			return MER_EBUSY;
-		char *copy = malloc(c->queue[i].len);
-		if (copy == NULL)
-			return MER_ENOMEM;
-		memcpy(copy, c->queue[i].ptr, c->queue[i].len);
-		c->queue[i].ptr = c->owned[i] = copy;
-		c->owners[i] = NULL;
-		c->n_copied++;
-	}
-	return MER_OK;
-}
-
 static enum mer_status settle(struct meal_carrier *carrier, const void *owner, bool hear)
 {
 	struct local *c = downcast(carrier);
-	enum mer_status st = copy_pieces(c, owner);
+	enum mer_status st = meal_queue_settle(&c->queue, owner);
 	if (st != MER_OK)
 		send_signal(carrier, MEAL_KILL);
 	for (int i = 0; hear && i < DRAIN_READS && c->ends[ERR].fd >= 0; i++) {
@@ -812,7 +729,7 @@ static int in_flight(struct meal_carrier *carrier)
 		int n = 0;
 		if (c->ends[i].fd >= 0 && ioctl(c->ends[i].fd, FIONREAD, &n) < 0)
 			return -1;
-		if (n > 0 || c->queued > 0)
+		if (n > 0 || c->queue.n > 0)
 			return 1;
 	}
 	return 0;
