@@ -10,6 +10,7 @@
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
+#include <mer/remote.h>
 #include <mer/text.h>
 #include <mer/work.h>
 #include <signal.h>
@@ -235,6 +236,17 @@ enum mer_status session_dal(struct session *s, struct mer_dal **out, struct mer_
 	return MER_OK;
 }
 
+enum mer_status session_links(struct session *s, struct mer_links **out, struct mer_error *err)
+{
+	uv_loop_t *loop;
+	enum mer_status st = session_loop(s, &loop, err);
+	if (st == MER_OK && s->links == NULL)
+		st = mer_links_new(loop, &s->links, err);
+	if (st == MER_OK)
+		*out = s->links;
+	return st;
+}
+
 static enum mer_status open_sched(struct session *s, bool place, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *models = NULL;
@@ -242,6 +254,7 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 	MER_AUTO(mer_text_done) char *python = NULL;
 	const char *url = NULL;
 	uv_loop_t *loop = NULL;
+	struct mer_links *links = NULL;
 	enum mer_status st = settings_database(&s->settings, &url, err);
 	if (st == MER_OK)
 		st = mer_place(MER_PLACE_MODELS, &models, err);
@@ -251,6 +264,8 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		st = mer_place(MER_PLACE_PYTHON, &python, err);
 	if (st == MER_OK)
 		st = session_loop(s, &loop, err);
+	if (st == MER_OK)
+		st = session_links(s, &links, err);
 	if (st != MER_OK)
 		return st;
 	const char *password = setting(&s->settings, SET_PASSWORD)->text;
@@ -264,6 +279,7 @@ static enum mer_status open_sched(struct session *s, bool place, struct mer_erro
 		.hidden = password != NULL ? mer_ref_env_name(password) : NULL,
 		.traceparent = getenv("TRACEPARENT"),
 		.keep_io_max = setting(&s->settings, SET_KEEP_IO_MAX)->number,
+		.links = links,
 		.place = place,
 	};
 	return mer_sched_open(loop, &options, &s->sched, err);
@@ -494,6 +510,19 @@ static void close_sched(struct session *s)
 		session_failed(s, (struct place){ 0 }, MER_EDATABASE, &closing.err);
 }
 
+static void on_links_closed(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+static void close_links(struct session *s)
+{
+	bool done = false;
+	mer_links_close(s->links, on_links_closed, &done);
+	session_run(s, &done);
+	s->links = NULL;
+}
+
 static void on_signals_closed(uv_handle_t *handle)
 {
 	struct session *s = handle->data;
@@ -521,6 +550,8 @@ void session_close(struct session *s)
 	s->ending = true;
 	if (s->sched != NULL)
 		close_sched(s);
+	if (s->links != NULL)
+		close_links(s);
 	background_close(s);
 	mer_dal_close(s->dal);
 	s->dal = NULL;

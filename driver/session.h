@@ -61,6 +61,7 @@ struct session {
 	struct progress_view view; /* of what runs, on the terminal */
 	struct mer_dal *dal;
 	struct mer_sched *sched;
+	struct mer_links *links; /* with servers; NULL: not wanted yet */
 
 	uv_loop_t loop;
 	bool has_loop;
@@ -116,6 +117,10 @@ MER_MUST enum mer_status session_open_dal(const char *url, unsigned flags, struc
 
 MER_MUST enum mer_status session_dal(struct session *s, struct mer_dal **out,
                                      struct mer_error *err);
+
+/** Connections to servers, which everything on the loop shares. */
+MER_MUST enum mer_status session_links(struct session *s, struct mer_links **out,
+                                       struct mer_error *err);
 
 /** @param place  see struct mer_sched_options; counts for the call that opens it */
 MER_MUST enum mer_status session_sched(struct session *s, bool place, struct mer_sched **out,

@@ -61,9 +61,10 @@ class Server:
         if os.getuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         config = self.folder / "config"
-        config.write_text(f"{options}\nListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder}/host\nPidFile none\n"
+        startups = "" if "MaxStartups" in options else "MaxStartups 200\n" # of which the last counts
+        config.write_text(f"{startups}{options}\nListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder}/host\nPidFile none\n"
                           "AuthorizedKeysFile .ssh/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-                          "PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\n"
+                          "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
                           "UseDNS no\nPrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\n")
         self.set_known(self.folder / "host.pub")
         self.child = subprocess.Popen([SSHD, "-D", "-e", "-f", config], env=self.env, stdin=subprocess.DEVNULL,

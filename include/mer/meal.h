@@ -45,6 +45,9 @@ MER_API const char *mer_protocol_name(enum mer_protocol protocol);
 
 enum mer_transport { MER_TRANSPORT_AUTO, MER_TRANSPORT_OPENSSH, MER_TRANSPORT_LIBSSH2 };
 
+/** NULL for auto: none was used. */
+MER_API const char *mer_transport_name(enum mer_transport transport);
+
 /* A host where workers run (docs/ssh.md). */
 struct mer_remote {
 	const char *server;                /* its name, for messages */
@@ -77,6 +80,19 @@ MER_API const char *mer_lent_name(const struct mer_lent *lent);
 /* Stands in all words of a worker on another host for a folder that is its own there, as long as it lives. */
 #define MER_FAR_FOLDER "/tmp/mer-00000000000000000000000000000000"
 
+#define MER_REASON_SIZE 200
+
+struct mer_links; /* mer/remote.h */
+
+/* How a worker was reached on another host. */
+struct mer_reach {
+	enum mer_transport transport;
+	char
+		why[MER_REASON_SIZE]; /* it is not libssh2, where that was to be seen; "": it was told so */
+	char how[160];            /* what carries it: versions, keys; "": not known */
+	int64_t connect_us, auth_us, start_us; /* -1: not measured */
+};
+
 /* How a worker is started. Everything is borrowed until mer_worker_start() returns. */
 struct mer_worker_spec {
 	enum mer_protocol protocol;
@@ -96,7 +112,10 @@ struct mer_worker_spec {
 	bool makes; /* with remote only: what it leaves at MER_FAR_FOLDER "/new/..." stays there when
 	                     * it ends well, for mer_fetch() */
 	const char *folder; /* with makes: its own folder, as of mer_far_folder(); else NULL */
-	int64_t max_output; /* bytes a run; more fails the run and ends the worker; 0: no limit */
+	struct mer_links
+		*links; /* that workers on other hosts share; NULL: each has an ssh of its own */
+	struct mer_reach *reach; /* filled before on_gone; NULL: nobody asks */
+	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	struct mer_limits limits; /* what its processes may take */
 

@@ -47,6 +47,23 @@ MER_API MER_MUST enum mer_status mer_remote_new(const struct mer_remote_row *row
                                                 struct mer_remote **out, struct mer_error *err);
 MER_API void mer_remote_free(struct mer_remote *remote);
 
+/** A copy of one that mer_remote_new() made, or of what is like it: for mer_remote_free(). MER_ENOMEM. */
+MER_API MER_MUST enum mer_status mer_remote_copy(const struct mer_remote *remote,
+                                                 struct mer_remote **out, struct mer_error *err);
+
+/** Whether sessions with the one serve the other. */
+MER_API bool mer_remote_same(const struct mer_remote *a, const struct mer_remote *b);
+
+/**
+ * Connections to servers that the workers of a loop share (struct mer_worker_spec), where libssh2 can carry
+ * them; nothing is connected, and no library loaded, before a worker wants it.
+ */
+MER_API MER_MUST enum mer_status mer_links_new(struct uv_loop_s *loop, struct mer_links **out,
+                                               struct mer_error *err);
+
+/** Closes them; only once all workers that were given them are gone. Then calls closed, from the loop. */
+MER_API void mer_links_close(struct mer_links *links, void (*closed)(void *ctx), void *ctx);
+
 /* The words of a call of ssh; those of the server and of the caller are borrowed. */
 struct mer_remote_words {
 	const char *argv[MER_REMOTE_WORDS]; /* ended by NULL */

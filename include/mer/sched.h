@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct mer_links;
 struct uv_loop_s;
 struct mer_sched;
 struct mer_run;
@@ -41,6 +42,7 @@ struct mer_sched_options {
 	int64_t
 		keep_io_max; /* bytes that are kept of an input, and of an output, where a deployment asks
 	                      * for it */
+	struct mer_links *links; /* for workers on other hosts; borrowed until on_closed; NULL: none */
 	/* May put itself and a quick worker on one core while runs come one after another. */
 	bool place;
 };

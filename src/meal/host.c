@@ -281,6 +281,78 @@ enum mer_status mer_remote_new(const struct mer_remote_row *row, const char *gua
 	return MER_OK;
 }
 
+const char *mer_transport_name(enum mer_transport transport)
+{
+	static const char *const transports[] = { NULL, "openssh", "libssh2" };
+	return (size_t)transport < sizeof transports / sizeof *transports ? transports[transport]
+	                                                                  : NULL;
+}
+
+static bool copy_text(const char *from, char **to)
+{
+	*to = from != NULL ? strdup(from) : NULL;
+	return from == NULL || *to != NULL;
+}
+
+static bool copy_words(const char *const *from, char ***to)
+{
+	size_t n = 0;
+	while (from != NULL && from[n] != NULL)
+		n++;
+	*to = calloc(n + 1, sizeof **to);
+	for (size_t i = 0; *to != NULL && i < n; i++)
+		if (((*to)[i] = strdup(from[i])) == NULL)
+			return false;
+	return *to != NULL;
+}
+
+enum mer_status mer_remote_copy(const struct mer_remote *remote, struct mer_remote **out,
+                                struct mer_error *err)
+{
+	struct owner *owner = calloc(1, sizeof *owner);
+	if (owner == NULL || !copy_text(remote->server, &owner->server) ||
+	    !copy_text(remote->host, &owner->host) || !copy_text(remote->user, &owner->user) ||
+	    !copy_text(remote->config, &owner->config) || !copy_text(remote->script, &owner->script) ||
+	    !copy_text(remote->password, &owner->password) ||
+	    !copy_text(remote->passphrase, &owner->passphrase) ||
+	    !copy_words(remote->options, &owner->options) || !copy_words(remote->env, &owner->env)) {
+		mer_remote_free((struct mer_remote *)owner);
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	}
+	owner->remote = *remote;
+	owner->remote.server = owner->server;
+	owner->remote.host = owner->host;
+	owner->remote.user = owner->user;
+	owner->remote.config = owner->config;
+	owner->remote.script = owner->script;
+	owner->remote.password = owner->password;
+	owner->remote.passphrase = owner->passphrase;
+	owner->remote.options = (const char *const *)owner->options;
+	owner->remote.env = (const char *const *)owner->env;
+	*out = &owner->remote;
+	return MER_OK;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+static bool same_words(const char *const *a, const char *const *b)
+{
+	while (*a != NULL && *b != NULL && strcmp(*a, *b) == 0)
+		a++, b++;
+	return *a == NULL && *b == NULL;
+}
+
+bool mer_remote_same(const struct mer_remote *a, const struct mer_remote *b)
+{
+	return a->port == b->port && a->transport == b->transport && same_text(a->server, b->server) &&
+	       same_text(a->host, b->host) && same_text(a->user, b->user) &&
+	       same_text(a->config, b->config) && same_text(a->password, b->password) &&
+	       same_text(a->passphrase, b->passphrase) && same_words(a->options, b->options);
+}
+
 /* --- the call of ssh ------------------------------------------------------------------------ */
 
 enum mer_status mer_remote_words(const struct mer_remote *remote, const char *flag,

@@ -59,6 +59,7 @@ enum mer_status lending_new(const struct lending_kind *kind, struct uv_loop_s *l
 		(struct mer_worker_spec){ .protocol = MER_PROTOCOL_ONCE, .guard = lending->guard };
 	lending->there = lending->here;
 	lending->there.remote = spec->remote;
+	lending->there.links = spec->links;
 	enum mer_status st = lending->guard != NULL ? read_script(lending, err)
 	                                            : mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st != MER_OK) {

@@ -678,10 +678,7 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 struct meal_carrier *meal_carrier_new(const struct mer_worker_spec *spec)
 {
 	bool frames = spec->protocol == MER_PROTOCOL_FRAME && spec->remote == NULL;
-	struct meal_carrier *carrier = meal_local_new(frames);
-	if (carrier != NULL && spec->remote != NULL)
-		carrier = meal_remote_new(carrier);
-	return carrier;
+	return spec->remote != NULL ? meal_remote_new(spec) : meal_local_new(frames);
 }
 
 const char *mer_lent_name(const struct mer_lent *lent)

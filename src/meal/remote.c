@@ -1,15 +1,20 @@
-/* The carrier for workers on other hosts: the system's `ssh` as a worker of this machine, so that nothing
- * of it outlives mer, and at its other end the far supervisor (far.sh), which holds to what mer-guard
+/* The carrier for workers on other hosts. What carries their bytes is another carrier: a channel of a
+ * session that workers share (ssh_module.h), or the system's `ssh` as a worker of this machine, so that
+ * nothing of it outlives mer. At its other end is the far supervisor (far.sh), which holds to what mer-guard
  * does here. Streams go through as they are; marks are taken out of stderr.
  *
  * Orders and beats cannot go over the worker's own channel. They have a second one on the same
- * connection, by a control socket that nobody else can reach, opened with the first of them: a run
- * that is over sooner costs none. A kill needs none either, since a dead channel is one. */
+ * connection, with ssh by a control socket that nobody else can reach, opened with the first of them: a
+ * run that is over sooner costs none. A kill needs none either, since a dead channel is one.
+ *
+ * A spare has got no worker yet: its supervisor is there and waits. */
 #define LOG_AREA "meal"
 #include "remote.h"
 
 #include "far.h"
 #include "far_room.h"
+#include "links.h"
+#include "queue.h"
 #include "remote_say.h"
 
 #include <errno.h>
@@ -34,23 +39,41 @@
 #define LEAVE_MS 2000            /* the second channel may take so long to close */
 #define SOCKET_FOLDER_MAX 60     /* a socket's path has room for 107 bytes, and ssh adds 17 */
 
-/* Two carriers: ssh with the worker's channel, and ssh for the one of orders. */
+/* Two carriers: one with the worker's channel, and one with that of orders. */
 struct remote {
 	struct meal_carrier base;
-	struct meal_carrier *inner;
+	struct remote_spare spare;  /* first of what links knows of it; spare.waits: it has no worker */
+	struct meal_carrier *inner; /* NULL: not begun */
 	struct meal_carrier *orders; /* NULL: not opened */
+	const struct meal_ssh *ssh;  /* inner is a channel; NULL: it is ssh */
+	struct ssh_pool *pool;
+	struct mer_links *links; /* NULL: none */
+	struct uv_loop_s *loop;
 	uv_timer_t timer;
-	int open; /* of these three */
+	int open; /* of timer and these two */
 	bool closing;
 	bool probes;  /* it has no run, and its streams are to end */
 	bool logs_in; /* that is all */
 
+	bool prepared;           /* inner is */
+	bool told_prepared;      /* and who asked for it knows */
+	bool wanted;             /* go came */
+	bool begun;              /* the header was sent; what is written goes to inner */
+	bool held;               /* pause came */
+	bool last;               /* nothing follows early */
+	struct meal_queue early; /* written before that */
+	int64_t prepared_us, heard_ms;
+	struct mer_reach reach;
+	struct mer_reach *reach_out; /* NULL: nobody asks */
+	struct mer_remote *remote;   /* a copy */
+
 	struct far_names names, order_names;
-	struct mer_buf preamble, order_preamble;
+	struct mer_buf preamble, header, order_preamble;
 	struct far_reader out, err;
 	bool out_up, err_up;      /* their start marks have come */
 	bool was_killed;          /* by us */
 	bool late;                /* no supervisor spoke in time */
+	bool spoilt;              /* a spare that says what it cannot */
 	bool gone;                /* nothing is left there, as it said */
 	bool leaving;             /* the channel of orders was told to close */
 	bool orders_over;         /* it has ended */
@@ -61,13 +84,19 @@ struct remote {
 
 	struct far_room room;
 	struct mer_str script;
-	char *server, *host, *program, *workdir, *guard, *socket;
-	char **env; /* of ssh */
+	const char *server, *host; /* of remote */
+	char *program, *workdir, *guard, *socket;
 	struct mer_buf noise;
 	int64_t alive_s, silence_s, connect_s;
 };
 
 static const struct meal_carrier_ops remote_ops;
+static const char *const far_command[] = { FAR_COMMAND, NULL };
+
+static struct remote *of_spare(struct remote_spare *spare)
+{
+	return (struct remote *)((char *)spare - offsetof(struct remote, spare));
+}
 
 static struct remote *downcast(struct meal_carrier *carrier)
 {
@@ -78,17 +107,17 @@ static struct remote *downcast(struct meal_carrier *carrier)
 static void release(struct remote *r)
 {
 	mer_buf_release(&r->preamble);
+	mer_buf_release(&r->header);
 	mer_buf_release(&r->order_preamble);
 	mer_buf_release(&r->noise);
 	far_room_release(&r->room);
+	meal_queue_drop(&r->early);
 	free((void *)(uintptr_t)r->script.ptr);
-	free(r->server);
-	free(r->host);
 	free(r->program);
 	free(r->workdir);
 	free(r->guard);
 	free(r->socket);
-	mer_words_done(&r->env);
+	mer_remote_free(r->remote);
 	free(r);
 }
 
@@ -241,7 +270,12 @@ static void on_part_closed(struct remote *r)
 {
 	if (--r->open > 0)
 		return;
-	r->base.events->closed(r->base.ctx);
+	if (r->links != NULL && r->ssh != NULL && !r->probes)
+		links_free_again(r->links);
+	if (r->spare.links != NULL)
+		links_gone(&r->spare);
+	if (r->base.events != NULL)
+		r->base.events->closed(r->base.ctx);
 	release(r);
 }
 
@@ -259,37 +293,46 @@ static const struct meal_carrier_events order_events = {
 };
 
 /* Makes the second channel; without one the worker goes on, and only a dead channel ends it. */
-static void open_orders(struct remote *r)
+static enum mer_status start_orders(struct remote *r, struct mer_error *err)
 {
-	if (r->orders != NULL || r->pid == 0 || r->over || r->closing)
-		return;
 	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
-	const char *const argv[] = { "ssh",       "-F",
-		                         "none",      "-T",
-		                         "-o",        "BatchMode=yes",
-		                         "-o",        path,
-		                         "-o",        "ControlMaster=no",
-		                         "-o",        "ProxyCommand=false",
-		                         "-o",        "LogLevel=ERROR",
-		                         "--",        r->host,
-		                         FAR_COMMAND, NULL };
+	const char *const words[] = { "ssh",       "-F",
+		                          "none",      "-T",
+		                          "-o",        "BatchMode=yes",
+		                          "-o",        path,
+		                          "-o",        "ControlMaster=no",
+		                          "-o",        "ProxyCommand=false",
+		                          "-o",        "LogLevel=ERROR",
+		                          "--",        r->host,
+		                          FAR_COMMAND, NULL };
 	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_ONCE,
 		                                  .guard = r->guard,
-		                                  .argv = argv,
-		                                  .env = (const char *const *)r->env };
+		                                  .argv = r->ssh != NULL ? far_command : words,
+		                                  .env = r->remote->env,
+		                                  .remote = r->ssh != NULL ? r->remote : NULL };
+	r->orders = r->ssh != NULL ? r->ssh->beside(r->inner) : meal_local_new(false);
+	if (path == NULL || r->orders == NULL)
+		return mer_fail(err, MER_ENOMEM, "there is no room for it");
+	r->orders->events = &order_events;
+	r->orders->ctx = r;
+	return r->orders->ops->start(r->orders, r->loop, &spec, err);
+}
+
+static void open_orders(struct remote *r)
+{
+	if (r->orders != NULL || r->orders_over || r->pid == 0 || r->over || r->closing)
+		return;
 	const struct far_whom whom = { .pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl };
 	struct mer_error err;
 	/* It sweeps what bears the worker's mark. */
 	memcpy(r->order_names.id, r->names.id, sizeof r->names.id);
-	if (path == NULL ||
-	    far_orders(&r->order_preamble, r->script, &r->order_names, &whom, &err) != MER_OK ||
-	    (r->orders = meal_local_new(false)) == NULL)
-		return;
-	r->orders->events = &order_events;
-	r->orders->ctx = r;
-	if (r->orders->ops->start(r->orders, r->timer.loop, &spec, &err) != MER_OK) {
+	enum mer_status st = far_orders(&r->order_preamble, r->script, &r->order_names, &whom, &err);
+	if (st == MER_OK)
+		st = start_orders(r, &err);
+	if (st != MER_OK) {
 		MER_DEBUG("no orders worker=%p why=%s", r->base.ctx, err.message);
 		r->orders = NULL;
+		r->orders_over = true;
 		return;
 	}
 	r->open++;
@@ -316,6 +359,9 @@ static void on_timer(uv_timer_t *timer)
 	} else if (!r->err_up) {
 		r->late = true;
 		r->inner->ops->signal(r->inner, MEAL_KILL);
+	} else if (r->ssh != NULL && !r->held &&
+	           mer_clock_ms() - r->heard_ms > r->silence_s * 1000) { /* its supervisor beats */
+		r->ssh->lose(r->inner);
 	} else {
 		open_orders(r);
 		order(r, "beat\n");
@@ -331,8 +377,11 @@ static void on_mark(struct remote *r, const char *mark)
 	if (strcmp(mark, "beat") == 0)
 		return;
 	MER_DEBUG("mark worker=%p says=%s", r->base.ctx, mark);
-	if (strcmp(mark, "up") == 0) {
+	if (r->spare.waits && strcmp(mark, "up") != 0) {
+		r->spoilt = true;
+	} else if (strcmp(mark, "up") == 0) {
 		r->err_up = true;
+		r->reach.start_us = mer_clock_us() - r->prepared_us;
 		(void)uv_timer_stop(&r->timer);
 	} else if (strncmp(mark, "started ", 8) == 0) {
 		r->how.started = true;
@@ -359,6 +408,15 @@ static void on_mark(struct remote *r, const char *mark)
 	}
 }
 
+/* A piece of the worker's stream. A spare has no worker whose it could be. */
+static void give(struct remote *r, enum meal_stream stream, const char *bytes, size_t n)
+{
+	if (r->spare.waits)
+		r->spoilt = true;
+	else
+		r->base.events->data(r->base.ctx, stream, bytes, n);
+}
+
 /* What login scripts print, and ssh itself. */
 static void add_noise(struct remote *r, struct mer_str bytes)
 {
@@ -380,7 +438,7 @@ static void hear_stderr(struct remote *r, const char *bytes, size_t n)
 		else if (piece.bytes.len > 0 && !r->err_up)
 			add_noise(r, piece.bytes);
 		else if (piece.bytes.len > 0)
-			r->base.events->data(r->base.ctx, MEAL_STDERR, piece.bytes.ptr, piece.bytes.len);
+			give(r, MEAL_STDERR, piece.bytes.ptr, piece.bytes.len);
 	}
 }
 
@@ -395,28 +453,48 @@ static void hear_stdout(struct remote *r, const char *bytes, size_t n)
 			MER_DEBUG("noise worker=%p stdout=%zu", r->base.ctx, piece.bytes.len);
 	}
 	if (at < n)
-		r->base.events->data(r->base.ctx, r->room.output ? MEAL_FILE : MEAL_STDOUT, bytes + at,
-		                     n - at);
+		give(r, r->room.output ? MEAL_FILE : MEAL_STDOUT, bytes + at, n - at);
 }
+
+static void begin(struct remote *r);
 
 static void on_prepared(void *ctx)
 {
 	struct remote *r = ctx;
-	r->base.events->prepared(r->base.ctx);
+	r->prepared = true;
+	r->prepared_us = mer_clock_us();
+	if (r->ssh != NULL) {
+		const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
+		r->ssh->reach(r->inner, &r->reach);
+		if (!r->logs_in)
+			r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
+	}
+	if (r->wanted)
+		begin(r);
+	if (!r->spare.waits && !r->told_prepared) {
+		r->told_prepared = true;
+		r->base.events->prepared(r->base.ctx);
+	}
 }
 
 static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
 {
+	struct remote *r = ctx;
+	r->heard_ms = mer_clock_ms();
 	if (stream == MEAL_STDERR)
 		hear_stderr(ctx, bytes, n);
 	else
 		hear_stdout(ctx, bytes, n);
+	if (r->spare.waits && r->spoilt)
+		links_drop(&r->spare);
 }
 
 static void on_eof(void *ctx, enum meal_stream stream)
 {
 	struct remote *r = ctx;
 	struct mer_str rest = { NULL, 0 };
+	if (r->spare.waits || (r->ssh != NULL && !r->prepared))
+		return; /* its end follows */
 	if (stream == MEAL_STDERR)
 		rest = far_reader_end(&r->err);
 	if (rest.len > 0 && r->err_up)
@@ -424,27 +502,50 @@ static void on_eof(void *ctx, enum meal_stream stream)
 	r->base.events->eof(r->base.ctx, stream);
 }
 
-/* ssh has ended. */
-static void on_ended(void *ctx, const struct meal_exit *ssh)
+static void tell_end(struct remote *r)
+{
+	(void)uv_timer_stop(&r->timer);
+	r->over = true;
+	if (r->reach_out != NULL)
+		*r->reach_out = r->reach;
+	if (r->ssh != NULL && !r->prepared) {
+		r->base.events->eof(r->base.ctx, MEAL_STDERR);
+		r->base.events->eof(r->base.ctx, MEAL_STDOUT);
+	}
+	r->base.events->ended(r->base.ctx, &r->how);
+}
+
+static void use_openssh(struct remote *r);
+
+/* What carried it has ended. */
+static void on_ended(void *ctx, const struct meal_exit *inner)
 {
 	struct remote *r = ctx;
 	struct meal_exit *how = &r->how;
-	(void)uv_timer_stop(&r->timer);
-	if (!r->over && ssh->problem[0] != '\0') {
-		memcpy(how->problem, ssh->problem, sizeof how->problem);
+	if (r->spare.waits) {
+		MER_DEBUG("spare ended server=%s why=%s", r->server, inner->problem);
+		links_drop(&r->spare);
+		return;
+	}
+	if (r->ssh != NULL && !r->prepared && !r->was_killed && inner->problem[0] != '\0' &&
+	    r->ssh->refuses(r->pool, r->remote, r->reach.why)) {
+		use_openssh(r);
+		return;
+	}
+	if (!r->over && inner->problem[0] != '\0') {
+		memcpy(how->problem, inner->problem, sizeof how->problem);
 	} else if (!r->over && r->was_killed) {
 		how->signal = SIGKILL;
-	} else if (!r->over && r->logs_in && ssh->exit_code == 0) {
+	} else if (!r->over && r->logs_in && inner->exit_code == 0) {
 		how->started = true;
 		how->exit_code = 0;
 	} else if (!r->over && !r->err_up) {
-		explain_silence(r, ssh, how->problem, sizeof how->problem);
+		explain_silence(r, inner, how->problem, sizeof how->problem);
 	} else if (!r->over) {
 		(void)snprintf(how->problem, sizeof how->problem, "the connection to server '%s' was lost",
 		               r->server);
 	}
-	r->over = true;
-	r->base.events->ended(r->base.ctx, how);
+	tell_end(r);
 }
 
 static void on_closed(void *ctx)
@@ -487,42 +588,21 @@ static enum mer_status name_socket(struct remote *r, struct mer_error *err)
 	return r->socket != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
 }
 
-static char **copy_words(const char *const *words)
+/* What a supervisor needs, whatever its worker is to be. */
+static enum mer_status read_remote(struct remote *r, const struct mer_remote *remote,
+                                   struct mer_error *err)
 {
-	size_t n = 0;
-	while (words[n] != NULL)
-		n++;
-	char **copy = calloc(n + 1, sizeof *copy);
-	for (size_t i = 0; copy != NULL && i < n; i++) {
-		if ((copy[i] = strdup(words[i])) == NULL)
-			mer_words_done(&copy);
-		if (copy == NULL)
-			return NULL;
-	}
-	return copy;
-}
-
-static enum mer_status take_over(struct remote *r, const struct mer_worker_spec *spec,
-                                 struct mer_error *err)
-{
-	const struct mer_remote *remote = spec->remote;
 	char *script;
 	size_t len;
 	enum mer_status st = mer_read_file(remote->script, SCRIPT_MAX, &script, &len, err);
 	if (st != MER_OK)
 		return mer_wrap(err, MER_EUNREACHABLE, "the far supervisor is not installed");
 	r->script = (struct mer_str){ script, len };
-	r->logs_in = remote->login;
-	r->probes = remote->probe || r->logs_in;
-	r->server = strdup(remote->server);
-	r->host = strdup(remote->host);
-	r->program = strdup(spec->argv[0]);
-	r->workdir = strdup(spec->workdir != NULL ? spec->workdir : "");
-	r->guard = strdup(spec->guard);
-	r->env = copy_words(remote->env);
-	if (r->server == NULL || r->host == NULL || r->program == NULL || r->workdir == NULL ||
-	    r->guard == NULL || r->env == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
+	st = mer_remote_copy(remote, &r->remote, err);
+	if (st != MER_OK)
+		return st;
+	r->server = r->remote->server;
+	r->host = r->remote->host;
 	r->alive_s = seconds_of(remote, "ServerAliveInterval", ALIVE_S);
 	r->silence_s = r->alive_s * (seconds_of(remote, "ServerAliveCountMax", ALIVE_COUNT) + 1);
 	r->connect_s = seconds_of(remote, "ConnectTimeout", CONNECT_S);
@@ -531,12 +611,40 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 		st = far_names_init(&r->order_names, err);
 	if (st == MER_OK)
 		st = name_socket(r, err);
-	return st == MER_OK ? far_room_init(&r->room, spec, err) : st;
+	if (st == MER_OK)
+		st = far_supervisor(&r->preamble, r->script, &r->names, r->silence_s, err);
+	far_reader_init(&r->out, r->names.nonce);
+	far_reader_init(&r->err, r->names.nonce);
+	return st;
+}
+
+static enum mer_status take_over(struct remote *r, const struct mer_worker_spec *spec,
+                                 struct mer_error *err)
+{
+	const struct mer_remote *remote = spec->remote;
+	enum mer_status st = far_room_init(&r->room, spec, err);
+	if (st != MER_OK)
+		return st;
+	const struct far_header header = { .names = &r->names,
+		                               .workdir = spec->workdir,
+		                               .argv = (const char *const *)r->room.argv,
+		                               .env = spec->env,
+		                               .room = r->room.text,
+		                               .clean = remote->clean,
+		                               .probe = remote->probe };
+	r->logs_in = remote->login;
+	r->probes = remote->probe || r->logs_in;
+	r->reach_out = spec->reach;
+	r->program = strdup(spec->argv[0]);
+	r->workdir = strdup(spec->workdir != NULL ? spec->workdir : "");
+	r->guard = strdup(spec->guard);
+	if (r->program == NULL || r->workdir == NULL || r->guard == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return far_header(&r->header, &header, err);
 }
 
 /* ssh takes the first that it is told of an option: ours, the server's, our defaults, its files. */
-static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
-                                 const struct mer_worker_spec *spec, struct mer_error *err)
+static enum mer_status start_ssh(struct remote *r, struct mer_error *err)
 {
 	static const char *const fixed[] = {
 		"BatchMode=yes",   "ControlMaster=yes", "ControlPersist=no",     "ClearAllForwardings=yes",
@@ -546,7 +654,7 @@ static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
 	static const char *const defaults[] = { "StrictHostKeyChecking=yes", "ConnectTimeout=10",
 		                                    "ServerAliveInterval=5", "ServerAliveCountMax=3",
 		                                    NULL };
-	const struct mer_remote *remote = spec->remote;
+	const struct mer_remote *remote = r->remote;
 	struct mer_remote_words words;
 	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
 	MER_AUTO(mer_text_done)
@@ -562,62 +670,17 @@ static enum mer_status start_ssh(struct remote *r, struct uv_loop_s *loop,
 	if (st != MER_OK)
 		return st;
 	const struct mer_worker_spec inner = { .protocol = MER_PROTOCOL_ONCE,
-		                                   .guard = spec->guard,
+		                                   .guard = r->guard,
 		                                   .argv = words.argv,
 		                                   .env = remote->env,
 		                                   .scratch = folder };
-	return r->inner->ops->start(r->inner, loop, &inner, err);
+	return r->inner->ops->start(r->inner, r->loop, &inner, err);
 }
 
-static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loop,
-                             const struct mer_worker_spec *spec, struct mer_error *err)
+/* Sends some of the worker's input. Where that goes into a file, a word of ours tells its end. */
+static void send_input(struct remote *r, const struct mer_str pieces[], size_t n, bool last,
+                       const void *owner)
 {
-	struct remote *r = downcast(carrier);
-	enum mer_status st = take_over(r, spec, err);
-	const struct far_header header = { .names = &r->names,
-		                               .workdir = spec->workdir,
-		                               .argv = (const char *const *)r->room.argv,
-		                               .env = spec->env,
-		                               .room = r->room.text,
-		                               .clean = spec->remote->clean,
-		                               .probe = spec->remote->probe };
-	if (st == MER_OK)
-		st = far_supervisor(&r->preamble, r->script, &r->names, r->silence_s, err);
-	if (st == MER_OK)
-		st = far_header(&r->preamble, &header, err);
-	if (st != MER_OK) {
-		r->inner->ops->close(r->inner);
-		release(r);
-		return st;
-	}
-	far_reader_init(&r->out, r->names.nonce);
-	far_reader_init(&r->err, r->names.nonce);
-	st = start_ssh(r, loop, spec, err);
-	if (st != MER_OK) {
-		release(r);
-		return st;
-	}
-	(void)uv_timer_init(loop, &r->timer);
-	r->timer.data = r;
-	r->open = 2;
-	const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
-	r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
-	return MER_OK;
-}
-
-/* --- what the front asks ---------------------------------------------------------------------------- */
-
-static void go(struct meal_carrier *carrier)
-{
-	struct remote *r = downcast(carrier);
-	(void)uv_timer_start(&r->timer, on_timer, (uint64_t)(r->connect_s * 1000 + SHELL_MS), 0);
-	r->inner->ops->go(r->inner);
-}
-
-static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
-                  const void *owner)
-{
-	struct remote *r = downcast(carrier);
 	bool ends = last && r->room.end[0] != '\0';
 	const struct mer_str end = { r->room.end, strlen(r->room.end) };
 	if (n > 0 || !ends)
@@ -626,35 +689,213 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
 		r->inner->ops->write(r->inner, &end, 1, true, NULL);
 }
 
+/* The worker is told what it is; what was written for it follows. Copies stay here as long as it lives. */
+static void begin(struct remote *r)
+{
+	const struct mer_str header = { r->header.ptr, r->header.len };
+	const struct meal_queue *early = &r->early;
+	if (r->begun || (r->ssh != NULL && r->logs_in))
+		return;
+	r->begun = true;
+	r->inner->ops->write(r->inner, &header, 1, false, NULL);
+	for (size_t i = 0; i < early->n; i++)
+		send_input(r, &early->pieces[i], 1, r->last && i + 1 == early->n,
+		           early->owned[i] != NULL ? NULL : early->owners[i]);
+	if (r->last && early->n == 0)
+		send_input(r, NULL, 0, true, NULL);
+	if (r->held && !r->probes)
+		r->inner->ops->pause(r->inner, true);
+}
+
+/* Begins what is to carry it: a channel, or ssh, which waits for go and so gets all that is sent ahead. */
+static enum mer_status begin_inner(struct remote *r, struct mer_error *err)
+{
+	const struct mer_worker_spec spec = { .argv = far_command, .remote = r->remote };
+	const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
+	r->inner = r->ssh != NULL ? r->ssh->channel(r->pool) : meal_local_new(false);
+	if (r->inner == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	r->inner->events = &inner_events;
+	r->inner->ctx = r;
+	r->reach.transport = r->ssh != NULL ? MER_TRANSPORT_LIBSSH2 : MER_TRANSPORT_OPENSSH;
+	enum mer_status st =
+		r->ssh != NULL ? r->inner->ops->start(r->inner, r->loop, &spec, err) : start_ssh(r, err);
+	if (st != MER_OK) {
+		r->inner = NULL;
+		return st;
+	}
+	r->open++;
+	if (r->ssh == NULL) {
+		r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
+		begin(r);
+	}
+	return MER_OK;
+}
+
+/* The system's ssh is not given secrets, so it is no way out where there are some. */
+static bool only_libssh2(const struct mer_remote *remote)
+{
+	return remote->transport == MER_TRANSPORT_LIBSSH2 || remote->password != NULL ||
+	       remote->passphrase != NULL;
+}
+
+/* It has turned out that libssh2 cannot carry that server. Nothing was sent yet. */
+static void use_openssh(struct remote *r)
+{
+	struct mer_error err;
+	enum mer_status st;
+	r->inner->ops->close(r->inner);
+	r->inner = NULL;
+	if (only_libssh2(r->remote)) {
+		st = mer_fail(&err, MER_EUNREACHABLE, "server '%s': libssh2 cannot carry it: %s", r->server,
+		              r->reach.why);
+	} else {
+		r->ssh = NULL;
+		st = begin_inner(r, &err);
+	}
+	if (st != MER_OK) {
+		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
+		               (int)sizeof r->how.problem - 1, err.message);
+		tell_end(r);
+	} else if (r->wanted) {
+		r->inner->ops->go(r->inner);
+	}
+}
+
+/* How it is to be carried. */
+static enum mer_status choose(struct remote *r, struct mer_links *links, struct mer_error *err)
+{
+	struct mer_error own;
+	enum mer_transport transport = r->remote->transport;
+	if (links == NULL || transport == MER_TRANSPORT_OPENSSH)
+		return MER_OK;
+	enum mer_status st = links_ssh(links, &r->ssh, &r->pool, &own);
+	if (st == MER_OK && !only_libssh2(r->remote) &&
+	    r->ssh->refuses(r->pool, r->remote, r->reach.why))
+		r->ssh = NULL;
+	if (st != MER_OK && only_libssh2(r->remote)) {
+		if (err != NULL)
+			*err = own;
+		return mer_wrap(err, st, "server '%s'", r->server);
+	}
+	if (st != MER_OK)
+		(void)snprintf(r->reach.why, sizeof r->reach.why, "%.*s", MER_REASON_SIZE - 1, own.message);
+	return MER_OK;
+}
+
+/* Takes r on failure. */
+static enum mer_status start_new(struct remote *r, struct uv_loop_s *loop, struct mer_links *links,
+                                 struct mer_error *err)
+{
+	r->loop = loop;
+	enum mer_status st = choose(r, links, err);
+	if (st == MER_OK)
+		st = begin_inner(r, err);
+	if (st != MER_OK) {
+		release(r);
+		return st;
+	}
+	(void)uv_timer_init(loop, &r->timer);
+	r->timer.data = r;
+	r->open++;
+	return MER_OK;
+}
+
+static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loop,
+                             const struct mer_worker_spec *spec, struct mer_error *err)
+{
+	struct remote *r = downcast(carrier);
+	bool spare = r->spare.waits;
+	enum mer_status st = check(spec, err);
+	if (st == MER_OK && !spare)
+		st = read_remote(r, spec->remote, err);
+	if (st == MER_OK)
+		st = take_over(r, spec, err);
+	if (st != MER_OK) {
+		carrier->ops->close(carrier);
+		return st;
+	}
+	if (spare)
+		links_take(&r->spare, r->err_up);
+	else
+		st = start_new(r, loop, spec->links, err);
+	if (st != MER_OK)
+		return st;
+	r->links = spec->links;
+	if (r->ssh != NULL && !r->logs_in)
+		links_used(r->links, r->remote);
+	return st;
+}
+
+/* --- what the front asks ---------------------------------------------------------------------------- */
+
+static void go(struct meal_carrier *carrier)
+{
+	struct remote *r = downcast(carrier);
+	if (r->wanted || r->over)
+		return;
+	r->wanted = true;
+	r->heard_ms = mer_clock_ms();
+	if (!r->err_up)
+		(void)uv_timer_start(&r->timer, on_timer, (uint64_t)(r->connect_s * 1000 + SHELL_MS), 0);
+	if (r->prepared)
+		begin(r);
+	r->inner->ops->go(r->inner);
+}
+
+static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
+                  const void *owner)
+{
+	struct remote *r = downcast(carrier);
+	if (r->inner == NULL)
+		return;
+	if (r->begun) {
+		send_input(r, pieces, n, last, owner);
+		return;
+	}
+	for (size_t i = 0; i < n && !r->last; i++)
+		meal_queue_add(&r->early, pieces[i], owner);
+	r->last |= last;
+}
+
 static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 {
 	struct remote *r = downcast(carrier);
-	return r->inner->ops->tell(r->inner, bytes);
+	if (r->inner == NULL || (!r->begun && r->last))
+		return MER_OK;
+	return r->begun ? r->inner->ops->tell(r->inner, bytes) : meal_queue_tell(&r->early, bytes);
 }
 
 static void hold(struct meal_carrier *carrier, bool pause)
 {
 	struct remote *r = downcast(carrier);
-	if (!r->probes)
+	r->held = pause;
+	r->heard_ms = mer_clock_ms();
+	if (r->begun && r->inner != NULL && !r->probes)
 		r->inner->ops->pause(r->inner, pause);
 }
 
 static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 {
 	struct remote *r = downcast(carrier);
+	if (r->inner == NULL)
+		return;
 	if (signal == MEAL_TERM && r->pid != 0) {
 		open_orders(r);
 		order(r, "term\n");
 		return;
 	}
 	r->was_killed = true; /* nothing has started, or nothing of it is to be waited for */
+	meal_queue_drop(&r->early);
 	r->inner->ops->signal(r->inner, MEAL_KILL);
 }
 
 static enum mer_status settle(struct meal_carrier *carrier, const void *owner, bool hear)
 {
 	struct remote *r = downcast(carrier);
-	return r->inner->ops->settle(r->inner, owner, hear);
+	if (!r->begun)
+		return meal_queue_settle(&r->early, owner);
+	return r->inner != NULL ? r->inner->ops->settle(r->inner, owner, hear) : MER_OK;
 }
 
 static int in_flight(struct meal_carrier *carrier)
@@ -668,18 +909,27 @@ static void on_timer_closed(uv_handle_t *handle)
 	on_part_closed(handle->data);
 }
 
-static void close_carrier(struct meal_carrier *carrier)
+static void close_parts(struct remote *r)
 {
-	struct remote *r = downcast(carrier);
 	r->closing = true;
-	r->inner->ops->close(r->inner);
-	if (r->open == 0) { /* it was never started */
-		release(r);
-		return;
-	}
+	if (r->inner != NULL)
+		r->inner->ops->close(r->inner);
 	if (r->orders != NULL)
 		r->orders->ops->close(r->orders);
 	uv_close((uv_handle_t *)&r->timer, on_timer_closed);
+}
+
+static void close_carrier(struct meal_carrier *carrier)
+{
+	struct remote *r = downcast(carrier);
+	if (r->open == 0) { /* it was never started */
+		release(r);
+	} else if (r->spare.waits) { /* nor was its worker */
+		r->base.events = NULL;
+		links_drop(&r->spare);
+	} else {
+		close_parts(r);
+	}
 }
 
 static const struct meal_carrier_ops remote_ops = {
@@ -695,20 +945,60 @@ static const struct meal_carrier_ops remote_ops = {
 	.close = close_carrier,
 };
 
-struct meal_carrier *meal_remote_new(struct meal_carrier *inner)
+static struct remote *remote_new(void)
 {
 	struct remote *r = calloc(1, sizeof *r);
-	if (r == NULL) {
-		inner->ops->close(inner);
+	if (r == NULL)
 		return NULL;
-	}
 	r->base.ops = &remote_ops;
-	r->inner = inner;
 	r->how.exit_code = -1;
+	r->reach = (struct mer_reach){ .connect_us = -1, .auth_us = -1, .start_us = -1 };
 	mer_buf_init(&r->preamble, PREAMBLE_MAX);
+	mer_buf_init(&r->header, PREAMBLE_MAX);
 	mer_buf_init(&r->order_preamble, PREAMBLE_MAX);
 	mer_buf_init(&r->noise, NOISE_MAX + 1);
-	inner->events = &inner_events;
-	inner->ctx = r;
-	return &r->base;
+	return r;
+}
+
+struct meal_carrier *meal_remote_new(const struct mer_worker_spec *spec)
+{
+	struct remote_spare *spare =
+		spec->links != NULL && !spec->remote->login ? links_spare(spec->links, spec->remote) : NULL;
+	struct remote *r = spare != NULL ? of_spare(spare) : remote_new();
+	return r != NULL ? &r->base : NULL;
+}
+
+/* --- ahead of need ------------------------------------------------------------------------------------ */
+
+enum mer_status remote_spare_new(struct uv_loop_s *loop, const struct mer_remote *remote,
+                                 struct mer_links *links, struct remote_spare **out,
+                                 struct mer_error *err)
+{
+	struct remote *r = remote_new();
+	if (r == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = read_remote(r, remote, err);
+	if (st != MER_OK) {
+		release(r);
+		return st;
+	}
+	r->spare.waits = true;
+	st = start_new(r, loop, links, err);
+	if (st != MER_OK)
+		return st;
+	r->spare.links = links;
+	r->spare.remote = r->remote;
+	*out = &r->spare;
+	return MER_OK;
+}
+
+bool remote_spare_lives(struct remote_spare *spare)
+{
+	const struct remote *r = of_spare(spare);
+	return r->ssh->lives(r->inner);
+}
+
+void remote_spare_close(struct remote_spare *spare)
+{
+	close_parts(of_spare(spare));
 }

@@ -204,7 +204,8 @@ static enum mer_status read_limits(struct deployment *deployment, const char *te
 	return mer_limits_read(limits, &deployment->spec.limits, err);
 }
 
-static void fill_spec(struct deployment *deployment, const char *guard, const json_t *params)
+static void fill_spec(struct deployment *deployment, const char *guard, struct mer_links *links,
+                      const json_t *params)
 {
 	struct mer_worker_spec *spec = &deployment->spec;
 	spec->guard = guard;
@@ -212,6 +213,7 @@ static void fill_spec(struct deployment *deployment, const char *guard, const js
 	spec->env = (const char *const *)deployment->env;
 	spec->workdir = deployment->workdir;
 	spec->remote = deployment->remote;
+	spec->links = links;
 	spec->frame_stdio = deployment->remote != NULL;
 	spec->lent = deployment->lent;
 	spec->n_lent = deployment->n_lent;
@@ -323,7 +325,7 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (st == MER_OK && training != NULL)
 		st = train(deployment, row, told, err);
 	if (st == MER_OK)
-		fill_spec(deployment, sched->guard, params);
+		fill_spec(deployment, sched->guard, sched->links, params);
 	return st;
 }
 

@@ -271,6 +271,7 @@ struct mer_sched {
 	char *database, *models, *guard, *python;
 	const char *const *environment;
 	const char *hidden;
+	struct mer_links *links; /* borrowed; NULL: none */
 	int64_t keep_io_max;
 	char traceparent[MER_TRACEPARENT_SIZE]; /* "": none; never changes */
 

@@ -436,6 +436,7 @@ enum mer_status mer_sched_open(struct uv_loop_s *loop, const struct mer_sched_op
 	sched->environment = options->environment;
 	sched->hidden = options->hidden;
 	(void)mer_traceparent_read(options->traceparent, sched->traceparent);
+	sched->links = options->links;
 	sched->keep_io_max = options->keep_io_max;
 	sched->database = strdup(options->database);
 	sched->models = strdup(options->models);

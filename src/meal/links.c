@@ -1,0 +1,262 @@
+/* What workers share on other hosts; links.h. */
+#define LOG_AREA "meal"
+#include "links.h"
+
+#include <mer/log.h>
+#include <mer/module.h>
+#include <mer/remote.h>
+#include <mer/text.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define SPARES_MAX 3 /* of a server: while one is being opened the next may be needed */
+#define SPARE_IDLE_MS 60000
+#define SPARE_AFTER_MS \
+	30 /* after a server's first worker: a program with one run has gone by then */
+#define TICK_MS 1000
+#define HANDLES 2
+
+/* What is known of a server. */
+struct used {
+	TAILQ_ENTRY(used) link;
+	struct mer_remote *remote; /* a copy */
+	size_t spares, wanted;     /* there are, and ought to be */
+	bool again;                /* it is used more than once */
+};
+
+struct mer_links {
+	struct uv_loop_s *loop;
+	const struct meal_ssh *ssh; /* NULL: not loaded */
+	struct ssh_pool *pool;
+	struct mer_error missing; /* why it is not; status MER_OK: nobody has asked */
+	TAILQ_HEAD(, remote_spare) spares;
+	TAILQ_HEAD(, used) used;
+	uv_timer_t later, tick;
+	size_t parts; /* that are open: spares, handles, the pool */
+	bool closing;
+	void (*closed)(void *ctx);
+	void *ctx;
+};
+
+static enum mer_status load(struct mer_links *links, struct mer_error *err)
+{
+	const void *table;
+	enum mer_status st = mer_module_load(MEAL_MODULE_SSH, &table, err);
+	if (st == MER_OK)
+		st = ((const struct meal_ssh *)table)->open(links->loop, &links->pool, err);
+	if (st != MER_OK)
+		return st;
+	links->ssh = table;
+	links->parts++;
+	return MER_OK;
+}
+
+enum mer_status links_ssh(struct mer_links *links, const struct meal_ssh **ssh,
+                          struct ssh_pool **pool, struct mer_error *err)
+{
+	if (links->ssh == NULL && links->missing.status == MER_OK)
+		links->missing.status = load(links, &links->missing);
+	if (links->ssh == NULL) {
+		(void)mer_fail(err, MER_EUNREACHABLE, "this mer has no libssh2: %s",
+		               links->missing.message);
+		mer_hint(err, "install its module (meson setup -Dssh=enabled), or use transport=auto");
+		return MER_EUNREACHABLE;
+	}
+	*ssh = links->ssh;
+	*pool = links->pool;
+	return MER_OK;
+}
+
+/* --- spares ------------------------------------------------------------------------------------- */
+
+static struct used *used_of(struct mer_links *links, const struct mer_remote *remote)
+{
+	struct used *used;
+	TAILQ_FOREACH(used, &links->used, link)
+	if (mer_remote_same(used->remote, remote))
+		return used;
+	used = calloc(1, sizeof *used);
+	if (used == NULL || mer_remote_copy(remote, &used->remote, NULL) != MER_OK) {
+		free(used);
+		return NULL;
+	}
+	used->wanted = 1;
+	TAILQ_INSERT_TAIL(&links->used, used, link);
+	return used;
+}
+
+static void open_spares(struct mer_links *links, struct used *used)
+{
+	while (used->spares < used->wanted && !links->closing) {
+		struct remote_spare *spare;
+		struct mer_error err;
+		if (remote_spare_new(links->loop, used->remote, links, &spare, &err) != MER_OK) {
+			MER_DEBUG("no spare server=%s why=%s", used->remote->server, err.message);
+			return;
+		}
+		spare->since_ms = mer_clock_ms();
+		TAILQ_INSERT_TAIL(&links->spares, spare, link);
+		used->spares++;
+		links->parts++;
+		(void)uv_timer_again(&links->tick);
+	}
+}
+
+static void on_later(uv_timer_t *timer)
+{
+	struct mer_links *links = timer->data;
+	struct used *used;
+	TAILQ_FOREACH(used, &links->used, link)
+	{
+		used->again = true;
+		open_spares(links, used);
+	}
+}
+
+void links_used(struct mer_links *links, const struct mer_remote *remote)
+{
+	struct used *used = used_of(links, remote);
+	if (used == NULL || links->closing)
+		return;
+	if (used->again)
+		open_spares(links, used);
+}
+
+void links_free_again(struct mer_links *links)
+{
+	if (!links->closing && !uv_is_active((uv_handle_t *)&links->later))
+		(void)uv_timer_start(&links->later, on_later, SPARE_AFTER_MS, 0);
+}
+
+struct remote_spare *links_spare(struct mer_links *links, const struct mer_remote *remote)
+{
+	struct remote_spare *spare;
+	TAILQ_FOREACH(spare, &links->spares, link)
+	if (mer_remote_same(spare->remote, remote) && remote_spare_lives(spare))
+		return spare;
+	return NULL;
+}
+
+/* Spares leave the list here: it gets a worker, or is to close. */
+static struct used *take_out(struct remote_spare *spare)
+{
+	struct mer_links *links = spare->links;
+	struct used *used = used_of(links, spare->remote);
+	TAILQ_REMOVE(&links->spares, spare, link);
+	spare->waits = false;
+	if (used != NULL)
+		used->spares--;
+	return used;
+}
+
+void links_take(struct remote_spare *spare, bool was_up)
+{
+	struct used *used = take_out(spare);
+	if (used != NULL && !was_up && used->wanted < SPARES_MAX)
+		used->wanted++;
+}
+
+void links_drop(struct remote_spare *spare)
+{
+	(void)take_out(spare);
+	remote_spare_close(spare);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct mer_links *links = timer->data;
+	struct remote_spare *spare, *next;
+	int64_t now = mer_clock_ms();
+	for (spare = TAILQ_FIRST(&links->spares); spare != NULL; spare = next) {
+		next = TAILQ_NEXT(spare, link);
+		if (now - spare->since_ms > SPARE_IDLE_MS)
+			links_drop(spare);
+	}
+	if (TAILQ_EMPTY(&links->spares))
+		(void)uv_timer_stop(timer);
+}
+
+/* --- life ------------------------------------------------------------------------------------------ */
+
+static void links_free(struct mer_links *links)
+{
+	struct used *used;
+	while ((used = TAILQ_FIRST(&links->used)) != NULL) {
+		TAILQ_REMOVE(&links->used, used, link);
+		mer_remote_free(used->remote);
+		free(used);
+	}
+	free(links);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct mer_links *links = handle->data;
+	if (--links->parts > 0)
+		return;
+	links->closed(links->ctx);
+	links_free(links);
+}
+
+static void close_handles(struct mer_links *links)
+{
+	uv_close((uv_handle_t *)&links->later, on_handle_closed);
+	uv_close((uv_handle_t *)&links->tick, on_handle_closed);
+}
+
+static void on_pool_closed(void *ctx)
+{
+	struct mer_links *links = ctx;
+	links->parts--;
+	close_handles(links);
+}
+
+/* Spares go first, then the pool that they were on, then the handles. */
+static void part_gone(struct mer_links *links)
+{
+	links->parts--;
+	if (!links->closing || links->parts > HANDLES + (links->pool != NULL))
+		return;
+	if (links->pool != NULL)
+		links->ssh->close(links->pool, on_pool_closed, links);
+	else
+		close_handles(links);
+}
+
+void links_gone(struct remote_spare *spare)
+{
+	part_gone(spare->links);
+}
+
+enum mer_status mer_links_new(struct uv_loop_s *loop, struct mer_links **out, struct mer_error *err)
+{
+	struct mer_links *links = calloc(1, sizeof *links);
+	if (links == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	links->loop = loop;
+	links->parts = HANDLES;
+	TAILQ_INIT(&links->spares);
+	TAILQ_INIT(&links->used);
+	(void)uv_timer_init(loop, &links->later);
+	(void)uv_timer_init(loop, &links->tick);
+	links->later.data = links->tick.data = links;
+	uv_unref((uv_handle_t *)&links->later);
+	uv_unref((uv_handle_t *)&links->tick);
+	(void)uv_timer_start(&links->tick, on_tick, TICK_MS, TICK_MS); /* as uv_timer_again() goes on */
+	(void)uv_timer_stop(&links->tick);
+	*out = links;
+	return MER_OK;
+}
+
+void mer_links_close(struct mer_links *links, void (*closed)(void *ctx), void *ctx)
+{
+	struct remote_spare *spare;
+	links->closing = true;
+	links->closed = closed;
+	links->ctx = ctx;
+	links->parts++;
+	while ((spare = TAILQ_FIRST(&links->spares)) != NULL)
+		links_drop(spare);
+	part_gone(links);
+}
