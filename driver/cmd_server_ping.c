@@ -13,25 +13,51 @@ static const struct cmd_arg args[N_ARGS] = {
 	[START] = CMD_FLAG("start", "not only log in: start there what runs models, too"),
 };
 
-enum { COLUMNS = 5 };
+enum { COLUMNS = 10 };
 static const struct out_column columns[COLUMNS] = {
 	{ "server", 0 },
 	{ "kind", 0 },
 	{ "status", 0 },
 	{ "ready_ms", OUT_NUMBER | OUT_NULL },
 	{ "error", OUT_NULL | OUT_SHORTEN },
+	{ "transport", OUT_NULL },
+	{ "connect_ms", OUT_NUMBER | OUT_NULL },
+	{ "auth_ms", OUT_NUMBER | OUT_NULL },
+	{ "start_ms", OUT_NUMBER | OUT_NULL },
+	{ "how", OUT_NULL | OUT_SHORTEN },
 };
+
+/* What was not measured is nothing. */
+static struct mer_cell ms_cell(int64_t us)
+{
+	enum { US_A_MS = 1000 };
+	const struct mer_cell none = { .type = MER_CELL_NULL };
+	return us >= 0 ? mer_cell_i64((us + US_A_MS / 2) / US_A_MS) : none;
+}
+
+/* What carried it, or why it was not libssh2. */
+static const char *how_of(const struct mer_reach *reach)
+{
+	return reach->how[0] != '\0' ? reach->how : reach->why;
+}
 
 static void fill_cells(const struct probe *probe, struct mer_cell cells[COLUMNS])
 {
 	const struct mer_cell none = { .type = MER_CELL_NULL };
 	bool ok = probe->st == MER_OK;
+	const struct mer_reach *reach = &probe->reach;
+	const char *transport = mer_transport_name(reach->transport);
 	const struct mer_cell all[COLUMNS] = {
 		mer_cell_text(probe->name),
 		mer_cell_text(probe->kind),
 		mer_cell_text(ok ? "ok" : "failed"),
 		ok ? mer_cell_i64(probe->ms) : none,
 		ok ? none : mer_cell_text(probe->message),
+		transport != NULL ? mer_cell_text(transport) : none,
+		ok && transport != NULL ? ms_cell(reach->connect_us) : none,
+		ok && transport != NULL ? ms_cell(reach->auth_us) : none,
+		ok && transport != NULL ? ms_cell(reach->start_us) : none,
+		how_of(reach)[0] != '\0' ? mer_cell_text(how_of(reach)) : none,
 	};
 	memcpy(cells, all, sizeof all);
 }
@@ -45,7 +71,10 @@ static enum mer_status print_one(struct session *s, const struct probe *probe,
 		fill_cells(probe, cells);
 		return out_object(s, columns, cells, COLUMNS, err);
 	}
-	(void)snprintf(text, sizeof text, "%s: ready in %lld ms\n", probe->name, (long long)probe->ms);
+	const char *transport = mer_transport_name(probe->reach.transport);
+	(void)snprintf(text, sizeof text, "%s: ready in %lld ms%s%s\n", probe->name,
+	               (long long)probe->ms, transport != NULL ? " over " : "",
+	               transport != NULL ? transport : "");
 	out_text(s, text);
 	return MER_OK;
 }

@@ -135,6 +135,8 @@ static enum mer_status ask_ssh(struct probe *probe, struct mer_error *err)
 	};
 	static const char *const argv[] = { "/bin/sh", NULL }, *const env[] = { NULL };
 	struct probes *probes = probe->probes;
+	struct mer_links *links = NULL;
+	enum mer_status st = session_links(probes->s, &links, err);
 	const struct mer_worker_spec spec = {
 		.protocol = MER_PROTOCOL_ONCE,
 		.guard = probes->guard,
@@ -142,9 +144,12 @@ static enum mer_status ask_ssh(struct probe *probe, struct mer_error *err)
 		.env = env,
 		.workdir = "",
 		.remote = probe->remote,
+		.links = links,
+		.reach = &probe->reach,
 	};
 	uv_loop_t *loop;
-	enum mer_status st = session_loop(probes->s, &loop, err);
+	if (st == MER_OK)
+		st = session_loop(probes->s, &loop, err);
 	probe->remote->probe = probes->start;
 	probe->remote->login = !probes->start;
 	if (st == MER_OK)

@@ -4,6 +4,7 @@
 
 #include "session.h"
 
+#include <mer/meal.h>
 #include <mer/remote.h>
 
 /* A server, and what came of asking it. Texts are owned. */
@@ -13,6 +14,7 @@ struct probe {
 	enum mer_status st;        /* once asked */
 	char message[512];         /* why not; "": it can */
 	int64_t ms;                /* how long it took to tell */
+	struct mer_reach reach;    /* of kind ssh, once asked: how */
 
 	/* while it is asked */
 	struct probes *probes;

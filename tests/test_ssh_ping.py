@@ -46,7 +46,7 @@ class Ping(ssh_case.Ssh):
 
     def test_one(self):
         self.add_server("box", self.server)
-        self.assertRegex(self.out("server", "ping", "box"), rb"\Abox: ready in [0-9]+ ms\n\Z")
+        self.assertRegex(self.out("server", "ping", "box"), rb"\Abox: ready in [0-9]+ ms over " + self.transport.encode() + rb"\n\Z")
         row, _ = self.rows(0, "--start", "box")
         self.assertEqual(("box", "ssh", "ok", None), tuple(row[key] for key in ("server", "kind", "status", "error")))
         self.assertTrue(ssh_case.wait_for(lambda: not self.server.sessions()), "nothing of it is left there")
