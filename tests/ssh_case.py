@@ -12,7 +12,7 @@ from pathlib import Path
 
 import record_case
 
-TRANSPORTS = ("openssh",)
+TRANSPORTS = ("openssh", "libssh2")
 SHELLS = ("dash", "bash", "busybox sh", "mksh")
 TOOLS = ("sh", "env", "sed", "grep", "sleep", "kill", "setsid", "cat", "printf", "true") # of a host without perl
 

@@ -1,0 +1,235 @@
+#!/usr/bin/python3
+"""Sessions that workers on other hosts share: what servers refuse, what networks do, and what libssh2 does not see.
+Each over every transport. MER_PREFIX names the installation. Prints TAP when run as a program."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import unittest
+
+import record_case
+import ssh_case
+import sshd
+from ssh_wire import Wire
+
+MIB = 1 << 20
+
+
+class Sessions(ssh_case.Ssh):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if sshd.missing():
+            raise unittest.SkipTest(sshd.missing())
+
+    def serve(self, options="", name="box", wire=None, params=(), **how):
+        server = sshd.Server(self.place() / "server", {"user": "/bin/sh"}, options, **how)
+        self.addCleanup(server.stop)
+        self.add_server(name, server, params=params)
+        if wire is None:
+            return server
+        wire = Wire(server.port, **wire)
+        self.addCleanup(wire.stop)
+        known = self.folder / f"known-{name}"
+        known.write_text(f"[127.0.0.1]:{wire.port} {server.host_key}\n")
+        self.call(0, "server", "set", name, f"port={wire.port}", f"param=UserKnownHostsFile={known}")
+        return server, wire
+
+    def lines(self, n):
+        return self.file("lines", "".join(f"line {i}\n" for i in range(n)))
+
+    # --- what a server refuses
+
+    def test_few_channels(self):
+        for most in (1, 2, 3):
+            with self.subTest(MaxSessions=most):
+                name = f"box{most}"
+                server = self.serve(f"MaxSessions {most}", name)
+                self.add(f"up{most}", "tr", "a-z", "A-Z", server=name, options=("--max-workers", "6"))
+                out = self.out("run", "--lines", "--jobs", "6", f"up{most}", f"@{self.lines(24)}")
+                self.assertEqual("".join(f"LINE {i}\n" for i in range(24)), out.decode())
+                self.assertTrue(ssh_case.wait_for(lambda: not server.sessions()), "nothing is left there")
+
+    def test_no_channel_at_all(self):
+        self.serve("MaxSessions 0")
+        self.add("m", "cat")
+        self.call(6, "run", "m", "x")
+
+    def test_few_logins(self):
+        """A server that has too many who have not logged in hangs up; it is asked again."""
+        if self.transport == "openssh":
+            self.skipTest("ssh makes one attempt, as told")
+        server = self.serve("MaxStartups 2:100:2")
+        self.add("up", "tr", "a-z", "A-Z")
+        others = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+        for other in others:
+            other.recv(100) # its banner: it counts
+        child = self.start("run", "up", "hello")
+        self.assertTrue(ssh_case.wait_for(lambda: b"drop connection" in (server.folder / "log").read_bytes()))
+        for other in others:
+            other.close()
+        self.assertEqual((b"HELLO", b""), child.communicate(timeout=60))
+
+    def test_sessions_are_shared(self):
+        if self.transport == "openssh":
+            self.skipTest("each worker has an ssh of its own")
+        server = self.serve()
+        self.add("up", "tr", "a-z", "A-Z")
+        self.out("run", "--lines", "up", f"@{self.lines(20)}")
+        self.assertEqual(1, (server.folder / "log").read_text().count("Accepted publickey"))
+
+    # --- what a server says, and what is true
+
+    def test_idle_channels_are_closed(self):
+        """libssh2 tells exit code 0 of a program that is still running."""
+        server = self.serve("ChannelTimeout session:*=1s")
+        if b"ChannelTimeout" in (server.folder / "log").read_bytes():
+            self.skipTest("this sshd knows no ChannelTimeout")
+        mark = f"MARK=idle-{os.getpid()}-{id(self)}"
+        self.add("m", "sh", "-c", "kill -STOP $PPID; sleep 3; exit 7", options=("--env", mark))
+        child = self.start("run", "m", "x")
+        child.communicate(timeout=60)
+        self.assertIn(child.returncode, (1, 6)) # 6: a busy machine had not even started it
+        for pid in ssh_case.alive(mark):
+            os.kill(pid, signal.SIGKILL)
+
+    def test_closed_by_the_server(self):
+        self.serve()
+        self.add("m", "sh", "-c", "kill -9 $(ps -o ppid= -p $PPID); sleep 60")
+        self.call(1, "run", "m", "x")
+
+    # --- streams
+
+    def test_stderr_does_not_stop_stdout(self):
+        self.serve()
+        self.add("m", "sh", "-c", "head -c 8388608 /dev/zero >&2; echo done; head -c 8388608 /dev/zero >&2")
+        self.assertEqual(b"done\n", self.call(0, "run", "m", "x")[0])
+
+    def test_full_sockets_and_new_keys(self):
+        """Packets are sent in part, keys are changed meanwhile, and both sides send all the time."""
+        for limit, size in (("default", 12 * MIB), ("256K", 2 * MIB)):
+            with self.subTest(RekeyLimit=limit):
+                data = os.urandom(MIB) * (size // MIB)
+                path = self.file("data", data)
+                name = "box" + limit
+                self.serve(f"RekeyLimit {limit}", name, wire={"room": 65536})
+                self.add("cat" + limit, "cat", server=name)
+                self.assertEqual(data, self.out("run", "cat" + limit, f"@{path}"))
+
+    def test_far_away(self):
+        _, wire = self.serve(wire={"delay": 0.025})
+        data = os.urandom(MIB) * 8
+        path = self.file("data", data)
+        self.add("cat", "cat")
+        self.assertEqual(data, self.out("run", "cat", f"@{path}"))
+        self.add("up", "tr", "a-z", "A-Z")
+        self.assertEqual(b"".join(b"LINE %d\n" % i for i in range(8)), self.out("run", "--lines", "up", f"@{self.lines(8)}"))
+
+    def test_reader_that_waits(self):
+        """Output that nobody takes stops the model, not the marks behind it, and all of it comes in the end."""
+        self.serve()
+        self.add("m", record_case.PYTHON, "-c", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 65536)")
+        child = self.start("run", "m", "x")
+        first = os.read(child.stdout.fileno(), 100)
+        out = first + child.stdout.read()
+        self.assertEqual(0, child.wait(60))
+        self.assertEqual(bytes(range(256)) * 65536, out)
+
+    # --- networks
+
+    def cut_amid(self, way, command, *words):
+        _, wire = self.serve(wire={}, params=("--param", "ServerAliveInterval=1", "--param", "ServerAliveCountMax=2"))
+        mark = f"MARK=cut-{os.getpid()}-{id(self)}"
+        self.add("m", "sh", "-c", command, options=("--env", mark))
+        child = self.start("run", "m", *words, stdout=subprocess.DEVNULL)
+        self.assertTrue(ssh_case.wait_for(lambda: ssh_case.alive(mark)))
+        if way is None: # until beats go over a channel of their own
+            for n in (3000, 30):
+                self.assertTrue(wire.wait_for(0, wire.bytes[0] + n))
+        else:
+            self.assertTrue(wire.wait_for(way, wire.bytes[way] + 4 * MIB))
+        wire.cut()
+        _, err = child.communicate(timeout=60)
+        self.assertEqual(1, child.returncode, err)
+        self.assertIn(b"the connection to server 'box' was lost", err)
+        if way is None:
+            self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)), "its supervisor has heard nothing for long")
+
+    def test_cut_amid_input(self):
+        self.cut_amid(0, "while :; do head -c 1000000 >/dev/null; done", f"@{self.file('data', bytes(200 * MIB))}")
+
+    def test_cut_amid_output(self):
+        self.cut_amid(1, "cat /dev/zero", "x")
+
+    def test_cut_while_idle(self):
+        self.cut_amid(None, "while :; do sleep 60; done", "x")
+
+    def test_garbage_after_login(self):
+        _, wire = self.serve(wire={})
+        mark = f"MARK=garbage-{os.getpid()}-{id(self)}"
+        self.add("m", "sh", "-c", "while :; do echo line; sleep 0.05; done", options=("--env", mark))
+        child = self.start("run", "m", "x")
+        self.assertTrue(ssh_case.wait_for(lambda: ssh_case.alive(mark)))
+        wire.spoil = True
+        _, err = child.communicate(timeout=60)
+        self.assertEqual(1, child.returncode, err)
+        self.assertIn(b"the connection to server 'box' was lost", err)
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
+
+    def test_session_is_lost_between_runs(self):
+        """The next run has another one, and nobody is told."""
+        server = self.serve()
+        self.add("up", "tr", "a-z", "A-Z")
+        child = self.start(stdin=-1)
+        for text in ("one", "two"):
+            child.stdin.write(f"run --json up {text}\n".encode())
+            child.stdin.flush()
+            self.assertEqual(text.upper(), json.loads(child.stdout.readline())["output"])
+            for pid in server.sessions():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.assertTrue(ssh_case.wait_for(lambda: not server.sessions()))
+        out, err = child.communicate(timeout=60)
+        self.assertEqual((0, b""), (child.returncode, err))
+
+    # --- through others
+
+    def test_jump_hosts(self):
+        inner = self.serve(name="inner")
+        hops = [self.serve(name=f"hop{i}") for i in range(2)]
+        known = self.file("known", "".join(f"[127.0.0.1]:{s.port} {s.host_key}\n" for s in [inner, *hops]))
+        config = self.file("config", "".join(
+            f"Host hop{i}\n HostName 127.0.0.1\n Port {hop.port}\n User user\n IdentityFile {hop.folder}/id\n"
+            for i, hop in enumerate(hops)) + f"Host *\n UserKnownHostsFile {known}\n IdentitiesOnly yes\n")
+        self.add("up", "tr", "a-z", "A-Z", server="inner")
+        for jumps, last in (("hop0", hops[0]), ("hop0,hop1", hops[1])):
+            with self.subTest(ProxyJump=jumps):
+                self.call(0, "server", "set", "inner", f"param=ProxyJump={jumps}", f"param=config={config}",
+                          f"param=UserKnownHostsFile={known}")
+                before = (last.folder / "log").read_text().count("Accepted publickey")
+                self.assertEqual(b"HELLO", self.out("run", "up", "hello"))
+                self.assertEqual(before + 1, (last.folder / "log").read_text().count("Accepted publickey"))
+        self.call(0, "server", "set", "inner", "param=ProxyJump=hop0", f"param=config={config}")
+        hops[0].stop()
+        err = self.call(6, "run", "up", "x")[1]
+        self.assertIn("server 'inner'", err)
+
+    # --- reaching
+
+    def test_what_carries_it(self):
+        self.serve()
+        row = json.loads(self.out("server", "ping", "--json", "box"))
+        self.assertEqual(self.transport, row["transport"])
+        if self.transport == "libssh2":
+            self.assertTrue(all(row[key] >= 0 for key in ("connect_ms", "auth_ms")), row)
+
+
+ssh_case.each_transport(Sessions, globals())
+del Sessions
+
+if __name__ == "__main__":
+    ssh_case.run_tap(sys.modules[__name__])
