@@ -140,7 +140,7 @@ START_TEST(is_a_tar)
 	MER_AUTO(mer_text_done) char *path = mer_text_new("%s/in", folder);
 	MER_AUTO(mer_text_done) char *tar = mer_text_new("%s/tar", folder);
 	struct bundle *bundle;
-	ck_assert_int_eq(bundle_open(path, &bundle, NULL), MER_OK);
+	ck_assert_int_eq(bundle_open(path, false, &bundle, NULL), MER_OK);
 	ck_assert(bundle_is_folder(bundle));
 	char *bytes = read_all(bundle, 1 << 20);
 	for (size_t step = 1; step < 3000; step += 977) {
@@ -165,7 +165,7 @@ START_TEST(is_a_file)
 	run("printf hello >file");
 	MER_AUTO(mer_text_done) char *path = mer_text_new("%s/file", folder);
 	struct bundle *bundle;
-	ck_assert_int_eq(bundle_open(path, &bundle, NULL), MER_OK);
+	ck_assert_int_eq(bundle_open(path, false, &bundle, NULL), MER_OK);
 	ck_assert(!bundle_is_folder(bundle));
 	ck_assert_int_eq(bundle_size(bundle), 5);
 	char *bytes = read_all(bundle, 2), more[5];
@@ -174,7 +174,7 @@ START_TEST(is_a_file)
 	ck_assert_int_eq(bundle_read(bundle, 0, more, 5, NULL), MER_ECONFLICT);
 	free(bytes);
 	bundle_free(bundle);
-	ck_assert_int_eq(bundle_open("/nonexistent", &bundle, NULL), MER_ENOTFOUND);
+	ck_assert_int_eq(bundle_open("/nonexistent", false, &bundle, NULL), MER_ENOTFOUND);
 }
 END_TEST
 

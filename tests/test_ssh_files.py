@@ -23,7 +23,7 @@ IRIS = "5.1,3.5,1.4,0.2"
 
 def folder_sum(folder):
     lines = sorted(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n".encode()
-                   for path in Path(folder).rglob("*") if path.is_file())
+                   for path in Path(folder).rglob("*") if path.is_file() and path.parent.name != "__pycache__")
     return hashlib.sha256(b"".join(lines)).hexdigest()
 
 
@@ -31,6 +31,7 @@ def folder_sum(folder):
 class Files(ssh_case.Ssh):
     def setUp(self):
         super().setUp()
+        self.addCleanup(self.settle)
         shells = {name: shutil.which(name) for name in SHELLS}
         self.shells = {name: path for name, path in shells.items() if path}
         self.server = sshd.Server(self.folder / "server", self.shells | {"user": "/bin/sh"})
@@ -39,6 +40,10 @@ class Files(ssh_case.Ssh):
 
     def add_server(self, name, user):
         super().add_server(name, self.server, user)
+
+    def settle(self):
+        """Nobody writes into a home any more, once its server has been stopped."""
+        wait_for(lambda: not ssh_case.alive(f"HOME={self.folder}/server/home-"))
 
     def cache(self, user="user"):
         return self.server.home(user) / ".cache" / "mer"

@@ -70,6 +70,7 @@ struct mer_remote {
 struct mer_lent {
 	const char *path;   /* absolute; here */
 	const char *sha256; /* as of mer/sum.h */
+	bool is_source;     /* what Python leaves beside its sources, __pycache__, does not count */
 	bool
 		is_there; /* path is one over there: the worker knows it as it is, and it is only looked at */
 };

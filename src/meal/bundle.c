@@ -31,7 +31,7 @@ struct bundle {
 	struct part *parts;
 	size_t n;
 	int64_t size;
-	bool is_folder;
+	bool is_folder, is_source;
 	int fd; /* of the part that was read last; -1: none */
 	size_t open;
 };
@@ -99,6 +99,8 @@ static enum mer_status on_file(void *ctx, const char *name, const struct stat *i
 {
 	struct bundle *bundle = ctx;
 	char header[HEADER_MAX];
+	if (bundle->is_source && strstr(name, "__pycache__/") != NULL)
+		return MER_OK;
 	struct part *parts = reallocarray(bundle->parts, bundle->n + 1, sizeof *parts);
 	if (parts == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
@@ -119,12 +121,14 @@ static enum mer_status on_file(void *ctx, const char *name, const struct stat *i
 	return MER_OK;
 }
 
-enum mer_status bundle_open(const char *path, struct bundle **out, struct mer_error *err)
+enum mer_status bundle_open(const char *path, bool is_source, struct bundle **out,
+                            struct mer_error *err)
 {
 	struct bundle *bundle = calloc(1, sizeof *bundle);
 	if (bundle == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	bundle->fd = -1;
+	bundle->is_source = is_source;
 	bundle->path = strdup(path);
 	enum mer_status st = bundle->path != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st == MER_OK)

@@ -9,8 +9,12 @@
 
 struct bundle;
 
-/** @return as mer_sum_look() */
-MER_MUST enum mer_status bundle_open(const char *path, struct bundle **out, struct mer_error *err);
+/**
+ * @param is_source  without the folders __pycache__
+ * @return as mer_sum_look()
+ */
+MER_MUST enum mer_status bundle_open(const char *path, bool is_source, struct bundle **out,
+                                     struct mer_error *err);
 void bundle_free(struct bundle *bundle);
 
 bool bundle_is_folder(const struct bundle *bundle);

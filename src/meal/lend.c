@@ -19,7 +19,8 @@ struct item {
 	char *path;
 	char key[MER_SHA256_SIZE];
 	bool is_there; /* path is one there: nothing is copied */
-	char *said;    /* of it at the first look; NULL: it has not been asked for */
+	bool is_source;
+	char *said; /* of it at the first look; NULL: it has not been asked for */
 };
 
 struct lend {
@@ -91,7 +92,7 @@ static enum mer_status send_rest(struct lend *lend, const char *parts_text, stru
 	size_t n;
 	const struct item *item = &lend->items[lend->at];
 	if (lend->bundle == NULL) {
-		enum mer_status st = bundle_open(item->path, &lend->bundle, err);
+		enum mer_status st = bundle_open(item->path, item->is_source, &lend->bundle, err);
 		if (st != MER_OK)
 			return st;
 	}
@@ -256,6 +257,7 @@ enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *s
 		if ((item->path = strdup(lent[i].path)) == NULL)
 			break;
 		item->is_there = lent[i].is_there;
+		item->is_source = lent[i].is_source;
 		(void)snprintf(item->key, sizeof item->key, "%s", lent[i].sha256);
 	}
 	st = lend->n == n_lent ? ask(lend, err) : mer_fail(err, MER_ENOMEM, "out of memory");

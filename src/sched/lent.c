@@ -88,6 +88,78 @@ static enum mer_status lend_weights(struct deployment *deployment,
 	return MER_OK;
 }
 
+/* The sum of a folder of sources, whose files are small: not by what is remembered, since Python writes into
+ * such a folder. */
+struct sources {
+	const char *path;
+	struct mer_buf lines; /* "sha256  name", each with a NUL */
+	size_t n;
+};
+
+static enum mer_status on_source(void *ctx, const char *name, const struct stat *info,
+                                 struct mer_error *err)
+{
+	enum { SOURCE_MAX = 64 << 20 };
+	struct sources *sources = ctx;
+	char sha256[MER_SHA256_SIZE];
+	size_t len;
+	(void)info;
+	if (strstr(name, "__pycache__/") != NULL)
+		return MER_OK;
+	MER_AUTO(mer_text_done) char *path = mer_text_new("%s/%s", sources->path, name);
+	MER_AUTO(mer_text_done) char *bytes = NULL;
+	if (path == NULL)
+		return out_of_memory(err);
+	enum mer_status st = mer_read_file(path, SOURCE_MAX, &bytes, &len, err);
+	if (st != MER_OK)
+		return st;
+	mer_sha256(bytes, len, sha256);
+	mer_buf_printf(&sources->lines, "%s  %s", sha256, name);
+	mer_buf_byte(&sources->lines, '\0');
+	sources->n++;
+	return mer_buf_check(&sources->lines, err);
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static enum mer_status sum_up(const struct sources *sources, char out[MER_SHA256_SIZE],
+                              struct mer_error *err)
+{
+	struct mer_sha256 hash;
+	const char **lines = calloc(sources->n + 1, sizeof *lines), *at = sources->lines.ptr;
+	if (lines == NULL)
+		return out_of_memory(err);
+	for (size_t i = 0; i < sources->n; i++, at += strlen(at) + 1)
+		lines[i] = at;
+	qsort(lines, sources->n, sizeof *lines, by_text);
+	mer_sha256_init(&hash);
+	for (size_t i = 0; i < sources->n; i++) {
+		mer_sha256_add(&hash, lines[i], strlen(lines[i]));
+		mer_sha256_add(&hash, "\n", 1);
+	}
+	mer_sha256_end(&hash, out);
+	free(lines);
+	return MER_OK;
+}
+
+static enum mer_status add_sources(struct deployment *deployment, const char *path, char **there,
+                                   struct mer_error *err)
+{
+	struct sources sources = { .path = path };
+	char sha256[MER_SHA256_SIZE];
+	bool is_folder;
+	mer_buf_init(&sources.lines, (size_t)16 << 20);
+	enum mer_status st = mer_sum_list(path, &is_folder, on_source, &sources, err);
+	if (st == MER_OK)
+		st = sum_up(&sources, sha256, err);
+	mer_buf_release(&sources.lines);
+	deployment->lent[deployment->n_lent].is_source = true;
+	return st == MER_OK ? add(deployment, strdup(path), sha256, false, there, err) : st;
+}
+
 static enum mer_status lend_training(struct deployment *deployment, const struct mer_sched *sched,
                                      const struct training *training, struct mer_error *err)
 {
@@ -119,14 +191,14 @@ enum mer_status lent_read(struct deployment *deployment, const struct mer_deploy
 	if (training != NULL)
 		st = mer_far_folder(deployment->folder, err);
 	if (st == MER_OK && models)
-		st = add_here(deployment, sched, sched->models, &deployment->models, err);
+		st = add_sources(deployment, sched->models, &deployment->models, err);
 	if (st == MER_OK && deployment->weights_path[0] != '\0' &&
 	    ((frames && !command) || tells_weights(words)))
 		st = lend_weights(deployment, row, err);
 	if (st == MER_OK && training != NULL)
 		st = lend_training(deployment, sched, training, err);
 	if (st == MER_OK && frames && !command)
-		st = add_here(deployment, sched, sched->python, &deployment->python, err);
+		st = add_sources(deployment, sched->python, &deployment->python, err);
 	return st;
 }
 
