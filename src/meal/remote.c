@@ -806,9 +806,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 {
 	struct remote *r = downcast(carrier);
 	bool spare = r->spare.waits;
-	enum mer_status st = check(spec, err);
-	if (st == MER_OK && !spare)
-		st = read_remote(r, spec->remote, err);
+	enum mer_status st = spare ? MER_OK : read_remote(r, spec->remote, err);
 	if (st == MER_OK)
 		st = take_over(r, spec, err);
 	if (st != MER_OK) {
