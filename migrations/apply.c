@@ -45,8 +45,9 @@ void apply_release(struct apply *apply)
 /* From half of longest to longest, so that those who wait for the same lock spread. */
 static int64_t nap_ms(int64_t longest)
 {
-	unsigned random = 0;
-	(void)getrandom(&random, sizeof random, GRND_NONBLOCK);
+	unsigned random;
+	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+		random = (unsigned)getpid(); /* early after boot */
 	return longest / 2 + (int64_t)(random % (unsigned)(longest / 2 + 1));
 }
 
