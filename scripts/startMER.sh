@@ -4,12 +4,17 @@
 # Settings (MER_*) pass through, stdin and stdout are mer's alone, and progress goes to stderr.
 #
 #	startMER.sh [--compose] [ARGUMENT...]
+#	startMER.sh --service
 #
 # --compose: the same in containers, with Postgres; it makes the password, builds the image, starts
 # the database, and runs mer by 'docker compose run'. stopMER.sh ends what stays.
 #
+# --service: there is no daemon yet, so what starts is what a machine does by itself: with systemd the
+# database of its user 'mer' is migrated and looked at, now, at each boot and each morning, and jobs can
+# be timed; without one the database of the settings is migrated and looked at. Takes root with systemd.
+#
 # The exit code is mer's own, or 5 when the database could not be started or migrated, 69 when
-# packages are missing and cannot be installed here, 70 when the build failed.
+# packages are missing and cannot be installed here, or it takes root, 70 when the build failed.
 set -eu
 self=$(readlink -f -- "$0")
 root=${self%/*/*}
@@ -18,6 +23,8 @@ me=startMER
 . "$root/scripts/lib.sh"
 # shellcheck source=scripts/compose.sh
 . "$root/scripts/compose.sh"
+# shellcheck source=scripts/service.sh
+. "$root/scripts/service.sh"
 
 programs=$builds/mer/bin
 server_tries=120 # four a second
@@ -158,8 +165,24 @@ if [ "${1-}" = --compose ]; then
 	start_compose
 	run_in_compose "$@"
 fi
+service=
+if [ "${1-}" = --service ]; then
+	service=yes
+	shift
+	if [ $# -ne 0 ]; then
+		die 2 "--service stands alone; for a command, leave it out"
+	fi
+fi
 prepared=
 waiting=
 is_current || prepare
+if [ -n "$service" ] && systemd_runs; then
+	start_service
+	exit 0
+fi
 migrate "$@"
+if [ -n "$service" ]; then
+	without_systemd
+	set -- --quiet doctor
+fi
 exec "$programs/mer" "$@"
