@@ -14,6 +14,7 @@ PREFIX = Path(os.environ["MER_PREFIX"]).resolve()
 MODELS = Path(os.environ["MER_MODELS"]).resolve()
 SOURCE = Path(os.environ["MER_SOURCE"]).resolve()
 DEADLINE_S = 60
+SANITIZERS = ("libasan", "libubsan", "libclang_rt.asan")
 FLOWER = ("run", "iris", "5.1,3.5,1.4,0.2")
 
 
@@ -72,6 +73,14 @@ class Hardened(unittest.TestCase):
     def test_no_path_of_the_build(self):
         for said in self.each(self.elfs):
             self.assertNotRegex(said, r"\((RPATH|RUNPATH)\)")
+
+    def test_dependencies_are_documented(self):
+        said = (SOURCE / "docs/dependencies.md").read_text(encoding="utf-8")
+        for path, elf in self.elfs.items():
+            for name in re.findall(r"\(NEEDED\).*\[(.+?)\.so", elf):
+                loader = re.sub(r"^ld-linux-.*", "ld-linux", name)
+                with self.subTest(program=str(path.relative_to(PREFIX)), library=name):
+                    self.assertTrue(name in SANITIZERS or f"`{name}.so" in said or f"`{loader}`" in said)
 
     def test_stack_protector(self):
         for name in ("mer", "mer-migrate"):
