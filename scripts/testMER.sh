@@ -5,7 +5,8 @@
 #	testMER.sh [asan] [NAME...]
 #
 # asan: with the address and undefined behaviour sanitizers. NAME: a test or a suite; if none is
-# given all of them but the suite 'compose', which starts a Docker engine of its own and takes root.
+# given all of them but the suites 'compose', which starts a Docker engine of its own, and 'package',
+# which builds the Debian packages and installs them in a Debian of its own; both take root.
 set -eu
 self=$(readlink -f -- "$0")
 root=${self%/*/*}
@@ -46,6 +47,7 @@ for name; do
 	compose | test_compose)
 		packages="$packages $compose_test_packages $(lacks_for_compose dockerd)"
 		;;
+	package | test_package) packages="$packages $package_packages $package_test_packages" ;;
 	esac
 done
 
@@ -86,7 +88,7 @@ if [ $# -gt 0 ]; then
 	# shellcheck disable=SC2046 # names of tests are single words
 	set -- $(printf '%s\n' "$selected" | awk '!seen[$0]++')
 else
-	set -- --no-suite compose
+	set -- --no-suite compose --no-suite package
 fi
 
 say "testing"

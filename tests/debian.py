@@ -67,7 +67,9 @@ def fill(folder, root, packages):
     proxy = run("apt-config", "shell", "proxy", "Acquire::http::Proxy").strip()
     if proxy:
         env["http_proxy"] = proxy.partition("=")[2].strip("'\"")
-    run("debootstrap", "--variant=minbase", RELEASE, root, mirror, env=env)
+    # In a mount namespace of its own: where it fails, it leaves /proc in there.
+    run("unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase", RELEASE, root,
+        mirror, env=env)
     for path in (*root.glob("var/lib/apt/lists/*_*"), *root.glob("var/cache/apt/archives/*.deb")):
         path.unlink()
     run("tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-cf", folder / "base.tar", ".")
@@ -87,7 +89,7 @@ def make(cache, packages):
     kept = Path(cache) / f"debian-{RELEASE}-{key}"
     if kept.exists():
         return kept
-    for tool in ("debootstrap", "chroot", "apt-get", "dpkg-deb"):
+    for tool in ("debootstrap", "unshare", "chroot", "apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise Unavailable(f"'{tool}' is not installed")
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ enum mer_status dal_module_ops(const char *module, const struct dal_ops **out,
 	}
 	if (st == MER_ENOTFOUND) {
 		(void)mer_fail(err, MER_EDATABASE, "this mer has no Postgres module");
-		mer_hint(err, "install it (meson setup -Dpostgres=enabled), or use a database of "
-		              "sqlite:PATH");
+		mer_hint(err, "install it (package mer-postgres, or meson setup -Dpostgres=enabled), or "
+		              "use a database of sqlite:PATH");
 		return MER_EDATABASE;
 	}
 	return st == MER_ENOMEM ? st : mer_wrap(err, MER_EDATABASE, "no Postgres module");
