@@ -25,7 +25,7 @@ coverage_packages='gcovr'
 
 # What a build is made of. A change to any of it makes the next start build.
 sources='meson.build meson_options.txt meson.options src include driver migrations schema sql models python
-	deploy docs README.md scripts/lib.sh'
+	deploy docs README.md CONTRIBUTING.md SECURITY.md scripts/lib.sh'
 
 # Exit codes beside mer's own.
 exit_database=5 # as mer: the database cannot be used as it is
