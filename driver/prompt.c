@@ -6,27 +6,19 @@
  * possibilities?", its pager) would, so lists are printed at once and cut.
  */
 #include "prompt.h"
+#include "prompt_input.h"
 
-#include <errno.h>
 #include <locale.h>
 #include <poll.h>
 #include <readline/history.h>
 #include <readline/readline.h>
 #include <signal.h>
 #include <string.h>
-#include <termios.h>
-#include <unistd.h>
 
 enum {
 	HISTORY_LINES = 1000,
 	SHOWN_MAX = 200, /* of candidates */
-	STALL_MS = 500,  /* that the rest of a key may take */
-	PASTE_MAX = 1 << 20,
-	NO_BYTE = -2,
 };
-
-#define PASTE_BEGINS "\033[200~"
-#define PASTE_ENDS "\033[201~"
 
 /* Readline's callback takes no context. */
 static struct {
@@ -34,26 +26,14 @@ static struct {
 	void *ctx;
 	bool started;
 	bool edit;                 /* asked for within the read under way */
-	int first;                 /* byte of the read under way; NO_BYTE: it has been taken */
+	int first;                 /* byte of the read under way; PROMPT_NO_BYTE: it has been taken */
 	struct prompt_words words; /* that the list under way shows */
-	struct {
-		bool under_way;
-		char *text; /* owned; ended by a NUL */
-		size_t len, cap;
-	} paste;
+	struct prompt_paste paste;
 } state;
-
-static void drop_paste(void)
-{
-	free(state.paste.text);
-	state.paste.text = NULL;
-	state.paste.len = state.paste.cap = 0;
-	state.paste.under_way = false;
-}
 
 static void stop(void)
 {
-	drop_paste();
+	prompt_paste_drop(&state.paste);
 	if (state.started)
 		rl_callback_handler_remove();
 	state.started = false;
@@ -172,42 +152,21 @@ static void open_completion(void)
 
 /* --- keys --------------------------------------------------------------------------------- */
 
-/* A read of the terminal never waits: what poll() saw may be gone, since Ctrl-C empties its queue. */
 static void prepare_terminal(int meta)
 {
-	const int fd = fileno(rl_instream);
-	struct termios mode;
 	rl_prep_terminal(meta);
-	if (tcgetattr(fd, &mode) < 0)
-		return;
-	mode.c_cc[VMIN] = 0;
-	mode.c_cc[VTIME] = 0;
-	(void)tcsetattr(fd, TCSANOW, &mode);
-}
-
-/* The next byte; EOF: nobody is there any more, NO_BYTE: none came within wait_ms. */
-static int read_byte(FILE *in, int wait_ms)
-{
-	struct pollfd ready = { .fd = fileno(in), .events = POLLIN };
-	if (poll(&ready, 1, wait_ms) <= 0)
-		return NO_BYTE;
-	unsigned char byte;
-	const ssize_t n = read(ready.fd, &byte, 1);
-	if (n == 1)
-		return byte;
-	const bool left = (ready.revents & (POLLHUP | POLLERR)) != 0;
-	return left || (n < 0 && errno != EINTR && errno != EAGAIN) ? EOF : NO_BYTE;
+	prompt_never_wait(fileno(rl_instream));
 }
 
 /* The first byte is there. Others of the same key may not come: then what there is has to do. */
 static int get_byte(FILE *in)
 {
 	const int first = state.first;
-	state.first = NO_BYTE;
-	if (first != NO_BYTE)
+	state.first = PROMPT_NO_BYTE;
+	if (first != PROMPT_NO_BYTE)
 		return first;
-	const int byte = read_byte(in, STALL_MS);
-	return byte == NO_BYTE ? EOF : byte;
+	const int byte = prompt_read_byte(fileno(in), PROMPT_STALL_MS);
+	return byte == PROMPT_NO_BYTE ? EOF : byte;
 }
 
 /* --- pastes ------------------------------------------------------------------------------- */
@@ -219,39 +178,18 @@ static int on_paste(int count, int key)
 	return 0;
 }
 
-static bool keep_byte(char byte)
-{
-	if (state.paste.len + 1 >= state.paste.cap) {
-		const size_t cap = state.paste.cap == 0 ? 256 : 2 * state.paste.cap;
-		char *text = cap <= PASTE_MAX ? realloc(state.paste.text, cap) : NULL;
-		if (text == NULL)
-			return false;
-		state.paste.text = text;
-		state.paste.cap = cap;
-	}
-	state.paste.text[state.paste.len++] = byte == '\r' ? '\n' : byte;
-	state.paste.text[state.paste.len] = '\0';
-	return true;
-}
-
-/* Takes what is there of a paste; when it has come to its end, all of it becomes part of the line. It
- * may come in pieces, so unlike readline's own this does not wait for it. */
+/* Unlike readline's own this does not wait for all of it. */
 static void read_paste(void)
 {
-	static const char end[] = PASTE_ENDS;
-	const size_t n = sizeof end - 1;
-	for (int byte; (byte = read_byte(rl_instream, 0)) >= 0;) {
-		if (byte != '\0' && !keep_byte((char)byte))
-			(void)rl_ding();
-		char *text = state.paste.text;
-		if (text == NULL || state.paste.len < n || memcmp(text + state.paste.len - n, end, n) != 0)
-			continue;
-		text[state.paste.len - n] = '\0';
-		(void)rl_insert_text(text);
-		drop_paste();
-		rl_redisplay();
+	bool full;
+	const char *text = prompt_paste_read(&state.paste, fileno(rl_instream), &full);
+	if (full)
+		(void)rl_ding();
+	if (text == NULL)
 		return;
-	}
+	(void)rl_insert_text(text);
+	prompt_paste_drop(&state.paste);
+	rl_redisplay();
 }
 
 static int on_edit_key(int count, int key)
@@ -270,11 +208,12 @@ static void bind_keys(void)
 		(void)rl_bind_keyseq_in_map("\t", on_tab, vi_insertion_keymap);
 	(void)rl_bind_keyseq_if_unbound_in_map("\030\005", on_edit_key, emacs_standard_keymap);
 	(void)rl_bind_keyseq_if_unbound_in_map("v", on_edit_key, vi_movement_keymap);
-	if (rl_function_of_keyseq(PASTE_BEGINS, emacs_standard_keymap, NULL) ==
+	if (rl_function_of_keyseq(PROMPT_PASTE_BEGINS, emacs_standard_keymap, NULL) ==
 	    rl_bracketed_paste_begin)
-		(void)rl_bind_keyseq_in_map(PASTE_BEGINS, on_paste, emacs_standard_keymap);
-	if (rl_function_of_keyseq(PASTE_BEGINS, vi_insertion_keymap, NULL) == rl_bracketed_paste_begin)
-		(void)rl_bind_keyseq_in_map(PASTE_BEGINS, on_paste, vi_insertion_keymap);
+		(void)rl_bind_keyseq_in_map(PROMPT_PASTE_BEGINS, on_paste, emacs_standard_keymap);
+	if (rl_function_of_keyseq(PROMPT_PASTE_BEGINS, vi_insertion_keymap, NULL) ==
+	    rl_bracketed_paste_begin)
+		(void)rl_bind_keyseq_in_map(PROMPT_PASTE_BEGINS, on_paste, vi_insertion_keymap);
 	(void)rl_variable_bind("page-completions", "off");
 	(void)rl_variable_bind("completion-query-items", "0");
 }
@@ -341,8 +280,8 @@ static void prompt_read(void)
 		read_paste();
 		return;
 	}
-	state.first = read_byte(rl_instream, 0);
-	if (state.first == NO_BYTE)
+	state.first = prompt_read_byte(fileno(rl_instream), 0);
+	if (state.first == PROMPT_NO_BYTE)
 		return;
 	rl_callback_read_char();
 	if (state.edit && state.started)

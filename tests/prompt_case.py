@@ -15,6 +15,7 @@ MER = str(PREFIX / "bin" / "mer")
 MIGRATE = str(PREFIX / "bin" / "mer-migrate")
 DEADLINE_S = 60
 PROMPT = "mer> "
+LIBEDIT = os.environ.get("MER_PROMPT") == "libedit"
 HAS_PROMPT = (PREFIX / "lib" / "mer" / "prompt.so").exists()
 
 
