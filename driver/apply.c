@@ -496,13 +496,15 @@ static enum mer_status check_stays(const struct document_model *model,
 		return MER_OK;
 	for (size_t i = 0; i < model->n_deployments; i++)
 		stays |= mer_protocol_by_name(model->deployments[i].values[SPEC_PROTOCOL].text) !=
-		         MER_PROTOCOL_ONCE;
+		             MER_PROTOCOL_ONCE ||
+		         model->deployments[i].values[SPEC_ARGV].count == 0; /* behind a URL */
 	for (size_t i = 0; i < there->n_deployments; i++) {
 		const struct stored_deployment *old = &there->deployments[i];
 		bool named = false;
 		for (size_t j = 0; j < model->n_deployments; j++)
 			named |= strcmp(old->name, model->deployments[j].item.name) == 0;
-		stays |= !named && mer_protocol_by_name(old->protocol) != MER_PROTOCOL_ONCE;
+		bool process = json_array_size(json_object_get(old->object, "argv")) > 0;
+		stays |= !named && (!process || mer_protocol_by_name(old->protocol) != MER_PROTOCOL_ONCE);
 	}
 	if (stays)
 		return MER_OK;

@@ -336,6 +336,14 @@ static enum mer_status read_words(struct scan *scan, struct mer_error *err)
 	return MER_OK;
 }
 
+static bool is_given(const struct cmd_call *call, const struct cmd_arg *arg)
+{
+	for (size_t i = 0; i < call->n_tokens; i++)
+		if (call->tokens[i].arg == arg)
+			return true;
+	return false;
+}
+
 /* Gives a row its value out of the tokens, or its fallback. Its words take room off the pool. */
 static enum mer_status fill_value(const struct scan *scan, const struct cmd_arg *arg,
                                   struct cmd_value *value, const char ***pool,
@@ -360,7 +368,7 @@ static enum mer_status fill_value(const struct scan *scan, const struct cmd_arg 
 		return MER_OK;
 	if (arg->fallback != NULL)
 		return cmd_value_parse(arg, what, arg->fallback, value, err);
-	if (!arg->required)
+	if (!arg->required || (arg->unless != NULL && is_given(call, arg->unless)))
 		return MER_OK;
 	(void)mer_fail(err, MER_EINPUT, "'%s' needs %s", scan->cmd->name, what);
 	mer_hint(err, "'help %s' tells what it takes", scan->cmd->name);

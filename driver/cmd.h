@@ -75,6 +75,8 @@ struct cmd_arg {
 	enum arg_secret secret;
 	char letter; /* -c beside --command; 0: none */
 	bool option, required;
+	const struct cmd_arg
+		*unless; /* required, but for where this other one is given; NULL: always */
 	bool repeat; /* words has all; a positional one takes all that is left */
 	bool hidden; /* not in help */
 };

@@ -5,11 +5,12 @@
 #include "session.h"
 
 #include <mer/clean.h>
+#include <mer/http.h>
 #include <mer/json.h>
 #include <mer/remote.h>
 #include <string.h>
 
-enum { SERVER_COLUMNS = 7 };
+enum { SERVER_COLUMNS = 8 };
 static const struct out_column columns[SERVER_COLUMNS] = {
 	{ "uid", OUT_UID | OUT_HIDDEN },
 	{ "name", 0 },
@@ -18,17 +19,46 @@ static const struct out_column columns[SERVER_COLUMNS] = {
 	{ "port", OUT_NUMBER | OUT_NULL },
 	{ "user", OUT_NULL },
 	{ "params", OUT_OBJECT | OUT_SHORTEN },
+	{ "url", OUT_NULL },
 };
 
-static void fill_cells(const struct mer_server_row *row, struct mer_cell cells[SERVER_COLUMNS])
+/* What a row has in one object, apart. */
+struct shown {
+	json_t *params;
+	char *text; /* of them without the URL */
+};
+
+static void shown_done(struct shown *shown)
 {
+	json_decref(shown->params);
+	free(shown->text);
+}
+
+static enum mer_status fill_cells(const struct mer_server_row *row, struct shown *shown,
+                                  struct mer_cell cells[SERVER_COLUMNS], struct mer_error *err)
+{
+	enum mer_status st =
+		mer_json_parse("params", row->params, strlen(row->params), &shown->params, err);
+	if (st != MER_OK)
+		return st;
+	MER_AUTO(mer_json_done) json_t *others = json_copy(shown->params);
+	(void)json_object_del(others, MER_HTTP_URL);
+	st = mer_json_text(others, &shown->text, err);
+	if (st != MER_OK)
+		return st;
 	const struct mer_cell port = mer_cell_i64(row->port), none = { .type = MER_CELL_NULL };
 	const struct mer_cell all[SERVER_COLUMNS] = {
-		mer_cell_text(row->uid),    mer_cell_text(row->name),     mer_cell_text(row->kind),
-		mer_cell_word(row->host),   row->port != 0 ? port : none, mer_cell_word(row->user),
-		mer_cell_json(row->params),
+		mer_cell_text(row->uid),
+		mer_cell_text(row->name),
+		mer_cell_text(row->kind),
+		mer_cell_word(row->host),
+		row->port != 0 ? port : none,
+		mer_cell_word(row->user),
+		mer_cell_json(shown->text),
+		mer_cell_text(mer_json_get_text(shown->params, MER_HTTP_URL, NULL)),
 	};
 	memcpy(cells, all, sizeof all);
+	return MER_OK;
 }
 
 enum { SERVER };
@@ -41,9 +71,10 @@ static const struct cmd_arg name_args[] = {
 
 static enum mer_status on_listed(void *ctx, const void *row, struct mer_error *err)
 {
+	MER_AUTO(shown_done) struct shown shown = { 0 };
 	struct mer_cell cells[SERVER_COLUMNS];
-	fill_cells(row, cells);
-	return out_row(ctx, cells, err);
+	enum mer_status st = fill_cells(row, &shown, cells, err);
+	return st == MER_OK ? out_row(ctx, cells, err) : st;
 }
 
 static enum mer_status list(struct session *s, const struct cmd_value *argv, struct mer_error *err)
@@ -66,9 +97,10 @@ const struct cmd cmd_server_list = {
 
 static enum mer_status on_shown(void *ctx, const void *row, struct mer_error *err)
 {
+	MER_AUTO(shown_done) struct shown shown = { 0 };
 	struct mer_cell cells[SERVER_COLUMNS];
-	fill_cells(row, cells);
-	return out_object(ctx, columns, cells, SERVER_COLUMNS, err);
+	enum mer_status st = fill_cells(row, &shown, cells, err);
+	return st == MER_OK ? out_object(ctx, columns, cells, SERVER_COLUMNS, err) : st;
 }
 
 static enum mer_status show(struct session *s, const struct cmd_value *argv, struct mer_error *err)
@@ -117,7 +149,8 @@ const struct cmd cmd_server_add = {
 	.n_args = SERVER_ARGS,
 	CMD_EXAMPLES("server add second --kind local",
 	             "server add gpu --kind ssh --host gpu.example.org --user infer "
-	             "--param IdentityFile=~/.ssh/mer"),
+	             "--param IdentityFile=~/.ssh/mer",
+	             "server add triton --kind http --url http://gpu.example.org:8000 --param api=oip"),
 	.needs = CMD_NEEDS_DATABASE | CMD_NEEDS_CHANGES,
 	.run = add,
 };
@@ -188,7 +221,7 @@ static enum mer_status change(struct changing *changing, const char *pair, struc
 		return st;
 	}
 	if (len == 5 && strncmp(pair, "param", len) == 0)
-		return server_set_param(changing->params, value, err);
+		return server_set_param("ssh", changing->params, value, err);
 	(void)mer_fail(err, MER_EINPUT, "a server of kind 'ssh' has no '%.*s' to set", (int)len, pair);
 	mer_hint(err, "keys are host, port, user and param, as in param=ConnectTimeout=5");
 	return MER_EINPUT;
@@ -222,6 +255,42 @@ static enum mer_status set_ssh(struct session *s, const struct mer_uid *uid,
 	return st;
 }
 
+static enum mer_status change_http(json_t *params, const char *pair, struct mer_error *err)
+{
+	if (strncmp(pair, "url=", 4) == 0)
+		return server_set_url(params, pair + 4, err);
+	if (strncmp(pair, "param=", 6) == 0)
+		return server_set_param("http", params, pair + 6, err);
+	(void)mer_fail(err, MER_EINPUT, "a server of kind 'http' has no '%.*s' to set",
+	               (int)strcspn(pair, "="), pair);
+	mer_hint(err, "keys are url and param, as in param=api=openai");
+	return MER_EINPUT;
+}
+
+static enum mer_status set_http(struct session *s, const struct mer_uid *uid,
+                                const struct cmd_value *argv, struct mer_error *err)
+{
+	MER_AUTO(changing_done) struct changing changing = { 0 };
+	MER_AUTO(mer_text_done) char *text = NULL;
+	enum mer_status st =
+		mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
+	                  on_changing, &changing, err);
+	for (size_t i = 0; i < argv[PAIRS].count && st == MER_OK; i++)
+		st = change_http(changing.params, argv[PAIRS].words[i], err);
+	if (st == MER_OK)
+		st = server_check_http(changing.params, err);
+	if (st == MER_OK)
+		st = mer_json_text(changing.params, &text, err);
+	if (st == MER_OK)
+		st = mer_dal_exec(
+			s->dal, MER_Q_SERVER_UPDATE,
+			MER_ARGS(mer_text(uid->text), mer_text(""), mer_i64(0), mer_text(""), mer_text(text)),
+			NULL, err);
+	if (st == MER_OK)
+		session_note(s, "server '%s' is changed", changing.name);
+	return st;
+}
+
 /* Only what ssh and http have can be changed. */
 static enum mer_status set(struct session *s, const struct cmd_value *argv, struct mer_error *err)
 {
@@ -232,6 +301,8 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 		return st;
 	if (strcmp(kind, "ssh") == 0)
 		return set_ssh(s, &uid, argv, err);
+	if (strcmp(kind, "http") == 0)
+		return set_http(s, &uid, argv, err);
 	const char *pair = argv[PAIRS].words[0];
 	return mer_fail(err, MER_EINPUT, "a server of kind '%s' has no '%.*s' to set", kind,
 	                (int)strcspn(pair, "="), pair);

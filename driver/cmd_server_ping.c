@@ -138,7 +138,9 @@ static enum mer_status ping(struct session *s, const struct cmd_value *argv, str
 const struct cmd cmd_server_ping = {
 	.name = "server ping",
 	.summary = "whether servers can be reached, and how long it took to tell",
-	.notes = "Of a server of kind ssh it logs in, and leaves at once. Exit code 6: it cannot.\n",
+	.notes =
+		"Of a server of kind ssh it logs in, and leaves at once; one of kind http is asked whether it is\n"
+		"ready. Exit code 6: it cannot be reached.\n",
 	CMD_EXAMPLES("server ping local", "server ping --json local", "server ping --all"),
 	CMD_ARGS(args),
 	.needs = CMD_NEEDS_DATABASE,

@@ -484,7 +484,7 @@ static bool is_one_of(const char *text, const char *const more[])
 /* What is not said. Lists are never NULL then, and a worker runs where the document is. */
 static enum mer_status read_missing(const struct reader *reader, const char *noun,
                                     const struct yaml_node *node, const struct document_key *key,
-                                    struct mer_error *err)
+                                    bool waived, struct mer_error *err)
 {
 	static const char *const none[] = { NULL };
 	struct cmd_value *to = key->to;
@@ -492,7 +492,7 @@ static enum mer_status read_missing(const struct reader *reader, const char *nou
 		to->words = none;
 	if (to->given)
 		return MER_OK;
-	if (key->required) {
+	if (key->required && !waived) {
 		(void)mer_fail(err, MER_EINPUT, "%s '%s' needs '%s'", noun, node->key->text, key->name);
 		return at(reader, node->key, MER_EINPUT, err);
 	}
@@ -501,6 +501,15 @@ static enum mer_status read_missing(const struct reader *reader, const char *nou
 	if (key->arg->fallback == NULL)
 		return MER_OK;
 	return cmd_value_parse(key->arg, key->name, key->arg->fallback, to, err);
+}
+
+/* Whether another key is there that makes this one's lack right. */
+static bool is_waived(const struct document_key keys[], size_t n, const struct document_key *key)
+{
+	for (size_t i = 0; i < n; i++)
+		if (key->arg->unless != NULL && keys[i].arg == key->arg->unless)
+			return keys[i].to->given;
+	return false;
 }
 
 /* The keys of an item; those in more are left for the caller. */
@@ -522,7 +531,7 @@ static enum mer_status read_keys(const struct reader *reader, const char *noun,
 			st = fail_key(reader, member->key, noun, keys, n, more, err);
 	}
 	for (size_t i = 0; i < n && st == MER_OK; i++)
-		st = read_missing(reader, noun, node, &keys[i], err);
+		st = read_missing(reader, noun, node, &keys[i], is_waived(keys, n, &keys[i]), err);
 	return st;
 }
 

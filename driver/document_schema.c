@@ -149,7 +149,7 @@ static void add_item(struct schema *schema, const char *name, const struct docum
 	add_member(schema, "additionalProperties");
 	mer_buf_text(schema->out, "false");
 	for (size_t i = 0; i < n; i++) {
-		if (!keys[i].required)
+		if (!keys[i].required || keys[i].arg->unless != NULL)
 			continue;
 		if (!any)
 			add_member(schema, "required");

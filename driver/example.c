@@ -151,7 +151,8 @@ static enum mer_status on_deployment(void *ctx, const void *row, struct mer_erro
 {
 	const struct mer_deployment_row *deployment = row;
 	(void)err;
-	*(bool *)ctx |= mer_protocol_by_name(deployment->protocol) != MER_PROTOCOL_ONCE;
+	*(bool *)ctx |= mer_protocol_by_name(deployment->protocol) != MER_PROTOCOL_ONCE ||
+	                strcmp(deployment->server_kind, "http") == 0;
 	return MER_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <mer/clean.h>
+#include <mer/http.h>
 #include <mer/ref.h>
 #include <mer/remote.h>
 #include <stdlib.h>
@@ -45,7 +46,16 @@ enum mer_status server_check_place(const char *host, const char *user, int64_t p
 	return mer_remote_check_host(host, user, err);
 }
 
-enum mer_status server_set_param(json_t *params, const char *pair, struct mer_error *err)
+enum mer_status server_check_http(json_t *params, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *text = NULL;
+	enum mer_status st = mer_json_text(params, &text, err);
+	return st == MER_OK ? mer_http_check(mer_json_get_text(params, MER_HTTP_URL, ""), text, err)
+	                    : st;
+}
+
+enum mer_status server_set_param(const char *kind, json_t *params, const char *pair,
+                                 struct mer_error *err)
 {
 	const char *equals = strchr(pair, '=');
 	if (equals == NULL) {
@@ -55,13 +65,24 @@ enum mer_status server_set_param(json_t *params, const char *pair, struct mer_er
 	MER_AUTO(mer_text_done) char *name = strndup(pair, (size_t)(equals - pair));
 	if (name == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
-	enum mer_status st = mer_remote_check_param(name, equals + 1, err);
+	enum mer_status st = strcmp(kind, "http") == 0 ? mer_http_check_param(name, equals + 1, err)
+	                                               : mer_remote_check_param(name, equals + 1, err);
 	json_t *text = st == MER_OK ? json_string(equals + 1) : NULL;
 	if (st == MER_OK && text == NULL)
 		return mer_fail(err, MER_EINPUT, "--param %s: its value is not UTF-8", name);
 	if (st == MER_OK && json_object_set_new(params, name, text) != 0)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	return st;
+}
+
+enum mer_status server_set_url(json_t *params, const char *url, struct mer_error *err)
+{
+	json_t *text = json_string(url);
+	if (text == NULL)
+		return mer_fail(err, MER_EINPUT, "--url: it is not UTF-8");
+	if (json_object_set_new(params, MER_HTTP_URL, text) != 0)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	return MER_OK;
 }
 
 /* What values say of a place, borrowed but for the parameters. */
@@ -89,7 +110,9 @@ static enum mer_status read_said(const struct cmd_value values[SERVER_ARGS], str
 	if (params == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	for (size_t i = 0; i < values[SERVER_PARAM].count && st == MER_OK; i++)
-		st = server_set_param(params, values[SERVER_PARAM].words[i], err);
+		st = server_set_param(values[SERVER_KIND].text, params, values[SERVER_PARAM].words[i], err);
+	if (st == MER_OK && cmd_has(&values[SERVER_URL]))
+		st = server_set_url(params, values[SERVER_URL].text, err);
 	return st == MER_OK ? mer_json_text(params, &out->params, err) : st;
 }
 
@@ -104,6 +127,21 @@ static enum mer_status check_ssh(const struct cmd_value values[SERVER_ARGS], str
 	return st == MER_OK ? server_check_place(said.host, said.user, said.port, err) : st;
 }
 
+static enum mer_status check_http(const struct cmd_value values[SERVER_ARGS], struct mer_error *err)
+{
+	MER_AUTO(said_done) struct said said = { 0 };
+	MER_AUTO(mer_json_done) json_t *params = NULL;
+	for (size_t i = SERVER_HOST; i <= SERVER_USER; i++) {
+		if (values[i].given)
+			return mer_fail(err, MER_EINPUT, "a server of kind 'http' has no --%s: its --url tells",
+			                server_args[i].name);
+	}
+	enum mer_status st = read_said(values, &said, err);
+	if (st == MER_OK)
+		st = mer_json_parse("params", said.params, strlen(said.params), &params, err);
+	return st == MER_OK ? server_check_http(params, err) : st;
+}
+
 enum mer_status server_check(const struct cmd_value values[SERVER_ARGS], struct mer_error *err)
 {
 	const char *kind = values[SERVER_KIND].text;
@@ -114,6 +152,8 @@ enum mer_status server_check(const struct cmd_value values[SERVER_ARGS], struct 
 	}
 	if (strcmp(kind, "ssh") == 0)
 		return check_ssh(values, err);
+	if (strcmp(kind, "http") == 0)
+		return check_http(values, err);
 	if (strcmp(kind, "local") != 0)
 		return mer_fail(err, MER_EINPUT, "kind '%s' is not built in", kind);
 	for (size_t i = SERVER_HOST; i < SERVER_ARGS; i++) {
@@ -164,8 +204,12 @@ enum mer_status server_row_object(const struct mer_server_row *row, json_t **out
 		mer_json_parse("params of a server", row->params, strlen(row->params), &param, err);
 	if (st != MER_OK)
 		return st;
-	*out = json_pack("{s:s, s:s, s:I, s:s, s:O}", "kind", row->kind, "host", row->host, "port",
-	                 (json_int_t)row->port, "user", row->user, "param", param);
+	MER_AUTO(mer_json_done) json_t *url = json_incref(json_object_get(param, MER_HTTP_URL));
+	(void)json_object_del(param, MER_HTTP_URL);
+	if (url == NULL)
+		url = json_null();
+	*out = json_pack("{s:s, s:s, s:I, s:s, s:O, s:O}", "kind", row->kind, "host", row->host, "port",
+	                 (json_int_t)row->port, "user", row->user, "url", url, "param", param);
 	return *out != NULL ? MER_OK : mer_fail(err, MER_EDATABASE, "a server's row is not UTF-8");
 }
 

@@ -38,8 +38,14 @@ MER_MUST enum mer_status server_update(struct mer_dal *dal, const char *uid,
 MER_MUST enum mer_status server_check_place(const char *host, const char *user, int64_t port,
                                             struct mer_error *err);
 
-/** Sets a parameter of a server of kind ssh, or with NAME alone takes it away. */
-MER_MUST enum mer_status server_set_param(json_t *params, const char *pair, struct mer_error *err);
+/** Sets a parameter of a server of that kind, or with NAME alone takes it away. */
+MER_MUST enum mer_status server_set_param(const char *kind, json_t *params, const char *pair,
+                                          struct mer_error *err);
+
+MER_MUST enum mer_status server_set_url(json_t *params, const char *url, struct mer_error *err);
+
+/** Whether a server of kind http can be reached so, with its URL among params. */
+MER_MUST enum mer_status server_check_http(json_t *params, struct mer_error *err);
 
 /** What the options say, as an object with their names, defaults too: of what is to be written, and of a
  * row. Gives a reference. */

@@ -39,10 +39,13 @@ static enum mer_status on_server(void *ctx, const void *data, struct mer_error *
 }
 
 /* A server that cannot be made sense of is one that cannot be reached: it keeps none from being asked. */
-static void read_ssh(struct probe *probe)
+static void read_row(struct probe *probe)
 {
 	struct mer_error err;
-	probe->st = reach_read(probe->probes->s, probe->name, &probe->remote, &err);
+	if (strcmp(probe->kind, "ssh") == 0)
+		probe->st = reach_read(probe->probes->s, probe->name, &probe->remote, &err);
+	else if (strcmp(probe->kind, "http") == 0)
+		probe->st = reach_read_http(probe->probes->s, probe->name, &probe->http, &err);
 	if (probe->st != MER_OK)
 		(void)memccpy(probe->message, err.message, '\0', sizeof probe->message);
 }
@@ -62,8 +65,7 @@ enum mer_status probes_read(struct session *s, const char *name, struct probes *
 		st = add(out, name, kind, err);
 	for (size_t i = 0; i < out->n && st == MER_OK; i++) {
 		out->probe[i].probes = out;
-		if (strcmp(out->probe[i].kind, "ssh") == 0)
-			read_ssh(&out->probe[i]);
+		read_row(&out->probe[i]);
 	}
 	return st;
 }
@@ -74,6 +76,7 @@ void probes_release(struct probes *probes)
 		free(probes->probe[i].name);
 		free(probes->probe[i].kind);
 		mer_remote_free(probes->probe[i].remote);
+		mer_http_unref(probes->probe[i].http);
 	}
 	free(probes->probe);
 	free(probes->guard);
@@ -123,7 +126,7 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	ask_more(probe->probes);
 }
 
-static enum mer_status ask_ssh(struct probe *probe, struct mer_error *err)
+static enum mer_status ask_there(struct probe *probe, struct mer_error *err)
 {
 	static const struct mer_worker_events events = {
 		.on_ready = on_ready,
@@ -146,12 +149,16 @@ static enum mer_status ask_ssh(struct probe *probe, struct mer_error *err)
 		.remote = probe->remote,
 		.links = links,
 		.reach = &probe->reach,
+		.http = probe->http,
+		.http_probe = MER_HTTP_PROBES_SERVER,
 	};
 	uv_loop_t *loop;
 	if (st == MER_OK)
 		st = session_loop(probes->s, &loop, err);
-	probe->remote->probe = probes->start;
-	probe->remote->login = !probes->start;
+	if (probe->remote != NULL) {
+		probe->remote->probe = probes->start;
+		probe->remote->login = !probes->start;
+	}
 	if (st == MER_OK)
 		st = mer_worker_start(loop, &spec, &events, probe, &probe->worker, err);
 	if (st != MER_OK)
@@ -183,14 +190,15 @@ static void ask(struct probe *probe)
 		answered(probe, st, probe->message);
 		return;
 	}
-	if (probe->remote != NULL)
-		st = ask_ssh(probe, &err);
+	bool there = probe->remote != NULL || probe->http != NULL;
+	if (there)
+		st = ask_there(probe, &err);
 	else if (strcmp(probe->kind, "local") == 0)
 		st = ask_local(probe, &err);
 	else
 		st = mer_fail(&err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'",
 		              probe->kind);
-	if (st != MER_OK || probe->remote == NULL)
+	if (st != MER_OK || !there)
 		answered(probe, st, err.message);
 }
 
@@ -201,7 +209,8 @@ static size_t count_like(const struct probe *probe)
 	size_t n = 0;
 	for (size_t i = 0; i < probes->n && probe->remote != NULL; i++) {
 		const struct probe *other = &probes->probe[i];
-		n += other->worker != NULL && other->remote->port == probe->remote->port &&
+		n += other->worker != NULL && other->remote != NULL &&
+		     other->remote->port == probe->remote->port &&
 		     strcmp(other->remote->host, probe->remote->host) == 0;
 	}
 	return n;

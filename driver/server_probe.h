@@ -4,13 +4,15 @@
 
 #include "session.h"
 
+#include <mer/http.h>
 #include <mer/meal.h>
 #include <mer/remote.h>
 
 /* A server, and what came of asking it. Texts are owned. */
 struct probe {
 	char *name, *kind;
-	struct mer_remote *remote; /* NULL: it is of another kind */
+	struct mer_remote *remote; /* NULL: it is not of kind ssh, */
+	struct mer_http *http;     /* or not of kind http */
 	enum mer_status st;        /* once asked */
 	char message[512];         /* why not; "": it can */
 	int64_t ms;                /* how long it took to tell */

@@ -1,4 +1,4 @@
-/* A server of kind ssh as its row has it; server_reach.h. */
+/* A server of kind ssh or http as its row has it; server_reach.h. */
 #include "server_reach.h"
 
 #include "settings.h"
@@ -39,4 +39,18 @@ enum mer_status reach_read(struct session *s, const char *server, struct mer_rem
 	if (st == MER_OK)
 		*out = reaching.remote;
 	return st;
+}
+
+static enum mer_status on_http(void *ctx, const void *data, struct mer_error *err)
+{
+	const struct mer_server_row *row = data;
+	enum mer_status st = mer_http_new(row->name, row->params, "", false, ctx, err);
+	return st == MER_EINPUT ? mer_wrap(err, MER_EUNREACHABLE, "cannot be used") : st;
+}
+
+enum mer_status reach_read_http(struct session *s, const char *server, struct mer_http **out,
+                                struct mer_error *err)
+{
+	return mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(server)), on_http, out,
+	                     err);
 }

@@ -29,6 +29,8 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 	[SPEC_TEST_ON_START] = CMD_FLAG("test-on-start", "a worker is ready once it has passed"),
 	[SPEC_SERVER] = CMD_OPTION("server", ARG_TEXT, "S", "where it runs", .is = VALUE_SERVER,
 		.fallback = "local"),
+	[SPEC_REMOTE_MODEL] = CMD_OPTION("remote-model", ARG_TEXT, "NAME",
+		"what a server of kind http calls it; default: as the model"),
 	[SPEC_PROTOCOL] = CMD_OPTION("protocol", ARG_CHOICE, NULL,
 		"how input and output are told: a process a run, or one that stays",
 		.choices = protocols, .fallback = "once"),
@@ -78,7 +80,9 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 	[SPEC_STATEFUL] = CMD_FLAG("stateful",
 		"it stays and remembers: the runs of a --session go to one worker"),
 	[SPEC_TRAIN] = CMD_OPTION("train", ARG_TEXT, "'WORDS'", "the command that trains it"),
-	[SPEC_ARGV] = CMD_WORD("ARGV", ARG_ARGV, "the program and its arguments", .required = true),
+	[SPEC_ARGV] = CMD_WORD("ARGV", ARG_ARGV,
+		"the program and its arguments; none where the server is of kind http", .required = true,
+		.unless = &spec_args[SPEC_SERVER]),
 	[SPEC_PRIORITY] = CMD_OPTION("priority", ARG_I64, NULL,
 		"which of the model's deployments is tried first: that of the lowest number",
 		.fallback = "0", .least = INT64_MIN),
@@ -317,6 +321,15 @@ static enum mer_status apply_weights_dir(struct spec *spec, const char *path, st
 	return set_member(spec->params, "weights_dir", wanted ? json_string(whole) : NULL, wanted, err);
 }
 
+static enum mer_status apply_remote_model(struct spec *spec, const char *name,
+                                          struct mer_error *err)
+{
+	bool wanted = name != NULL && name[0] != '\0';
+	return name == NULL ? MER_OK
+	                    : set_member(spec->params, "remote_model",
+	                                 wanted ? json_string(name) : NULL, wanted, err);
+}
+
 static enum mer_status apply_train(struct spec *spec, const char *line, struct mer_error *err)
 {
 	if (line == NULL)
@@ -391,8 +404,10 @@ static enum mer_status on_server(void *ctx, const void *data, struct mer_error *
 	(void)err;
 	struct spec *spec = ctx;
 	const struct mer_server_row *row = data;
-	if (strcmp(row->uid, spec->server_uid.text) == 0)
+	if (strcmp(row->uid, spec->server_uid.text) == 0) {
 		spec->is_there = strcmp(row->kind, "ssh") == 0;
+		spec->is_http = strcmp(row->kind, "http") == 0;
+	}
 	return MER_OK;
 }
 
@@ -495,8 +510,34 @@ static enum mer_status check_there(const struct spec *spec, struct mer_error *er
 	return st;
 }
 
+/* What is of a process no request has. */
+static enum mer_status check_http(const struct spec *spec, struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *shown = NULL;
+	enum mer_status st = mer_limits_show(spec->limits, &shown, err);
+	const char *odd = json_array_size(spec->argv) > 0                      ? "ARGV"
+	                  : json_object_size(spec->env) > 0                    ? "--env"
+	                  : json_object_size(shown) > 0                        ? "--limit"
+	                  : spec->train[0] != '\0'                             ? "--train"
+	                  : strcmp(spec->protocol, "once") != 0                ? "--protocol"
+	                  : json_object_get(spec->params, "shell") != NULL     ? "--shell"
+	                  : json_object_get(spec->params, "clean_env") != NULL ? "--clean-env"
+	                                                                       : NULL;
+	if (st != MER_OK || odd == NULL)
+		return st;
+	(void)mer_fail(err, MER_EINPUT, "a model on a server of kind 'http' has no %s", odd);
+	mer_hint(err, "it has --remote-model, --timeout, --max-workers and the like: docs/http.md");
+	return MER_EINPUT;
+}
+
 static enum mer_status check(const struct spec *spec, struct mer_error *err)
 {
+	if (spec->is_http) {
+		enum mer_status ok = check_http(spec, err);
+		return ok == MER_OK ? check_no_tokens(spec, err) : ok;
+	}
+	if (json_object_get(spec->params, "remote_model") != NULL)
+		return mer_fail(err, MER_EINPUT, "--remote-model is for servers of kind 'http'");
 	const char *program = json_string_value(json_array_get(spec->argv, 0));
 	if (program == NULL || program[0] == '\0')
 		return mer_fail(err, MER_EINPUT, "ARGV names no program");
@@ -538,7 +579,10 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 	if (st == MER_OK)
 		st = apply_env(spec, &values[SPEC_ENV], err);
 	if (st == MER_OK)
-		st = apply_workdir(spec, values[SPEC_WORKDIR].text, !spec->is_there, err);
+		st = spec->is_http ? set_copy(&spec->workdir, "", err)
+		                   : apply_workdir(spec, values[SPEC_WORKDIR].text, !spec->is_there, err);
+	if (st == MER_OK)
+		st = apply_remote_model(spec, values[SPEC_REMOTE_MODEL].text, err);
 	if (st == MER_OK)
 		st = apply_weights_dir(spec, values[SPEC_WEIGHTS_DIR].text, err);
 	if (st == MER_OK)

@@ -104,6 +104,7 @@ const struct out_column spec_columns[SPEC_COLUMNS] = {
 	{ "priority", OUT_NUMBER },
 	{ "enabled", OUT_BOOL },
 	{ "weights_dir", OUT_NULL | OUT_SHORTEN | OUT_HIDDEN },
+	{ "remote_model", OUT_NULL | OUT_HIDDEN },
 };
 
 struct unit {
@@ -222,6 +223,7 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		mer_cell_i64(row->priority),
 		mer_cell_bool(row->enabled != 0),
 		mer_cell_word(mer_json_get_text(out->params, "weights_dir", NULL)),
+		mer_cell_word(mer_json_get_text(out->params, "remote_model", NULL)),
 	};
 	memcpy(out->cells, cells, sizeof cells);
 	return MER_OK;

@@ -313,6 +313,10 @@ static enum mer_status deployments_document(struct stored_model *model, json_t *
 			st = add_object(all, from->name, &one, err);
 		if (st == MER_OK)
 			st = copy_told(from->object, defaults, always, one, err);
+		if (st == MER_OK && json_array_size(json_object_get(one, "argv")) == 0) {
+			for (size_t j = 1; always[j] != NULL; j++) /* behind a URL nothing is started */
+				(void)json_object_del(one, always[j]);
+		}
 	}
 	return st;
 }

@@ -484,7 +484,7 @@ class Server:
                 if not exchange.keeps:
                     break
             self.hush(sock)
-        except (Gone, OSError):
+        except (Gone, OSError, ValueError): # the last: what came is no HTTP
             pass
         finally:
             with self.changed:

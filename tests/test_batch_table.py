@@ -200,7 +200,7 @@ TABLE = {
             "while read t; do [ \"$t\" = \"@!#START#!@\" ] || exit 0; read x; read e; echo $x; done'",)),
         changes("run a x", 0, "x", before=("model add a --keep-io -- cat",)),
         changes("weights list a", before=("model add a --weights-dir w --train 'cp {dataset} {new_weights}' -- cat",)),
-        changes("model add a --remote-model b -- cat", 2, "", has("--remote-model")),
+        changes("model add a --remote-model b -- cat", 2, "", has("--remote-model is for servers")),
         changes("model add echo -- cat", 4, "", "there is a model 'echo' already"),
         changes("model add a", 2, "", "'model add' needs ARGV"),
         changes("model add -- cat", 2, "", "'model add' needs NAME"),
@@ -254,7 +254,7 @@ TABLE = {
     "server add, list, show, set, remove, ping": [
         changes("server add second --kind local"),
         changes("server add second --kind ssh --host h --port 22 --user u --param IdentityFile=x"),
-        changes("server add second --kind http --url http://h", 2, "", has("http")),
+        changes("server add second --kind http", 2, "", has("http")),
         changes("server add second", 2, "", "'server add' needs --kind"),
         changes("server add second --kind lokal", 2, "", "--kind: 'lokal' is none of local, ssh, http"),
         Row("server list --jsonl", 0, json_of(name="local", kind="local")),

@@ -303,7 +303,20 @@ CHANGE_ROWS = [
     ("server add g --kind ssh --host h --param password=P", 2, b"", "password holds a plain secret"),
     ("server add g --kind ssh --host h --param NoSuch=1", 2, b"", "a server of kind 'ssh' has no parameter 'NoSuch'"),
     ("server add g --kind ssh --host=-x", 2, b"", "--host: '-x' is no host"),
-    ("server add g --kind http --url http://h", 2, b"", "kind 'http' is not built in"),
+    ("server add g --kind http", 2, b"", "a server of kind 'http' needs --url"),
+    ("server add g --kind http --url h:80", 2, b"", "--url: 'h:80' is no URL of a server"),
+    ("server add g --kind http --url http://u:p@h", 2, b"", "--url: no user and no password in it"),
+    ("server add g --kind http --url http://h/x?y", 2, b"", "--url: 'http://h/x?y' has a '?' or a '#', where a path follows"),
+    ("server add g --kind http --url http://h --host h", 2, b"", "a server of kind 'http' has no --host: its --url tells"),
+    ("server add g --kind http --url http://h --param api=soap", 2, b"", "--param api: 'soap' is none of oip, openai, plain"),
+    ("server add g --kind http --url http://h --param api_key=s3cret", 2, b"", "api_key holds a plain secret"),
+    ("server add g --kind http --url http://h --param header.Authorization=s3cret", 2, b"", "Authorization holds a plain secret"),
+    ("server add g --kind http --url http://h --param header.Content-Length=1", 2, b"", "--param header.Content-Length: mer sets that header itself"),
+    ("server add g --kind http --url http://h --param ca_file=ca.pem", 2, b"", "--param ca_file: 'ca.pem' is no absolute path"),
+    ("server add g --kind http --url http://h --param content_type=text/plain", 2, b"",
+     "--param content_type: a server of api 'oip' has none"),
+    ("server add g --kind http --url http://h --param IdentityFile=/x", 2, b"",
+     "a server of kind 'http' has no parameter 'IdentityFile'"),
     ("server add g --kind local --host h", 2, b"", "a server of kind 'local' has no --host"),
     ("server add local --kind local", 4, b"", "there is a server 'local' already"),
     ("server set nosuch host=h", 3, b"", "there is no server 'nosuch'"),
@@ -313,10 +326,9 @@ CHANGE_ROWS = [
     ("server ping nosuch", 3, b"", "there is no server 'nosuch'"),
     ("server ping local", 0, re.compile(rb"local: ready in [0-9]+ ms\n"), ""),
     ("server trust local", 2, b"", "a server of kind 'local' has no host key"),
+    ("model add x --remote-model y -- cat", 2, b"", "--remote-model is for servers of kind 'http'"),
+    ("model add x --server local", 2, b"", "ARGV names no program"),
 ]
-for option in ("remote-model",):
-    CHANGE_ROWS.append((f"model add x --{option} 1 -- cat", 2, b"",
-                        f"no such option of 'model add': '--{option}'"))
 
 
 class Rows(Case):
@@ -444,7 +456,7 @@ class Help(Case):
 
 class Lists(Case):
     MODEL = ["uid", "name", "summary", "feedback", "deployments"]
-    SERVER = ["uid", "name", "kind", "host", "port", "user", "params"]
+    SERVER = ["uid", "name", "kind", "host", "port", "user", "params", "url"]
     RUN = ["request_uid", "model", "deployment", "server", "weights", "door", "host", "pid", "status",
            "started_at", "stopped_at", "exit_code", "signal", "error", "stderr_tail", "attempts",
            "queue_ms", "start_ms", "infer_ms", "bytes_in", "bytes_out"]

@@ -7,22 +7,17 @@
 
 #include <mer/meal.h>
 
-/* What a worker only looks at before it leaves: exit code 0, or MER_EUNREACHABLE. */
-enum mer_http_probe { MER_HTTP_RUNS, MER_HTTP_PROBES_SERVER, MER_HTTP_PROBES_MODEL };
-
-/* A server, and a model as it is called there. */
+/* A server, and a model as it is called there. Never changes; counted. */
 struct mer_http {
-	const char *server; /* its name, for messages */
-	const char *url;    /* without a slash at its end */
-	const char *api;    /* oip, openai, plain */
-	const char *model;  /* its name there */
-	const char *ca_file; /* NULL: the system's */
-	const char *const *headers; /* "Name: value", secrets among them; ended by NULL */
-	const struct mer_pair *params; /* the API's own */
-	size_t n_params;
-	int64_t retries; /* of a run that a busy server has not taken */
-	bool stateful;
-	enum mer_http_probe probe;
+	int refs;
+	char *server;   /* its name, for messages */
+	char *url;      /* without a slash at its end */
+	char *api;      /* oip, openai, plain */
+	char *model;    /* its name there */
+	char *ca_file;  /* NULL: the system's */
+	char **headers; /* "Name: value", secrets among them; ended by NULL */
+	char **params;  /* the API's own, NAME=VALUE; ended by NULL */
+	bool stateful;  /* a worker keeps what a session's runs have told it */
 };
 
 /** Names of parameters, ended by NULL; header.NAME comes beside them. */
@@ -32,21 +27,28 @@ MER_API const char *const *mer_http_param_names(void);
 MER_API MER_MUST enum mer_status mer_http_check_param(const char *name, const char *value,
                                                       struct mer_error *err);
 
-/** Whether parameters fit each other: those of another API are refused. params: JSON object of texts. */
+/**
+ * Whether a server may be reached so: a URL, and parameters that are all of its API.
+ * @param params  JSON object of texts, each of them checked
+ */
 MER_API MER_MUST enum mer_status mer_http_check(const char *url, const char *params,
                                                 struct mer_error *err);
 
 /**
  * Makes what struct mer_worker_spec wants; references are resolved, so it may block.
  *
- * @param server  its name; url and params as its row has them
+ * @param server  its name; params as its row has them, with the URL as "url"
  * @param model   as it is called there
- * @param out     gives it; free with mer_http_free()
+ * @param out     gives it; free with mer_http_unref()
  * @return MER_EINPUT a parameter that this mer does not know, a reference that cannot be resolved
  */
-MER_API MER_MUST enum mer_status mer_http_new(const char *server, const char *url,
-                                              const char *params, const char *model,
+MER_API MER_MUST enum mer_status mer_http_new(const char *server, const char *params,
+                                              const char *model, bool stateful,
                                               struct mer_http **out, struct mer_error *err);
-MER_API void mer_http_free(struct mer_http *http);
+MER_API struct mer_http *mer_http_ref(const struct mer_http *http);
+MER_API void mer_http_unref(struct mer_http *http);
+
+/** The parameter in which a server's row keeps its URL. */
+#define MER_HTTP_URL "url"
 
 #endif

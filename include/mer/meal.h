@@ -94,6 +94,10 @@ struct mer_reach {
 	int64_t connect_us, auth_us, start_us; /* -1: not measured */
 };
 
+/* A server of kind http, and what a worker asks of it before it leaves (mer/http.h). */
+struct mer_http;
+enum mer_http_probe { MER_HTTP_RUNS, MER_HTTP_PROBES_SERVER, MER_HTTP_PROBES_MODEL };
+
 /* How a worker is started. Everything is borrowed until mer_worker_start() returns. */
 struct mer_worker_spec {
 	enum mer_protocol protocol;
@@ -116,6 +120,10 @@ struct mer_worker_spec {
 	struct mer_links
 		*links; /* that workers on other hosts share; NULL: each has an ssh of its own */
 	struct mer_reach *reach; /* filled before on_gone; NULL: nobody asks */
+	const struct mer_http
+		*http; /* NULL: a process. Else a worker is a run at a time as a request: of the rest only
+	            * max_output counts. Counted, so it may outlive the spec */
+	enum mer_http_probe http_probe; /* other than runs: it leaves at once, with MER_OK or not */
 	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	struct mer_limits limits; /* what its processes may take */
@@ -157,10 +165,15 @@ struct mer_outcome {
 	                         * MER_ELIMIT       its output is over max_output
 	                         * MER_EUNREACHABLE it could not be started, or left before it was ready
 	                         * MER_ECANCELED    mer_worker_end() or mer_worker_cancel() came
-	                         *                  before the answer */
+	                         *                  before the answer
+	                         * of a request further MER_ETIMEOUT, MER_EBUSY as its server says,
+	                         * and MER_EUNREACHABLE: it surely had not begun */
 	char message[512];           /* one line, "" for MER_OK */
 	int exit_code;               /* of the process where it ended by exit, else -1 */
 	int signal;                  /* that ended the process, else 0 */
+	bool lost;                   /* nobody knows whether the model had the input: its connection
+	                              * went before the answer was whole */
+	int64_t busy_ms;             /* MER_EBUSY: how long it asks to be left alone; 0: not told */
 	int64_t cpu_us, max_rss_kib; /* of the process where it ended, else 0 */
 	bool lacks;                  /* it was not started, since what it is lent is not there */
 };

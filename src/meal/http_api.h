@@ -5,7 +5,7 @@
  * and keeps the key: none of that is an API's.
  *
  * One struct http_api is what a worker has of it, which answers one run at a time; what a session has
- * told is kept there (stateful). A response is read by take, then feed until its end, then end.
+ * told is kept there (http->stateful). A response is read by take, then feed until its end, then end.
  */
 #ifndef MEAL_HTTP_API_H
 #define MEAL_HTTP_API_H
@@ -19,13 +19,13 @@ enum { HTTP_PIECES_MAX = 3, HTTP_HEADERS_MAX = 4 };
 /* A request that an API has built. Texts and pieces are borrowed from the API, from its room, or
  * from the run's input, until the next build or hello. */
 struct http_request {
-	const char *method; /* "POST" */
+	const char *method;  /* "POST" */
 	struct mer_buf path; /* behind the server's URL, with its slash: "/v2/models/iris/infer"; "" the
 	                      * URL itself. Kept by the worker, cleared before each build */
 	struct mer_str piece[HTTP_PIECES_MAX]; /* of the body, one behind the other */
 	size_t n_pieces;
-	const char *content_type; /* NULL: no body */
-	const char *accept;       /* NULL: anything */
+	const char *content_type;           /* NULL: no body */
+	const char *accept;                 /* NULL: anything */
 	char header[HTTP_HEADERS_MAX][128]; /* further ones: "Name: value" */
 	size_t n_headers;
 };
@@ -44,28 +44,31 @@ struct http_api_ops;
 struct http_api {
 	const struct http_api_ops *ops;
 	const struct mer_http *http; /* server, model and parameters; outlives it */
-	int64_t max_output;          /* bytes a run; 0: no limit. An answer that has to be whole in memory
+	enum mer_http_probe probe;   /* of its worker */
+	int64_t max_output;    /* bytes a run; 0: no limit. An answer that has to be whole in memory
 	                              * may have as many */
-	bool stateful;               /* a worker of a session: what was said before is said again */
-	const char *announced;       /* what a server says of its model: a JSON object with "inputs" and
+	bool greeted;          /* nothing is left that hello would ask. The API's */
+	bool any_status;       /* of the request that hello has made: heard takes them all */
+	const char *announced; /* what a server says of its model: a JSON object with "inputs" and
 	                              * "outputs" as in ready of docs/wire.md; NULL: nothing. The API's */
 };
 
 /* They never block and call nobody. Messages say what the server did, and do not name it. */
 struct http_api_ops {
 	const char *name;
-	size_t size;       /* of the API's own struct */
-	bool asks_first;   /* a worker is ready once hello was answered; else at once */
+	size_t size;     /* of the API's own struct */
+	bool asks_first; /* a worker is ready once hello was answered; else at once */
 
 	/* MER_EINPUT where a parameter is wrong. release follows it either way. */
 	enum mer_status (*init)(struct http_api *api, struct mer_error *err);
 	void (*release)(struct http_api *api);
 
 	/* A request without a body that tells whether the server is there (model false) or that model is
-	 * ready. */
+	 * ready; asked again until the API is greeted. */
 	enum mer_status (*hello)(struct http_api *api, bool model, struct http_request *out,
 	                         struct mer_error *err);
-	/* Its answer, whole and 2xx. MER_EUNREACHABLE: it is not ready, or speaks something else. */
+	/* Its answer, whole and, but for any_status, 2xx. MER_EUNREACHABLE: it is not ready, or speaks
+	 * something else. */
 	enum mer_status (*heard)(struct http_api *api, bool model, const struct http_response *head,
 	                         struct mer_str body, struct mer_error *err);
 

@@ -246,6 +246,35 @@ struct meal_carrier *meal_carrier_new(const struct mer_worker_spec *spec);
  * 0: none does). steps counts them; borrowed until closed; NULL allowed. NULL: out of memory. */
 struct meal_carrier *meal_fault_new(struct meal_carrier *inner, int64_t fail_at, int64_t *steps);
 
+/* --- workers -------------------------------------------------------------------------------- */
+
+struct meal_worker_ops;
+
+/* First member of each kind's own struct. */
+struct mer_worker {
+	const struct meal_worker_ops *ops;
+};
+
+/* What mer/meal.h says of mer_worker_NAME(); worker.c traces calls and has checked what they are given. */
+struct meal_worker_ops {
+	void (*go)(struct mer_worker *worker);
+	size_t (*room)(const struct mer_worker *worker);
+	enum mer_status (*run)(struct mer_worker *worker, const struct mer_input *input, void *run,
+	                       struct mer_error *err);
+	bool (*cancel)(struct mer_worker *worker, const void *run, int64_t grace_ms);
+	void (*pause)(struct mer_worker *worker, bool pause);
+	void (*end)(struct mer_worker *worker, enum mer_end how, int64_t grace_ms);
+	const char *(*announced)(const struct mer_worker *worker);
+	int64_t (*pid)(const struct mer_worker *worker);
+};
+
+/* meal.c: as mer_worker_start() and mer_worker_check(), of a worker over bytes. */
+MER_MUST enum mer_status meal_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
+                                    const struct mer_worker_events *events, void *ctx,
+                                    struct mer_worker **out, struct mer_error *err);
+MER_MUST enum mer_status meal_worker_check(const struct mer_worker_spec *spec,
+                                           const struct mer_input *input, struct mer_error *err);
+
 /* As mer_worker_start(), over a carrier that was not started; takes it, on failure too. */
 MER_MUST enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
                                            const struct mer_worker_spec *spec,

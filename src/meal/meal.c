@@ -1,5 +1,5 @@
-/* The front of meal: a worker is a carrier and a protocol. It checks what callers may do, traces each
- * call once, holds runs to their limit, ends workers in three degrees and reports each end once. */
+/* A worker over bytes is a carrier and a protocol. It checks what callers may do, traces each call
+ * once, holds runs to their limit, ends workers in three degrees and reports each end once. */
 #define LOG_AREA "meal"
 #include "far_room.h"
 #include "internal.h"
@@ -29,7 +29,8 @@ struct last_line {
 };
 
 /* Owns carrier and protocol. Freed when the carrier and its own handles are closed. */
-struct mer_worker {
+struct worker {
+	struct mer_worker base;
 	struct meal_carrier *carrier;
 	struct meal_protocol *protocol;
 	const struct mer_worker_events *events; /* borrowed */
@@ -125,13 +126,13 @@ static void describe(char text[64], const struct meal_exit *how)
 }
 
 /* Whether the caller made it leave, or would not have that run, not waiting for answers. */
-static bool is_canceled(const struct mer_worker *w, const struct meal_call *call)
+static bool is_canceled(const struct worker *w, const struct meal_call *call)
 {
 	return (w->asked || (call != NULL && call->cancelling)) && w->ending >= TERMINATED;
 }
 
 /* Whether output is held back for the caller: of runs that are being given up it is dropped. */
-static bool is_paused(const struct mer_worker *w)
+static bool is_paused(const struct worker *w)
 {
 	const struct meal_call *call;
 	if (!w->paused)
@@ -151,8 +152,8 @@ static enum mer_status status_of_problem(const struct meal_exit *how, enum mer_s
 }
 
 /* How an open run, or without one the worker, ended as its process did. */
-static void judge(const struct mer_worker *w, const struct meal_call *call,
-                  const struct meal_exit *how, struct mer_outcome *out)
+static void judge(const struct worker *w, const struct meal_call *call, const struct meal_exit *how,
+                  struct mer_outcome *out)
 {
 	const char *when = "";
 	char end[64];
@@ -184,7 +185,7 @@ static void judge(const struct mer_worker *w, const struct meal_call *call,
 
 /* Tells the carrier whether to hold back stdout: for the caller, for what was kept, and of a process
  * that runs before its run was given. */
-static void hold(struct mer_worker *w)
+static void hold(struct worker *w)
 {
 	bool early = !w->protocol->stays && !w->given;
 	bool want = w->ending < TERMINATED && !w->deaf && (is_paused(w) || w->kept.len > 0 || early);
@@ -194,11 +195,11 @@ static void hold(struct mer_worker *w)
 	w->carrier->ops->pause(w->carrier, want);
 }
 
-static void leave(struct mer_worker *w, enum degree degree); /* calls itself by its timer */
+static void leave(struct worker *w, enum degree degree); /* calls itself by its timer */
 static void on_grace(uv_timer_t *grace);
 
 /* Waits for runs that are to be given up; ends the worker where one was not in time. */
-static void await_cancelled(struct mer_worker *w)
+static void await_cancelled(struct worker *w)
 {
 	const struct meal_call *call;
 	int64_t now = (int64_t)uv_now(w->grace.loop), first = INT64_MAX;
@@ -218,21 +219,21 @@ static void await_cancelled(struct mer_worker *w)
 
 static void on_grace(uv_timer_t *grace)
 {
-	struct mer_worker *w = grace->data;
+	struct worker *w = grace->data;
 	if (w->ending == STAYS)
 		await_cancelled(w);
 	else
 		leave(w, w->ending + 1);
 }
 
-static void bid_farewell(struct mer_worker *w)
+static void bid_farewell(struct worker *w)
 {
 	const struct meal_protocol *protocol = w->protocol;
 	w->carrier->ops->write(w->carrier, &protocol->farewell, protocol->farewell.len > 0,
 	                       !protocol->lingers, NULL);
 }
 
-static void leave(struct mer_worker *w, enum degree degree)
+static void leave(struct worker *w, enum degree degree)
 {
 	if (!w->let_go)
 		degree = KILLED; /* nothing of it runs that could be asked */
@@ -255,7 +256,7 @@ static void leave(struct mer_worker *w, enum degree degree)
 }
 
 /* Nothing that it says can be held or trusted any more. */
-static void give_up(struct mer_worker *w, const struct mer_error *why)
+static void give_up(struct worker *w, const struct mer_error *why)
 {
 	if (w->last.status == MER_OK)
 		set_outcome(&w->last, why);
@@ -265,7 +266,7 @@ static void give_up(struct mer_worker *w, const struct mer_error *why)
 }
 
 /* All open runs have failed, for a reason that is their worker's. */
-static void fail_calls(struct mer_worker *w, const struct mer_error *why)
+static void fail_calls(struct worker *w, const struct mer_error *why)
 {
 	struct meal_call *call;
 	TAILQ_FOREACH(call, &w->protocol->calls, link)
@@ -277,7 +278,7 @@ static void fail_calls(struct mer_worker *w, const struct mer_error *why)
 	}
 }
 
-static void fail_worker(struct mer_worker *w, const struct mer_error *why)
+static void fail_worker(struct worker *w, const struct mer_error *why)
 {
 	fail_calls(w, why);
 	give_up(w, why);
@@ -286,7 +287,7 @@ static void fail_worker(struct mer_worker *w, const struct mer_error *why)
 /* --- runs ----------------------------------------------------------------------------------- */
 
 /* What is still to be sent of a run that has ended outlives it. */
-static void settle(struct mer_worker *w, const struct meal_call *call)
+static void settle(struct worker *w, const struct meal_call *call)
 {
 	bool hear = w->protocol->hears_stderr && w->last.status == MER_OK;
 	struct mer_error err;
@@ -306,7 +307,7 @@ static const char *uid_of(const struct mer_input *input)
 }
 
 /* Ends an open run as its result says. */
-static void finish(struct mer_worker *w, struct meal_call *call)
+static void finish(struct worker *w, struct meal_call *call)
 {
 	if (w->life != ENDED)
 		settle(w, call);
@@ -330,7 +331,7 @@ static void finish(struct mer_worker *w, struct meal_call *call)
 	w->events->on_done(w->ctx, run, &result);
 }
 
-static struct meal_call *finished_call(struct mer_worker *w)
+static struct meal_call *finished_call(struct worker *w)
 {
 	struct meal_call *call;
 	TAILQ_FOREACH(call, &w->protocol->calls, link)
@@ -339,7 +340,7 @@ static struct meal_call *finished_call(struct mer_worker *w)
 	return NULL;
 }
 
-static void finish_all(struct mer_worker *w)
+static void finish_all(struct worker *w)
 {
 	struct meal_call *call;
 	while ((call = finished_call(w)) != NULL)
@@ -359,7 +360,7 @@ static void set_done(struct meal_call *call, const struct meal_event *event)
 	set_outcome(&call->result, &err);
 }
 
-static void deliver(struct mer_worker *w, struct meal_call *call, struct mer_str bytes)
+static void deliver(struct worker *w, struct meal_call *call, struct mer_str bytes)
 {
 	size_t n = call->cancelling ? 0 : bytes.len;
 	bool over = w->max_output > 0 && n > (uint64_t)(w->max_output - call->output);
@@ -382,7 +383,7 @@ static void deliver(struct mer_worker *w, struct meal_call *call, struct mer_str
 }
 
 /* What no run asked for. A worker that does not read what it asks for cannot be kept. */
-static void tell(struct mer_worker *w, struct mer_str bytes)
+static void tell(struct worker *w, struct mer_str bytes)
 {
 	struct mer_error err;
 	enum mer_status st = w->carrier->ops->tell(w->carrier, bytes);
@@ -394,7 +395,7 @@ static void tell(struct mer_worker *w, struct mer_str bytes)
 }
 
 /* The conversation is at its end: open runs have failed, and the worker is told why. */
-static void break_off(struct mer_worker *w, const struct meal_event *event)
+static void break_off(struct worker *w, const struct meal_event *event)
 {
 	struct mer_error err;
 	(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
@@ -409,7 +410,7 @@ static void break_off(struct mer_worker *w, const struct meal_event *event)
 }
 
 /* A worker's numbers and text are input: they are made to be what struct mer_progress promises. */
-static void tell_progress(struct mer_worker *w, const struct meal_event *event)
+static void tell_progress(struct worker *w, const struct meal_event *event)
 {
 	if (w->events->on_progress == NULL || (event->call != NULL && event->call->cancelling))
 		return;
@@ -424,7 +425,7 @@ static void tell_progress(struct mer_worker *w, const struct meal_event *event)
 	w->events->on_progress(w->ctx, event->call != NULL ? event->call->run : NULL, &progress);
 }
 
-static void dispatch(struct mer_worker *w, const struct meal_event *event)
+static void dispatch(struct worker *w, const struct meal_event *event)
 {
 	struct meal_call *call = event->call != NULL ? event->call : meal_only_call(w->protocol);
 	switch (event->kind) {
@@ -454,7 +455,7 @@ static void dispatch(struct mer_worker *w, const struct meal_event *event)
 
 /* Feeds until all is taken, or the caller pauses. Returns how much was taken. A run that is answered
  * is reported behind the last byte: what came along with its answer is not of the next one. */
-static size_t feed(struct mer_worker *w, enum meal_stream stream, const char *bytes, size_t n)
+static size_t feed(struct worker *w, enum meal_stream stream, const char *bytes, size_t n)
 {
 	size_t at = 0;
 	struct meal_event event = { .kind = MEAL_NOTHING };
@@ -474,14 +475,14 @@ static size_t feed(struct mer_worker *w, enum meal_stream stream, const char *by
 
 static void on_prepared(void *ctx)
 {
-	struct mer_worker *w = ctx;
+	struct worker *w = ctx;
 	if (!w->protocol->stays)
 		dispatch(w, &(struct meal_event){ .kind = MEAL_READY });
 }
 
 static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
 {
-	struct mer_worker *w = ctx;
+	struct worker *w = ctx;
 	if (stream == MEAL_STDERR)
 		remember(&w->said, bytes, n);
 	bool settling = finished_call(w) != NULL;
@@ -502,7 +503,7 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 
 static void on_eof(void *ctx, enum meal_stream stream)
 {
-	struct mer_worker *w = ctx;
+	struct worker *w = ctx;
 	struct meal_event event = { .kind = MEAL_NOTHING };
 	if (stream == MEAL_STDERR || !w->deaf)
 		w->protocol->ops->eof(w->protocol, stream, &event);
@@ -525,7 +526,7 @@ static void set_exit(struct mer_outcome *outcome, const struct meal_exit *how)
 
 static void on_ended(void *ctx, const struct meal_exit *how)
 {
-	struct mer_worker *w = ctx;
+	struct worker *w = ctx;
 	struct mer_outcome *last = &w->last;
 	(void)uv_timer_stop(&w->grace);
 	(void)uv_timer_stop(&w->sync);
@@ -553,7 +554,7 @@ static void on_ended(void *ctx, const struct meal_exit *how)
 	w->carrier->ops->close(w->carrier);
 }
 
-static void free_worker(struct mer_worker *w)
+static void free_worker(struct worker *w)
 {
 	meal_protocol_free(w->protocol);
 	mer_buf_release(&w->kept);
@@ -562,7 +563,7 @@ static void free_worker(struct mer_worker *w)
 
 static void on_handle_closed(uv_handle_t *handle)
 {
-	struct mer_worker *w = handle->data;
+	struct worker *w = handle->data;
 	if (--w->handles > 0)
 		return;
 	MER_DEBUG("gone worker=%p status=%s", (void *)w, mer_status_name(w->last.status));
@@ -572,7 +573,7 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void on_closed(void *ctx)
 {
-	struct mer_worker *w = ctx;
+	struct worker *w = ctx;
 	MER_ASSERT(w->protocol->n_open == 0);
 	w->handles--;
 	uv_close((uv_handle_t *)&w->grace, on_handle_closed);
@@ -591,7 +592,7 @@ static const struct meal_carrier_events carrier_events = {
 /* Sends the rest of a run once the worker has read the beginning. */
 static void on_sync(uv_timer_t *sync)
 {
-	struct mer_worker *w = sync->data;
+	struct worker *w = sync->data;
 	int left = w->carrier->ops->in_flight(w->carrier);
 	if (left > 0 || w->kept.len > 0)
 		return;
@@ -606,7 +607,7 @@ static void on_sync(uv_timer_t *sync)
 
 static void on_resume(uv_idle_t *resume)
 {
-	struct mer_worker *w = resume->data;
+	struct worker *w = resume->data;
 	(void)uv_idle_stop(resume);
 	if (is_paused(w) || w->deaf)
 		return;
@@ -621,6 +622,14 @@ static void on_resume(uv_idle_t *resume)
 
 /* --- what callers may do -------------------------------------------------------------------- */
 
+static const struct meal_worker_ops worker_ops;
+
+static struct worker *downcast(struct mer_worker *base)
+{
+	MER_ASSERT(base->ops == &worker_ops);
+	return (struct worker *)base;
+}
+
 static enum mer_status make_protocol(const struct mer_worker_spec *spec, struct meal_protocol **out,
                                      struct mer_error *err)
 {
@@ -634,17 +643,27 @@ static enum mer_status make_protocol(const struct mer_worker_spec *spec, struct 
 	return meal_protocol_new(protocols[which], spec, out, err);
 }
 
+enum mer_status meal_worker_check(const struct mer_worker_spec *spec, const struct mer_input *input,
+                                  struct mer_error *err)
+{
+	size_t which = (size_t)spec->protocol;
+	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
+		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
+	return protocols[which]->check(spec, input, err);
+}
+
 enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
                                   const struct mer_worker_spec *spec,
                                   const struct mer_worker_events *events, void *ctx,
                                   struct mer_worker **out, struct mer_error *err)
 {
-	struct mer_worker *w = calloc(1, sizeof *w);
+	struct worker *w = calloc(1, sizeof *w);
 	if (w == NULL) {
 		carrier->ops->close(carrier);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	}
-	*w = (struct mer_worker){
+	*w = (struct worker){
+		.base = { &worker_ops },
 		.carrier = carrier,
 		.events = events,
 		.ctx = ctx,
@@ -671,7 +690,7 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 	(void)uv_idle_init(loop, &w->resume);
 	w->grace.data = w->sync.data = w->resume.data = w;
 	hold(w);
-	*out = w;
+	*out = &w->base;
 	return MER_OK;
 }
 
@@ -746,9 +765,9 @@ static enum mer_status start_remote(struct uv_loop_s *loop, struct meal_carrier 
 	return meal_worker_start(loop, carrier, &own, events, ctx, out, err);
 }
 
-enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
-                                 const struct mer_worker_events *events, void *ctx,
-                                 struct mer_worker **out, struct mer_error *err)
+enum mer_status meal_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
+                           const struct mer_worker_events *events, void *ctx,
+                           struct mer_worker **out, struct mer_error *err)
 {
 	struct meal_carrier *carrier = meal_carrier_new(spec);
 	if (carrier == NULL)
@@ -758,18 +777,18 @@ enum mer_status mer_worker_start(struct uv_loop_s *loop, const struct mer_worker
 	return meal_worker_start(loop, carrier, spec, events, ctx, out, err);
 }
 
-void mer_worker_go(struct mer_worker *w)
+static void go(struct mer_worker *base)
 {
+	struct worker *w = downcast(base);
 	if (w->let_go || w->ending != STAYS)
 		return;
-	MER_DEBUG("go worker=%p", (void *)w);
 	w->let_go = true;
 	w->carrier->ops->go(w->carrier);
 	if (w->protocol->greeting.len > 0)
 		w->carrier->ops->write(w->carrier, &w->protocol->greeting, 1, false, NULL);
 }
 
-size_t mer_worker_room(const struct mer_worker *w)
+static size_t room_of(const struct worker *w)
 {
 	const struct meal_protocol *protocol = w->protocol;
 	bool takes = protocol->stays ? w->life == READY : !w->given;
@@ -778,21 +797,26 @@ size_t mer_worker_room(const struct mer_worker *w)
 	return protocol->capacity - protocol->n_open;
 }
 
-enum mer_status mer_worker_run(struct mer_worker *w, const struct mer_input *input, void *run,
-                               struct mer_error *err)
+static size_t room(const struct mer_worker *base)
 {
+	MER_ASSERT(base->ops == &worker_ops);
+	return room_of((const struct worker *)base);
+}
+
+static enum mer_status run(struct mer_worker *base, const struct mer_input *input, void *of,
+                           struct mer_error *err)
+{
+	struct worker *w = downcast(base);
 	struct meal_protocol *protocol = w->protocol;
-	MER_DEBUG("run worker=%p pid=%lld request_uid=%s input=%zu", (void *)w,
-	          (long long)w->carrier->pid, uid_of(input), input->len);
 	if (w->life == ENDED || w->ending != STAYS)
 		return mer_fail(err, MER_EUNREACHABLE, "the model had ended before this run%s%s",
 		                w->last.message[0] != '\0' ? ": " : "", w->last.message);
-	MER_ASSERT(run != NULL && mer_worker_room(w) > 0);
+	MER_ASSERT(room_of(w) > 0);
 	struct meal_call *call;
 	enum mer_status st = meal_begin(protocol, input, &call, err);
 	if (st != MER_OK)
 		return st;
-	call->run = run;
+	call->run = of;
 	w->given = true;
 	bool whole = !protocol->syncing;
 	w->carrier->ops->write(w->carrier, call->pieces.piece, whole ? call->pieces.count : 1,
@@ -803,14 +827,14 @@ enum mer_status mer_worker_run(struct mer_worker *w, const struct mer_input *inp
 	return MER_OK;
 }
 
-bool mer_worker_cancel(struct mer_worker *w, const void *run, int64_t grace_ms)
+static bool cancel(struct mer_worker *base, const void *of, int64_t grace_ms)
 {
+	struct worker *w = downcast(base);
 	struct meal_call *call;
-	MER_ASSERT(grace_ms >= 0);
 	if (w->life == ENDED || w->ending != STAYS || w->protocol->ops->cancel == NULL)
 		return false;
 	TAILQ_FOREACH(call, &w->protocol->calls, link)
-	if (call->run == run)
+	if (call->run == of)
 		break;
 	if (call == NULL || call->cancelling)
 		return call != NULL;
@@ -820,8 +844,8 @@ bool mer_worker_cancel(struct mer_worker *w, const void *run, int64_t grace_ms)
 	w->grace_ms = grace_ms; /* of each degree, where it has to be ended for it */
 	call->cancelling = true;
 	call->cancel_by = grace_ms > INT64_MAX - now ? INT64_MAX - 1 : now + grace_ms;
-	struct mer_str cancel = w->protocol->ops->cancel(w->protocol, call);
-	w->carrier->ops->write(w->carrier, &cancel, 1, false, call);
+	const struct mer_str word = w->protocol->ops->cancel(w->protocol, call);
+	w->carrier->ops->write(w->carrier, &word, 1, false, call);
 	if (w->kept.len > 0)
 		(void)uv_idle_start(&w->resume, on_resume);
 	hold(w);
@@ -829,20 +853,11 @@ bool mer_worker_cancel(struct mer_worker *w, const void *run, int64_t grace_ms)
 	return true;
 }
 
-enum mer_status mer_worker_check(const struct mer_worker_spec *spec, const struct mer_input *input,
-                                 struct mer_error *err)
+static void pause_output(struct mer_worker *base, bool pause)
 {
-	size_t which = (size_t)spec->protocol;
-	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
-		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
-	return protocols[which]->check(spec, input, err);
-}
-
-void mer_worker_pause(struct mer_worker *w, bool pause)
-{
+	struct worker *w = downcast(base);
 	if (pause == w->paused)
 		return;
-	MER_DEBUG("pause worker=%p pause=%d", (void *)w, (int)pause);
 	w->paused = pause;
 	w->deaf |= pause && w->ending >= TERMINATED;
 	if (!pause && w->kept.len > 0)
@@ -851,14 +866,15 @@ void mer_worker_pause(struct mer_worker *w, bool pause)
 		hold(w);
 }
 
-void mer_worker_end(struct mer_worker *w, enum mer_end how, int64_t grace_ms)
+static void end(struct mer_worker *base, enum mer_end how, int64_t grace_ms)
 {
+	struct worker *w = downcast(base);
 	static const enum degree degrees[] = {
 		[MER_END_DRAIN] = DRAINS,
 		[MER_END_TERM] = TERMINATED,
 		[MER_END_KILL] = KILLED,
 	};
-	MER_ASSERT((size_t)how < sizeof degrees / sizeof *degrees && grace_ms >= 0);
+	MER_ASSERT((size_t)how < sizeof degrees / sizeof *degrees);
 	if (w->life == ENDED)
 		return;
 	w->asked = true;
@@ -868,12 +884,25 @@ void mer_worker_end(struct mer_worker *w, enum mer_end how, int64_t grace_ms)
 	leave(w, degrees[how]);
 }
 
-const char *mer_worker_announced(const struct mer_worker *w)
+static const char *announced(const struct mer_worker *base)
 {
-	return w->protocol->announced;
+	MER_ASSERT(base->ops == &worker_ops);
+	return ((const struct worker *)base)->protocol->announced;
 }
 
-int64_t mer_worker_pid(const struct mer_worker *w)
+static int64_t pid(const struct mer_worker *base)
 {
-	return w->carrier->pid;
+	MER_ASSERT(base->ops == &worker_ops);
+	return ((const struct worker *)base)->carrier->pid;
 }
+
+static const struct meal_worker_ops worker_ops = {
+	.go = go,
+	.room = room,
+	.run = run,
+	.cancel = cancel,
+	.pause = pause_output,
+	.end = end,
+	.announced = announced,
+	.pid = pid,
+};

@@ -60,6 +60,28 @@ bool again_lent(struct mer_run *run, struct deployment *deployment)
 	return true;
 }
 
+/* A busy server is left alone by all that would go there for as long as it asks; without a word a while. */
+bool again_later(struct mer_run *run, struct deployment *deployment, int64_t busy_ms)
+{
+	enum { UNTOLD_MS = 1000, MOST_MS = 60000 };
+	int64_t now = (int64_t)uv_now(run->sched->loop), wait = busy_ms > 0 ? busy_ms : UNTOLD_MS;
+	mark(run, deployment);
+	if (!is_wanted(run))
+		return false;
+	if (!was_everywhere(run)) {
+		wait_again(run);
+		return true;
+	}
+	bool in_time = wait <= MOST_MS && (run->deadline == 0 || now + wait < run->deadline);
+	if (!in_time || run->retried >= deployment->retries)
+		return false;
+	run->retried++;
+	run->tried = 0;
+	deployment->health.start_after = now + wait;
+	wait_again(run);
+	return true;
+}
+
 bool again_anew(struct mer_run *run, const struct deployment *deployment)
 {
 	bool in_session = run->route->session[0] != '\0'; /* the next worker knows nothing of it */

@@ -4,6 +4,7 @@
 
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/http.h>
 #include <mer/json.h>
 #include <mer/limits.h>
 #include <mer/remote.h>
@@ -214,6 +215,7 @@ static void fill_spec(struct deployment *deployment, const char *guard, struct m
 	spec->workdir = deployment->workdir;
 	spec->remote = deployment->remote;
 	spec->links = links;
+	spec->http = deployment->http;
 	spec->frame_stdio = deployment->remote != NULL;
 	spec->lent = deployment->lent;
 	spec->n_lent = deployment->n_lent;
@@ -275,6 +277,17 @@ static enum mer_status read_remote(struct deployment *deployment,
 	return MER_OK;
 }
 
+/* A server of kind http. */
+static enum mer_status read_http(struct deployment *deployment,
+                                 const struct mer_deployment_row *row, const json_t *params,
+                                 struct mer_error *err)
+{
+	enum mer_status st = mer_http_new(
+		row->server, row->server_params, mer_json_get_text(params, "remote_model", row->model),
+		mer_json_get_bool(params, "stateful", false), &deployment->http, err);
+	return st == MER_EINPUT ? mer_wrap(err, MER_EUNREACHABLE, "cannot be used") : st;
+}
+
 static enum mer_status fill(struct deployment *deployment, const struct mer_deployment_row *row,
                             const char *key, const struct mer_sched *sched,
                             const struct training *training, struct mer_error *err)
@@ -299,21 +312,24 @@ static enum mer_status fill(struct deployment *deployment, const struct mer_depl
 	if (deployment->spec.protocol == MER_PROTOCOL_UNSET)
 		return mer_fail(err, MER_EUNREACHABLE, "this mer does not speak the protocol '%s'",
 		                row->protocol);
-	bool is_remote = strcmp(row->server_kind, "ssh") == 0;
-	if (!is_remote && strcmp(row->server_kind, "local") != 0)
+	bool is_ssh = strcmp(row->server_kind, "ssh") == 0;
+	bool is_http = strcmp(row->server_kind, "http") == 0;
+	if (!is_ssh && !is_http && strcmp(row->server_kind, "local") != 0)
 		return mer_fail(err, MER_EUNREACHABLE, "this mer cannot reach servers of kind '%s'",
 		                row->server_kind);
 	MER_AUTO(mer_json_done) json_t *params = NULL;
 	enum mer_status st = mer_json_parse("params", row->params, strlen(row->params), &params, err);
-	if (st == MER_OK && is_remote)
+	if (st == MER_OK && is_ssh)
 		st = read_remote(deployment, row, params, sched, err);
+	if (st == MER_OK && is_http)
+		st = read_http(deployment, row, params, err);
 	if (st == MER_OK)
 		st = read_params(deployment, params, err);
 	if (st == MER_OK)
 		st = lent_weights(deployment, row, sched->models, err);
-	if (st == MER_OK && is_remote)
+	if (st == MER_OK && is_ssh)
 		st = lent_read(deployment, row, sched, training, err);
-	const struct training *told = is_remote && training != NULL ? &deployment->training : training;
+	const struct training *told = is_ssh && training != NULL ? &deployment->training : training;
 	const char *models = deployment->models != NULL ? deployment->models : sched->models;
 	if (st == MER_OK)
 		st = read_argv(deployment, row, params, models, told, err);
@@ -379,6 +395,7 @@ void deployment_free(struct deployment *deployment)
 	test_free(deployment->test);
 	mer_remote_free(deployment->remote);
 	lent_free(deployment);
+	mer_http_unref(deployment->http);
 	free(deployment);
 }
 

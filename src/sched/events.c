@@ -103,13 +103,16 @@ static void place_done(const struct slot *slot, const struct mer_run *run, enum 
 static bool learn(struct slot *slot, struct mer_run *run, const struct mer_outcome *outcome)
 {
 	struct deployment *deployment = slot->deployment;
-	bool died = outcome->exit_code >= 0 || outcome->signal != 0;
+	bool died = outcome->exit_code >= 0 || outcome->signal != 0 || outcome->lost;
+	bool starts = !deployment_stays(deployment) || deployment->http != NULL; /* anew for each run */
 	if (outcome->lacks && again_lent(run, deployment))
 		return true;
-	if (outcome->status == MER_EUNREACHABLE && !deployment_stays(deployment)) {
+	if (outcome->status == MER_EUNREACHABLE && starts) {
 		again_learn(slot->route, deployment, 0, 0, outcome->message);
 		return again_elsewhere(run, deployment);
 	}
+	if (outcome->status == MER_EBUSY)
+		return again_later(run, deployment, outcome->busy_ms);
 	if (outcome->status == MER_EMODEL && died && again_anew(run, deployment))
 		return true;
 	bool answered = outcome->status == MER_OK || outcome->status == MER_EINPUT;

@@ -99,13 +99,14 @@ struct deployment {
 	struct choose_health health; /* the loop's */
 	struct origin *origin;       /* the loop's: of its last worker */
 	struct test *test;           /* NULL: workers are not tested */
-	struct mer_remote *remote;   /* NULL: its server is this machine; else: */
+	struct mer_remote *remote;   /* where its server is of kind ssh: */
 	struct mer_lent lent[LENT_MAX];
 	size_t n_lent;
 	char *models, *python;              /* where they are found there; NULL: they are not */
 	struct training training;           /* as it is told there; NULL of each: it is none */
 	char folder[sizeof MER_FAR_FOLDER]; /* of a training; else "" */
 	struct loan *loan;                  /* the loop's; NULL: nothing is being copied there */
+	struct mer_http *http;              /* or http; both NULL: it is this machine */
 };
 
 /* What a route leads to, in the order of priority. */
@@ -411,6 +412,8 @@ void pool_tick(struct route *route, int64_t now);
 /* A run that no model has seen, since this deployment could not be started, waits for another one.
  * Not so: it is to fail. */
 bool again_elsewhere(struct mer_run *run, const struct deployment *deployment);
+/* A run that a busy server has not taken goes elsewhere, or waits. Not so: it is to fail. */
+bool again_later(struct mer_run *run, struct deployment *deployment, int64_t busy_ms);
 /* A run whose worker died over it waits to be sent once more. Not so: it is to fail. */
 bool again_anew(struct mer_run *run, const struct deployment *deployment);
 /* A run whose worker was not started, since what it is lent is not there, waits for that. Not so: it is

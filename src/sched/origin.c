@@ -367,10 +367,16 @@ void origin_written(struct origin *origin, bool committed)
 
 /* --- workers and their runs --------------------------------------------------------------- */
 
+/* Else its files are not. */
+static bool is_here(const struct deployment *deployment)
+{
+	return deployment->remote == NULL && deployment->http == NULL;
+}
+
 void origin_begin(struct slot *slot)
 {
-	if (slot->deployment->remote != NULL)
-		return; /* its files are not here */
+	if (!is_here(slot->deployment))
+		return;
 	slot->facts = malloc(sizeof *slot->facts);
 	if (slot->facts != NULL)
 		look(slot->deployment, slot->facts);
@@ -410,7 +416,7 @@ static void make_origin(struct slot *slot)
 
 void origin_take(struct slot *slot, struct mer_run *run)
 {
-	if (!run->recorded || slot->deployment->remote != NULL)
+	if (!run->recorded || !is_here(slot->deployment))
 		return;
 	if (slot->origin == NULL)
 		make_origin(slot);

@@ -61,7 +61,7 @@ static struct slot *find_slot(struct route *route, struct mer_error *err)
 	return NULL;
 }
 
-/* A worker on another host that only looks for its program. Its run is none of a route's. */
+/* A worker on another host that only looks for its program, or asks a server for its model. */
 struct looking {
 	struct route *route;
 	struct mer_worker *worker;
@@ -122,10 +122,14 @@ static void ping_there(struct route *route)
 		ping_end(route, &err);
 		return;
 	}
-	struct mer_remote remote = *route->current->remote;
+	struct mer_remote remote;
 	struct mer_worker_spec spec = route->current->spec;
-	remote.probe = true;
-	spec.remote = &remote;
+	if (spec.remote != NULL) {
+		remote = *spec.remote;
+		remote.probe = true;
+		spec.remote = &remote;
+	}
+	spec.http_probe = MER_HTTP_PROBES_MODEL;
 	enum mer_status st =
 		mer_worker_start(route->sched->loop, &spec, &events, looking, &looking->worker, &err);
 	if (st != MER_OK) {
@@ -157,7 +161,8 @@ void ping_begin(struct route *route)
 		return;
 	}
 	route->ping->waits = false;
-	if (!deployment_stays(route->current) && route->current->remote != NULL) {
+	bool is_ssh = route->current->remote != NULL;
+	if ((!deployment_stays(route->current) && is_ssh) || route->current->http != NULL) {
 		ping_there(route);
 		return;
 	}

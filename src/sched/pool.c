@@ -11,7 +11,7 @@ static size_t worker_limit(const struct deployment *deployment)
 {
 	if (deployment->max_workers > 0)
 		return (size_t)deployment->max_workers;
-	if (deployment_stays(deployment))
+	if (deployment->spec.protocol != MER_PROTOCOL_ONCE)
 		return 1;
 	cpu_set_t cpus;
 	if (sched_getaffinity(0, sizeof cpus, &cpus) != 0)

@@ -7,10 +7,11 @@
 
 #include "internal.h"
 
-/* Whether its workers answer one run after another, not a program a run. */
+/* Whether its workers answer one run after another, not a program a run. Those behind a URL do, though
+ * each run is a request. */
 static inline bool deployment_stays(const struct deployment *deployment)
 {
-	return deployment->spec.protocol != MER_PROTOCOL_ONCE;
+	return deployment->spec.protocol != MER_PROTOCOL_ONCE || deployment->http != NULL;
 }
 
 /* --- slot.c --- */

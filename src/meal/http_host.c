@@ -1,0 +1,345 @@
+/* A server of kind http; mer/http.h. */
+#include "http_api.h"
+
+#include <assert.h>
+#include <mer/clean.h>
+#include <mer/file.h>
+#include <mer/json.h>
+#include <mer/ref.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define HEADER "header."
+
+enum { OIP = 1, OPENAI = 2, PLAIN = 4, ANY = OIP | OPENAI | PLAIN };
+static const char *const apis[] = { "oip", "openai", "plain", NULL }; /* in the order of the bits */
+
+enum param_kind { PARAM_API, PARAM_REF, PARAM_FILE, PARAM_TEXT };
+
+/* The names first, so that they are a list. */
+static const char *const names[] = { "api", "api_key", "ca_file", "content_type", NULL };
+static const struct {
+	enum param_kind kind;
+	unsigned apis; /* that have it */
+} params[] = {
+	{ PARAM_API, ANY },
+	{ PARAM_REF, ANY },
+	{ PARAM_FILE, ANY },
+	{ PARAM_TEXT, PLAIN },
+};
+enum { N_PARAMS = sizeof params / sizeof *params, FIRST_OWN = 3 }; /* from there on the APIs' own */
+static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name");
+
+const char *const *mer_http_param_names(void)
+{
+	return names;
+}
+
+static bool has_controls(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || *text == 127)
+			return true;
+	return false;
+}
+
+/* --- headers -------------------------------------------------------------------------------- */
+
+static bool is_one_of(const char *name, const char *const list[])
+{
+	for (; *list != NULL; list++)
+		if (strcasecmp(name, *list) == 0)
+			return true;
+	return false;
+}
+
+/* A token of RFC 9110 that no request of mer's has to decide itself. */
+static enum mer_status check_header_name(const char *name, struct mer_error *err)
+{
+	static const char *const own[] = {
+		"Accept-Encoding",   "Connection", "Content-Length",
+		"Content-Type",      "Expect",     "Inference-Header-Content-Length",
+		"Transfer-Encoding", "Upgrade",    NULL
+	};
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+								"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	if (name[0] == '\0' || name[strspn(name, token)] != '\0')
+		return mer_fail(err, MER_EINPUT, "--param header.%s: no name of a header", name);
+	if (is_one_of(name, own))
+		return mer_fail(err, MER_EINPUT, "--param header.%s: mer sets that header itself", name);
+	return MER_OK;
+}
+
+static enum mer_status check_header(const char *name, const char *value, struct mer_error *err)
+{
+	static const char *const secrets[] = { "Authorization", "Proxy-Authorization",
+		                                   "Cookie",        "X-Api-Key",
+		                                   "Api-Key",       NULL };
+	enum mer_status st = check_header_name(name, err);
+	if (st == MER_OK && is_one_of(name, secrets))
+		st = mer_ref_check(name, value, err);
+	return st;
+}
+
+/* --- parameters ----------------------------------------------------------------------------- */
+
+static size_t find_param(const char *name)
+{
+	size_t i = 0;
+	while (names[i] != NULL && strcmp(names[i], name) != 0)
+		i++;
+	return i;
+}
+
+static unsigned api_bit(const char *name)
+{
+	for (size_t i = 0; apis[i] != NULL; i++)
+		if (strcmp(name, apis[i]) == 0)
+			return 1U << i;
+	return 0;
+}
+
+static enum mer_status check_kind(size_t i, const char *value, struct mer_error *err)
+{
+	switch (params[i].kind) {
+	case PARAM_API:
+		if (api_bit(value) == 0)
+			return mer_fail(err, MER_EINPUT, "--param api: '%s' is none of oip, openai, plain",
+			                value);
+		return MER_OK;
+	case PARAM_REF: return mer_ref_check(names[i], value, err);
+	case PARAM_FILE:
+		if (value[0] != '/')
+			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is no absolute path", names[i],
+			                value);
+		return MER_OK;
+	case PARAM_TEXT: return MER_OK;
+	}
+	mer_defect(__FILE__, __LINE__, names[i]);
+}
+
+enum mer_status mer_http_check_param(const char *name, const char *value, struct mer_error *err)
+{
+	size_t i = find_param(name);
+	bool header = strncmp(name, HEADER, sizeof HEADER - 1) == 0;
+	if (names[i] == NULL && !header) {
+		(void)mer_fail(err, MER_EINPUT, "a server of kind 'http' has no parameter '%s'", name);
+		mer_hint(err, "it has api, api_key, ca_file, header.NAME, and those of its API: "
+		              "docs/http.md");
+		return MER_EINPUT;
+	}
+	if (value[0] == '\0' || has_controls(value))
+		return mer_fail(err, MER_EINPUT,
+		                "--param %s: its value is empty, or holds control characters", name);
+	return header ? check_header(name + sizeof HEADER - 1, value, err) : check_kind(i, value, err);
+}
+
+/* Scheme and host, and nothing that would come behind a path. */
+static enum mer_status check_url(const char *url, struct mer_error *err)
+{
+	const char *host = strncasecmp(url, "https://", 8) == 0  ? url + 8
+	                   : strncasecmp(url, "http://", 7) == 0 ? url + 7
+	                                                         : NULL;
+	if (host == NULL || strcspn(host, "/") == 0 || has_controls(url) ||
+	    strpbrk(url, " \"<>\\^`|") != NULL) {
+		(void)mer_fail(err, MER_EINPUT, "--url: '%s' is no URL of a server",
+		               strchr(url, '@') == NULL ? url : "...");
+		mer_hint(err, "as in --url https://models.example.org:8443");
+		return MER_EINPUT;
+	}
+	if (memchr(host, '@', strcspn(host, "/")) != NULL) {
+		(void)mer_fail(err, MER_EINPUT, "--url: no user and no password in it");
+		mer_hint(err, "a key is --param api_key=REF, another header --param header.NAME=REF");
+		return MER_EINPUT;
+	}
+	if (strpbrk(url, "?#") != NULL)
+		return mer_fail(err, MER_EINPUT, "--url: '%s' has a '?' or a '#', where a path follows",
+		                url);
+	return MER_OK;
+}
+
+static enum mer_status check_together(const char *api, const json_t *json, struct mer_error *err)
+{
+	for (size_t i = FIRST_OWN; i < N_PARAMS; i++) {
+		if (json_object_get(json, names[i]) != NULL && (params[i].apis & api_bit(api)) == 0)
+			return mer_fail(err, MER_EINPUT, "--param %s: a server of api '%s' has none", names[i],
+			                api);
+	}
+	return MER_OK;
+}
+
+enum mer_status mer_http_check(const char *url, const char *text, struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	if (url == NULL || url[0] == '\0') {
+		(void)mer_fail(err, MER_EINPUT, "a server of kind 'http' needs --url");
+		return MER_EINPUT;
+	}
+	enum mer_status st = check_url(url, err);
+	if (st == MER_OK)
+		st = mer_json_parse("params", text, strlen(text), &json, err);
+	return st == MER_OK ? check_together(mer_json_get_text(json, "api", apis[0]), json, err) : st;
+}
+
+/* --- made ready ----------------------------------------------------------------------------- */
+
+struct mer_http *mer_http_ref(const struct mer_http *http)
+{
+	struct mer_http *counted = (struct mer_http *)(uintptr_t)http; /* its count is not what it is */
+	counted->refs++;
+	return counted;
+}
+
+void mer_http_unref(struct mer_http *http)
+{
+	if (http == NULL || --http->refs > 0)
+		return;
+	free(http->server);
+	free(http->url);
+	free(http->api);
+	free(http->model);
+	free(http->ca_file);
+	for (char **header = http->headers; header != NULL && *header != NULL; header++)
+		explicit_bzero(*header, strlen(*header));
+	mer_words_done(&http->headers);
+	mer_words_done(&http->params);
+	free(http);
+}
+
+static enum mer_status no_memory(struct mer_error *err)
+{
+	return mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+/* Takes one with what its reference gives. */
+static enum mer_status add_header(struct mer_http *http, size_t *n, const char *name,
+                                  const char *lead, const char *value, struct mer_error *err)
+{
+	char *secret = NULL;
+	const char *text = strncmp(value, "text:", 5) == 0 ? value + 5 : value;
+	if (text == value && mer_ref_is(value)) {
+		enum mer_status st = mer_ref_resolve(value, &secret, err);
+		if (st != MER_OK)
+			return mer_wrap(err, st, "%s", name);
+		text = secret;
+	}
+	bool good = text[0] != '\0' && !has_controls(text);
+	http->headers[*n] = good ? mer_text_new("%s: %s%s", name, lead, text) : NULL;
+	mer_ref_wipe(secret);
+	if (!good)
+		return mer_fail(err, MER_EINPUT, "%s: its value is empty, or holds control characters",
+		                name);
+	return http->headers[(*n)++] != NULL ? MER_OK : no_memory(err);
+}
+
+static enum mer_status take(struct mer_http *http, size_t *n_headers, size_t *n_params,
+                            const char *name, const char *value, struct mer_error *err)
+{
+	size_t i = find_param(name);
+	if (strcmp(name, MER_HTTP_URL) == 0)
+		return MER_OK;
+	enum mer_status st = mer_http_check_param(name, value, err);
+	if (st != MER_OK)
+		return st;
+	if (names[i] == NULL)
+		return add_header(http, n_headers, name + sizeof HEADER - 1, "", value, err);
+	if (params[i].kind == PARAM_REF)
+		return add_header(http, n_headers, "Authorization", "Bearer ", value, err);
+	if (params[i].kind == PARAM_FILE)
+		return (http->ca_file = strdup(value)) != NULL ? MER_OK : no_memory(err);
+	if (i < FIRST_OWN)
+		return MER_OK;
+	http->params[*n_params] = mer_text_new("%s=%s", name, value);
+	return http->params[(*n_params)++] != NULL ? MER_OK : no_memory(err);
+}
+
+/* {model} is the model's name there. */
+static enum mer_status make_url(struct mer_str url, const char *model, char **out,
+                                struct mer_error *err)
+{
+	static const char slot[] = "{model}";
+	struct mer_buf made;
+	mer_buf_init(&made, 1 << 16);
+	for (const char *found; (found = memmem(url.ptr, url.len, slot, sizeof slot - 1)) != NULL;) {
+		size_t before = (size_t)(found - url.ptr), skip = before + sizeof slot - 1;
+		mer_buf_add(&made, url.ptr, before);
+		http_add_segment(&made, model);
+		url = (struct mer_str){ url.ptr + skip, url.len - skip };
+	}
+	mer_buf_add(&made, url.ptr, url.len);
+	return mer_buf_take(&made, out, NULL, err);
+}
+
+static enum mer_status fill(struct mer_http *http, const char *server, const char *text,
+                            const char *model, struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *json = NULL;
+	enum mer_status st = mer_json_parse("params", text, strlen(text), &json, err);
+	if (st != MER_OK)
+		return st;
+	const char *url = mer_json_get_text(json, MER_HTTP_URL, ""), *name;
+	st = mer_http_check(url, text, err);
+	if (st != MER_OK)
+		return st;
+	size_t len = strlen(url), n_headers = 0, n_params = 0, n = json_object_size(json);
+	while (len > 0 && url[len - 1] == '/')
+		len--;
+	http->server = strdup(server);
+	st = make_url((struct mer_str){ url, len }, model, &http->url, err);
+	if (st != MER_OK)
+		return st;
+	http->api = strdup(mer_json_get_text(json, "api", apis[0]));
+	http->model = strdup(model);
+	http->headers = calloc(n + 1, sizeof *http->headers);
+	http->params = calloc(n + 1, sizeof *http->params);
+	if (http->server == NULL || http->api == NULL || http->model == NULL || http->headers == NULL ||
+	    http->params == NULL)
+		return no_memory(err);
+	json_t *value;
+	json_object_foreach(json, name, value) {
+		if (st == MER_OK && json_is_string(value))
+			st = take(http, &n_headers, &n_params, name, json_string_value(value), err);
+	}
+	return st;
+}
+
+enum mer_status mer_http_new(const char *server, const char *text, const char *model, bool stateful,
+                             struct mer_http **out, struct mer_error *err)
+{
+	struct mer_http *http = calloc(1, sizeof *http);
+	if (http == NULL)
+		return no_memory(err);
+	http->refs = 1;
+	http->stateful = stateful;
+	enum mer_status st = fill(http, server, text, model, err);
+	if (st != MER_OK) {
+		mer_http_unref(http);
+		return mer_wrap(err, st, "server '%s'", server);
+	}
+	*out = http;
+	return MER_OK;
+}
+
+/* --- what APIs ask -------------------------------------------------------------------------- */
+
+const char *http_param(const struct mer_http *http, const char *name)
+{
+	size_t len = strlen(name);
+	for (char **param = http->params; *param != NULL; param++)
+		if (strncmp(*param, name, len) == 0 && (*param)[len] == '=')
+			return *param + len + 1;
+	return NULL;
+}
+
+void http_add_segment(struct mer_buf *path, const char *text)
+{
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+	for (; *text != '\0'; text++) {
+		if (strchr(plain, *text) != NULL)
+			mer_buf_byte(path, *text);
+		else
+			mer_buf_printf(path, "%%%02X", (unsigned)(unsigned char)*text);
+	}
+}
