@@ -255,6 +255,7 @@ TABLE = {
         changes("server add second --kind local"),
         changes("server add second --kind ssh --host h --port 22 --user u --param IdentityFile=x"),
         changes("server add second --kind http", 2, "", has("http")),
+        changes("server add second --kind http --url http://h"),
         changes("server add second", 2, "", "'server add' needs --kind"),
         changes("server add second --kind lokal", 2, "", "--kind: 'lokal' is none of local, ssh, http"),
         Row("server list --jsonl", 0, json_of(name="local", kind="local")),

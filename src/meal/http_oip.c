@@ -493,6 +493,8 @@ static enum mer_status on_whole(struct oip *oip, struct mer_error *err)
 	request = json_pack("{s:O}", "inputs", json_object_get(answer, "outputs"));
 	st = mer_oip_request(NULL, request, (struct mer_str){ "", 0 }, (size_t)most_of(oip),
 	                     &oip->answer, err);
+	if (st != MER_OK && strncmp(err->message, "input ", 6) == 0)
+		return mer_fail(err, st, "its answer: output %s", err->message + 6);
 	if (st != MER_OK)
 		return mer_wrap(err, st, "its answer");
 	mer_buf_release(&oip->text);
@@ -555,12 +557,13 @@ static size_t feed_header(struct oip *oip, const char *bytes, size_t n, struct m
 
 static size_t feed_binary(struct oip *oip, const char *bytes, size_t n, struct meal_event *event)
 {
-	if (n > oip->left) {
+	if (oip->left == 0) {
 		(void)mer_fail(&oip->problem, MER_EMODEL, "its answer goes on behind its tensors");
 		done(oip, MER_EMODEL, event);
 		return n;
 	}
-	size_t taken = tell_values(oip, (struct mer_str){ bytes, n }, event);
+	size_t len = n < oip->left ? n : (size_t)oip->left;
+	size_t taken = tell_values(oip, (struct mer_str){ bytes, len }, event);
 	oip->left -= taken;
 	return taken;
 }
