@@ -7,14 +7,14 @@
 # The Debian packages, and the only list of them: to build and run, to test, and for each step of
 # check.
 build_packages='gcc libc6-dev pkg-config meson ninja-build libuv1-dev libsqlite3-dev libreadline-dev
-	libjansson-dev libpq-dev libsmartcols-dev libssh2-1-dev libyaml-dev musl-tools nettle-dev python3 zlib1g-dev'
-runtime_packages='libnettle8 libpq5 libreadline8 libsmartcols1 libssh2-1 libyaml-0-2 openssh-client
+	libjansson-dev libcurl4-openssl-dev libpq-dev libsmartcols-dev libssh2-1-dev libyaml-dev musl-tools nettle-dev python3 zlib1g-dev'
+runtime_packages='libcurl4 libnettle8 libpq5 libreadline8 libsmartcols1 libssh2-1 libyaml-0-2 openssh-client
 	python3' # where it was built elsewhere
 compose_test_packages='debootstrap git iproute2'
 test_packages='check pgbouncer postgresql python3-tap python3-pexpect python3-numpy python3-pytest sqlite3
 	procps python3-jsonschema python3-yaml tmux mandoc groff-base fish zsh openssh-server openssh-client
 	libnss-wrapper dropbear-bin busybox-static mksh tcsh openssl python3-asyncssh python3-paramiko
-	binutils systemd libedit-dev'
+	binutils systemd libedit-dev nginx-light'
 package_packages='build-essential debhelper dh-python'
 package_test_packages='debootstrap git lintian logrotate'
 format_packages='clang-format'
