@@ -68,12 +68,14 @@ class Plain(Http):
     def test_what_is_sent(self):
         self.add("m", "/echo", params=("content_type=text/csv", "header.X-Team=blue", "header.X-Ref=env:TEAM_ID",
                                        "header.X-Text=text:env:NO", "api_key=env:THE_KEY"))
-        self.out("run", "m", "1,2", env={"THE_KEY": "k3y-s3cret", "TEAM_ID": "t42"})
+        self.out("run", "m", "1,2", env={"THE_KEY": "k3y-s3cret", "TEAM_ID": "t42",
+                                         "TRACEPARENT": f"00-{'a1' * 16}-{'b2' * 8}-01"})
         (request,) = self.posts()
         headers = request["headers"]
         self.assertEqual(("text/csv", "blue", "t42", "env:NO", "Bearer k3y-s3cret", "1,2"),
                          (headers["content-type"], headers["x-team"], headers["x-ref"], headers["x-text"],
                           headers["authorization"], request["body"]))
+        self.assertRegex(headers["traceparent"], r"\A00-(a1){16}-[0-9a-f]{16}-01\Z")
         self.assertNotIn("expect", headers)
         self.assertNotIn("accept-encoding", headers)
 

@@ -14,7 +14,7 @@
 
 #include <mer/http.h>
 
-enum { HTTP_PIECES_MAX = 3, HTTP_HEADERS_MAX = 4 };
+enum { HTTP_PIECES_MAX = 3, HTTP_HEADERS_MAX = 4 }; /* of these an API has all but one */
 
 /* A request that an API has built. Texts and pieces are borrowed from the API, from its room, or
  * from the run's input, until the next build or hello. */

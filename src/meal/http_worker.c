@@ -547,6 +547,9 @@ static enum mer_status run(struct mer_worker *base, const struct mer_input *inpu
 	enum mer_status st = w->api->ops->build(w->api, input, &w->request, err);
 	if (st != MER_OK)
 		return st;
+	if (input->traceparent != NULL && input->traceparent[0] != '\0')
+		(void)snprintf(w->request.header[w->request.n_headers++], sizeof w->request.header[0],
+		               "traceparent: %s", input->traceparent);
 	w->output = 0;
 	w->paused = false;
 	w->run = of;
