@@ -158,6 +158,13 @@ static void add_item(struct schema *schema, const char *name, const struct docum
 		any = true;
 	}
 	mer_buf_text(schema->out, any ? "]" : "");
+	for (size_t i = 0; i < n; i++) {
+		if (keys[i].arg->unless == NULL)
+			continue;
+		add_member(schema, "anyOf");
+		mer_buf_printf(schema->out, "[{\"required\": [\"%s\"]}, {\"required\": [\"%s\"]}]",
+		               keys[i].name, keys[i].arg->unless->name);
+	}
 	add_member(schema, "properties");
 	begin_object(schema);
 	for (size_t i = 0; i < n; i++)

@@ -90,7 +90,7 @@ static void answered(struct probe *probe, enum mer_status st, const char *messag
 {
 	struct probes *probes = probe->probes;
 	probe->st = st;
-	if (st != MER_OK)
+	if (st != MER_OK && message != probe->message)
 		(void)snprintf(probe->message, sizeof probe->message, "%s", message);
 	probe->ms = (int64_t)((uv_hrtime() - probe->begun_ns) / 1000000);
 	probe->worker = NULL;
