@@ -42,6 +42,7 @@ static const struct {
 
 	{ "{\"prompt\":\"{input}\"}", { NULL, 0 }, "!line 1, column 14: " },
 	{ "\"in {input}\"", { NULL, 0 }, "!not JSON: line 1, column " },
+	{ "{{input}:1}", { NULL, 0 }, "!with 0 for each placeholder, is not JSON: line 1, column " },
 	{ "{input", { NULL, 0 }, "!not JSON: line 1, column " },
 	{ "", { NULL, 0 }, "!not JSON: line 1, column " },
 	{ "{\"a\":1,\n\"a\":{input}}", { NULL, 0 }, "!line 2, column 3: duplicate object key" },

@@ -40,18 +40,27 @@ static enum slot next_slot(const char **text, struct mer_buf *out)
 	return SLOT_COUNT;
 }
 
-enum mer_status http_template_check(const char *text, struct mer_error *err)
+/* Whether it is JSON with that in the place of each slot. */
+static enum mer_status try_filled(const char *text, const char *value, struct mer_error *err)
 {
 	MER_AUTO(buf_done) struct mer_buf tried;
 	MER_AUTO(mer_json_done) json_t *json = NULL;
+	char what[64];
+	(void)snprintf(what, sizeof what, "the template, with %s for each placeholder,", value);
 	mer_buf_init(&tried, SIZE_MAX);
 	while (next_slot(&text, &tried) != SLOT_COUNT)
-		mer_buf_text(&tried, "\"\""); /* within quotes no JSON comes of it */
+		mer_buf_text(&tried, value);
 	enum mer_status st = mer_buf_check(&tried, err);
-	if (st == MER_OK)
-		st = mer_json_parse("the template, with \"\" for each placeholder,", tried.ptr, tried.len,
-		                    &json, err);
-	return st;
+	return st == MER_OK
+	           ? mer_json_parse(what, tried.len > 0 ? tried.ptr : "", tried.len, &json, err)
+	           : st;
+}
+
+/* A text is none within quotes, and a number is none where a name has to be. */
+enum mer_status http_template_check(const char *text, struct mer_error *err)
+{
+	enum mer_status st = try_filled(text, "\"\"", err);
+	return st == MER_OK ? try_filled(text, "0", err) : st;
 }
 
 static enum mer_status fill_json(struct mer_str input, struct mer_buf *out, struct mer_error *err)
