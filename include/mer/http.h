@@ -17,7 +17,6 @@ struct mer_http {
 	char *ca_file;  /* NULL: the system's */
 	char **headers; /* "Name: value", secrets among them; ended by NULL */
 	char **params;  /* the API's own, NAME=VALUE; ended by NULL */
-	bool stateful;  /* a worker keeps what a session's runs have told it */
 };
 
 /** Names of parameters, ended by NULL; header.NAME comes beside them. */
@@ -43,8 +42,8 @@ MER_API MER_MUST enum mer_status mer_http_check(const char *url, const char *par
  * @return MER_EINPUT a parameter that this mer does not know, a reference that cannot be resolved
  */
 MER_API MER_MUST enum mer_status mer_http_new(const char *server, const char *params,
-                                              const char *model, bool stateful,
-                                              struct mer_http **out, struct mer_error *err);
+                                              const char *model, struct mer_http **out,
+                                              struct mer_error *err);
 MER_API struct mer_http *mer_http_ref(const struct mer_http *http);
 MER_API void mer_http_unref(struct mer_http *http);
 

@@ -123,6 +123,7 @@ struct mer_worker_spec {
 	const struct mer_http
 		*http; /* NULL: a process. Else a worker is a run at a time as a request: of the rest only
 	            * max_output counts. Counted, so it may outlive the spec */
+	bool http_session; /* its runs are a session's: what they have told each other is told again */
 	enum mer_http_probe http_probe; /* other than runs: it leaves at once, with MER_OK or not */
 	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
 

@@ -5,7 +5,7 @@
  * and keeps the key: none of that is an API's.
  *
  * One struct http_api is what a worker has of it, which answers one run at a time; what a session has
- * told is kept there (http->stateful). A response is read by take, then feed until its end, then end.
+ * told is kept there (session). A response is read by take, then feed until its end, then end.
  */
 #ifndef MEAL_HTTP_API_H
 #define MEAL_HTTP_API_H
@@ -47,6 +47,7 @@ struct http_api {
 	enum mer_http_probe probe;   /* of its worker */
 	int64_t max_output;    /* bytes a run; 0: no limit. An answer that has to be whole in memory
 	                              * may have as many */
+	bool session;          /* what a run was told and has answered, the next one is told again */
 	bool greeted;          /* nothing is left that hello would ask. The API's */
 	bool any_status;       /* of the request that hello has made: heard takes them all */
 	const char *announced; /* what a server says of its model: a JSON object with "inputs" and
@@ -95,7 +96,10 @@ struct http_api_ops {
 	void (*over)(struct http_api *api);
 };
 
-extern const struct http_api_ops http_oip, http_plain;
+extern const struct http_api_ops http_oip, http_openai, http_plain;
+
+/* Whether a text may be the parameter `options` of the API openai. */
+MER_MUST enum mer_status http_openai_check_options(const char *text, struct mer_error *err);
 
 /* A parameter of the API's own, as the server's row has it; NULL: not given. */
 const char *http_param(const struct mer_http *http, const char *name);

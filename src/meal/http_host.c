@@ -1,5 +1,6 @@
 /* A server of kind http; mer/http.h. */
 #include "http_api.h"
+#include "http_template.h"
 
 #include <assert.h>
 #include <mer/clean.h>
@@ -15,18 +16,32 @@
 enum { OIP = 1, OPENAI = 2, PLAIN = 4, ANY = OIP | OPENAI | PLAIN };
 static const char *const apis[] = { "oip", "openai", "plain", NULL }; /* in the order of the bits */
 
-enum param_kind { PARAM_API, PARAM_REF, PARAM_FILE, PARAM_TEXT };
+enum param_kind {
+	PARAM_API,
+	PARAM_REF,
+	PARAM_FILE,
+	PARAM_HEADER,
+	PARAM_METHOD,
+	PARAM_BOOL,
+	PARAM_POINTER,
+	/* Texts that become JSON, so that they may have lines. */
+	PARAM_TEXT,
+	PARAM_OPTIONS,
+	PARAM_TEMPLATE,
+};
 
 /* The names first, so that they are a list. */
-static const char *const names[] = { "api", "api_key", "ca_file", "content_type", NULL };
+static const char *const names[] = { "api",    "api_key", "ca_file", "content_type",
+	                                 "method", "body",    "result",  "options",
+	                                 "stream", "system",  NULL };
 static const struct {
 	enum param_kind kind;
 	unsigned apis; /* that have it */
 } params[] = {
-	{ PARAM_API, ANY },
-	{ PARAM_REF, ANY },
-	{ PARAM_FILE, ANY },
-	{ PARAM_TEXT, PLAIN },
+	{ PARAM_API, ANY },       { PARAM_REF, ANY },        { PARAM_FILE, ANY },
+	{ PARAM_HEADER, PLAIN },  { PARAM_METHOD, PLAIN },   { PARAM_TEMPLATE, PLAIN },
+	{ PARAM_POINTER, PLAIN }, { PARAM_OPTIONS, OPENAI }, { PARAM_BOOL, OPENAI },
+	{ PARAM_TEXT, OPENAI },
 };
 enum { N_PARAMS = sizeof params / sizeof *params, FIRST_OWN = 3 }; /* from there on the APIs' own */
 static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name");
@@ -100,6 +115,23 @@ static unsigned api_bit(const char *name)
 	return 0;
 }
 
+static enum mer_status check_word(size_t i, const char *value, const char *a, const char *b,
+                                  struct mer_error *err)
+{
+	if (strcmp(value, a) == 0 || strcmp(value, b) == 0)
+		return MER_OK;
+	return mer_fail(err, MER_EINPUT, "--param %s: '%s' is none of %s, %s", names[i], value, a, b);
+}
+
+static enum mer_status check_text(size_t i, const char *value, struct mer_error *err)
+{
+	enum mer_status st = params[i].kind == PARAM_POINTER    ? http_pointer_check(value, err)
+	                     : params[i].kind == PARAM_TEMPLATE ? http_template_check(value, err)
+	                     : params[i].kind == PARAM_OPTIONS  ? http_openai_check_options(value, err)
+	                                                        : MER_OK;
+	return st == MER_OK ? MER_OK : mer_wrap(err, st, "--param %s", names[i]);
+}
+
 static enum mer_status check_kind(size_t i, const char *value, struct mer_error *err)
 {
 	switch (params[i].kind) {
@@ -114,7 +146,13 @@ static enum mer_status check_kind(size_t i, const char *value, struct mer_error 
 			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is no absolute path", names[i],
 			                value);
 		return MER_OK;
-	case PARAM_TEXT: return MER_OK;
+	case PARAM_HEADER: return MER_OK;
+	case PARAM_METHOD: return check_word(i, value, "POST", "PUT", err);
+	case PARAM_BOOL: return check_word(i, value, "true", "false", err);
+	case PARAM_POINTER:
+	case PARAM_TEXT:
+	case PARAM_OPTIONS:
+	case PARAM_TEMPLATE: return check_text(i, value, err);
 	}
 	mer_defect(__FILE__, __LINE__, names[i]);
 }
@@ -129,7 +167,8 @@ enum mer_status mer_http_check_param(const char *name, const char *value, struct
 		              "docs/http.md");
 		return MER_EINPUT;
 	}
-	if (value[0] == '\0' || has_controls(value))
+	bool lines = names[i] != NULL && params[i].kind >= PARAM_TEXT;
+	if (value[0] == '\0' || (!lines && has_controls(value)))
 		return mer_fail(err, MER_EINPUT,
 		                "--param %s: its value is empty, or holds control characters", name);
 	return header ? check_header(name + sizeof HEADER - 1, value, err) : check_kind(i, value, err);
@@ -304,14 +343,13 @@ static enum mer_status fill(struct mer_http *http, const char *server, const cha
 	return st;
 }
 
-enum mer_status mer_http_new(const char *server, const char *text, const char *model, bool stateful,
+enum mer_status mer_http_new(const char *server, const char *text, const char *model,
                              struct mer_http **out, struct mer_error *err)
 {
 	struct mer_http *http = calloc(1, sizeof *http);
 	if (http == NULL)
 		return no_memory(err);
 	http->refs = 1;
-	http->stateful = stateful;
 	enum mer_status st = fill(http, server, text, model, err);
 	if (st != MER_OK) {
 		mer_http_unref(http);

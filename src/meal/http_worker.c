@@ -633,7 +633,7 @@ static const struct meal_worker_ops worker_ops = {
 
 /* --- start ---------------------------------------------------------------------------------- */
 
-static const struct http_api_ops *const apis[] = { &http_oip, &http_plain };
+static const struct http_api_ops *const apis[] = { &http_oip, &http_openai, &http_plain };
 
 static const struct http_api_ops *find_api(const char *name)
 {
@@ -666,7 +666,7 @@ static enum mer_status load(const struct http_transport **out, struct mer_error 
 	return st;
 }
 
-static enum mer_status make_api(struct http_worker *w, const struct mer_http *http,
+static enum mer_status make_api(struct http_worker *w, const struct mer_http *http, bool session,
                                 struct mer_error *err)
 {
 	const struct http_api_ops *ops = find_api(http->api);
@@ -679,6 +679,7 @@ static enum mer_status make_api(struct http_worker *w, const struct mer_http *ht
 	w->api->http = http;
 	w->api->probe = w->probe;
 	w->api->max_output = w->max_output;
+	w->api->session = session;
 	return ops->init(w->api, err);
 }
 
@@ -710,7 +711,7 @@ enum mer_status http_worker_start(struct uv_loop_s *loop, const struct mer_worke
 	mer_buf_init(&w->request.path, 1 << 16);
 	mer_buf_init(&w->body, HELLO_MAX);
 	mer_buf_init(&w->kept, SIZE_MAX);
-	enum mer_status st = make_api(w, spec->http, err);
+	enum mer_status st = make_api(w, spec->http, spec->http_session, err);
 	if (st == MER_OK)
 		st = load(&w->transport, err);
 	if (st == MER_OK)

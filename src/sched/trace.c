@@ -36,6 +36,7 @@ enum mer_status trace_start_worker(struct mer_sched *sched, const struct deploym
                                    struct mer_error *err)
 {
 	struct mer_worker_spec spec = deployment->spec;
+	spec.http_session = slot->route->session[0] != '\0';
 	char variable[sizeof VARIABLE + MER_TRACEPARENT_SIZE] = VARIABLE;
 	const char **env = NULL;
 	if (run != NULL && trace_is_of_start(sched, deployment)) {
