@@ -44,7 +44,7 @@ enum mer_status reach_read(struct session *s, const char *server, struct mer_rem
 static enum mer_status on_http(void *ctx, const void *data, struct mer_error *err)
 {
 	const struct mer_server_row *row = data;
-	enum mer_status st = mer_http_new(row->name, row->params, "", ctx, err);
+	enum mer_status st = mer_http_new(row->name, row->params, "", NULL, ctx, err);
 	return st == MER_EINPUT ? mer_wrap(err, MER_EUNREACHABLE, "cannot be used") : st;
 }
 

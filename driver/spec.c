@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/http.h>
 #include <mer/limits.h>
 #include <mer/meal.h>
 #include <mer/ref.h>
@@ -31,6 +32,9 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 		.fallback = "local"),
 	[SPEC_REMOTE_MODEL] = CMD_OPTION("remote-model", ARG_TEXT, "NAME",
 		"what a server of kind http calls it; default: as the model"),
+	[SPEC_PARAM] = CMD_OPTION("param", ARG_PAIR, NULL,
+		"what its API takes there, in the place of the server's own: system='Be brief'",
+		.secret = SECRET_PAIR, .repeat = true),
 	[SPEC_PROTOCOL] = CMD_OPTION("protocol", ARG_CHOICE, NULL,
 		"how input and output are told: a process a run, or one that stays",
 		.choices = protocols, .fallback = "once"),
@@ -150,6 +154,7 @@ void spec_release(struct spec *spec)
 	free(spec->train);
 	json_decref(spec->argv);
 	json_decref(spec->env);
+	json_decref(spec->server_params);
 	json_decref(spec->params);
 	json_decref(spec->limits);
 }
@@ -330,6 +335,33 @@ static enum mer_status apply_remote_model(struct spec *spec, const char *name,
 	                                 wanted ? json_string(name) : NULL, wanted, err);
 }
 
+/* Adds parameters of its API; NAME alone, which only a key can be, takes one away. */
+static enum mer_status apply_param(struct spec *spec, const struct cmd_value *value,
+                                   struct mer_error *err)
+{
+	json_t *all = json_object_get(spec->params, "param");
+	if (value->count == 0)
+		return MER_OK;
+	if (all == NULL && json_object_set_new(spec->params, "param", all = json_object()) != 0)
+		return no_memory(err);
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < value->count && st == MER_OK; i++) {
+		const char *pair = value->words[i], *equals = strchr(pair, '=');
+		MER_AUTO(mer_text_done)
+		char *name = strndup(pair, equals != NULL ? (size_t)(equals - pair) : strlen(pair));
+		if (name == NULL)
+			return no_memory(err);
+		if (equals != NULL)
+			st = mer_http_check_own(name, equals + 1, err);
+		if (st == MER_OK)
+			st = set_member(all, name, equals != NULL ? json_string(equals + 1) : NULL,
+			                equals != NULL, err);
+	}
+	if (json_object_size(all) == 0)
+		(void)json_object_del(spec->params, "param");
+	return st;
+}
+
 static enum mer_status apply_train(struct spec *spec, const char *line, struct mer_error *err)
 {
 	if (line == NULL)
@@ -401,12 +433,15 @@ static enum mer_status call(struct spec *spec, struct mer_dal *dal, const char *
 
 static enum mer_status on_server(void *ctx, const void *data, struct mer_error *err)
 {
-	(void)err;
 	struct spec *spec = ctx;
 	const struct mer_server_row *row = data;
 	if (strcmp(row->uid, spec->server_uid.text) == 0) {
 		spec->is_there = strcmp(row->kind, "ssh") == 0;
 		spec->is_http = strcmp(row->kind, "http") == 0;
+		json_decref(spec->server_params);
+		spec->server_params = NULL;
+		return mer_json_parse("params", row->params, strlen(row->params), &spec->server_params,
+		                      err);
 	}
 	return MER_OK;
 }
@@ -523,6 +558,9 @@ static enum mer_status check_http(const struct spec *spec, struct mer_error *err
 	                  : json_object_get(spec->params, "shell") != NULL     ? "--shell"
 	                  : json_object_get(spec->params, "clean_env") != NULL ? "--clean-env"
 	                                                                       : NULL;
+	if (st == MER_OK && odd == NULL)
+		st =
+			mer_http_check_params(spec->server_params, json_object_get(spec->params, "param"), err);
 	if (st != MER_OK || odd == NULL)
 		return st;
 	(void)mer_fail(err, MER_EINPUT, "a model on a server of kind 'http' has no %s", odd);
@@ -538,6 +576,8 @@ static enum mer_status check(const struct spec *spec, struct mer_error *err)
 	}
 	if (json_object_get(spec->params, "remote_model") != NULL)
 		return mer_fail(err, MER_EINPUT, "--remote-model is for servers of kind 'http'");
+	if (json_object_get(spec->params, "param") != NULL)
+		return mer_fail(err, MER_EINPUT, "--param is for servers of kind 'http'");
 	const char *program = json_string_value(json_array_get(spec->argv, 0));
 	if (program == NULL || program[0] == '\0')
 		return mer_fail(err, MER_EINPUT, "ARGV names no program");
@@ -583,6 +623,8 @@ enum mer_status spec_apply(struct spec *spec, struct mer_dal *dal,
 		                   : apply_workdir(spec, values[SPEC_WORKDIR].text, !spec->is_there, err);
 	if (st == MER_OK)
 		st = apply_remote_model(spec, values[SPEC_REMOTE_MODEL].text, err);
+	if (st == MER_OK)
+		st = apply_param(spec, &values[SPEC_PARAM], err);
 	if (st == MER_OK)
 		st = apply_weights_dir(spec, values[SPEC_WEIGHTS_DIR].text, err);
 	if (st == MER_OK)

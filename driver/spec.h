@@ -24,6 +24,7 @@ enum spec_arg {
 	SPEC_TEST_ON_START,
 	SPEC_SERVER,
 	SPEC_REMOTE_MODEL,
+	SPEC_PARAM,
 	SPEC_PROTOCOL,
 	SPEC_ANSWER,
 	SPEC_READY_TOKEN,
@@ -63,8 +64,9 @@ struct spec {
 	struct mer_uid uid, model_uid, server_uid;
 	char *name, *protocol, *workdir, *train; /* train: JSON, "" where it cannot be trained */
 	json_t *argv, *env, *params, *limits;
-	bool is_there; /* on another host */
-	bool is_http;  /* behind a URL: nothing is started for it */
+	bool is_there;         /* on another host */
+	bool is_http;          /* behind a URL: nothing is started for it */
+	json_t *server_params; /* of the server there */
 	int64_t max_workers, idle_ms, timeout_ms, start_timeout_ms, priority, enabled;
 };
 
@@ -92,7 +94,7 @@ MER_MUST enum mer_status spec_update(const struct spec *spec, struct mer_dal *da
                                      struct mer_error *err);
 
 /* The members by which a deployment is shown: columns, and the cells of one row. */
-enum { SPEC_COLUMNS = 32 };
+enum { SPEC_COLUMNS = 33 };
 extern const struct out_column spec_columns[SPEC_COLUMNS];
 
 /* Cells and the texts that they borrow. */

@@ -105,6 +105,7 @@ const struct out_column spec_columns[SPEC_COLUMNS] = {
 	{ "enabled", OUT_BOOL },
 	{ "weights_dir", OUT_NULL | OUT_SHORTEN | OUT_HIDDEN },
 	{ "remote_model", OUT_NULL | OUT_HIDDEN },
+	{ "param", OUT_OBJECT | OUT_SHORTEN | OUT_HIDDEN },
 };
 
 struct unit {
@@ -136,15 +137,15 @@ static struct mer_cell token_cell(const struct spec_cells *out, bool token, cons
 	return mer_cell_text(token ? mer_json_get_text(out->params, key, fallback) : NULL);
 }
 
-static enum mer_status error_cell(struct spec_cells *out, struct mer_cell *cell,
-                                  struct mer_error *err)
+static enum mer_status param_cell(struct spec_cells *out, const char *key, const char *fallback,
+                                  struct mer_cell *cell, struct mer_error *err)
 {
-	const json_t *globs = json_object_get(out->params, "error_lines");
-	if (globs == NULL) {
-		*cell = mer_cell_json("[]");
+	const json_t *value = json_object_get(out->params, key);
+	if (value == NULL) {
+		*cell = mer_cell_json(fallback);
 		return MER_OK;
 	}
-	enum mer_status st = mer_json_text(globs, &out->kept[out->n_kept], err);
+	enum mer_status st = mer_json_text(value, &out->kept[out->n_kept], err);
 	if (st == MER_OK)
 		*cell = mer_cell_json(out->kept[out->n_kept++]);
 	return st;
@@ -182,9 +183,11 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		mer_json_parse("params", row->params, strlen(row->params), &out->params, err);
 	if (st == MER_OK)
 		st = mer_json_parse("limits", row->limits, strlen(row->limits), &limits, err);
-	struct mer_cell error_line, limit;
+	struct mer_cell error_line, limit, param;
 	if (st == MER_OK)
-		st = error_cell(out, &error_line, err);
+		st = param_cell(out, "error_lines", "[]", &error_line, err);
+	if (st == MER_OK)
+		st = param_cell(out, "param", "{}", &param, err);
 	if (st == MER_OK)
 		st = limit_cell(out, limits, &limit, err);
 	if (st != MER_OK)
@@ -224,6 +227,7 @@ enum mer_status spec_show(const struct mer_deployment_row *row, struct spec_cell
 		mer_cell_bool(row->enabled != 0),
 		mer_cell_word(mer_json_get_text(out->params, "weights_dir", NULL)),
 		mer_cell_word(mer_json_get_text(out->params, "remote_model", NULL)),
+		param,
 	};
 	memcpy(out->cells, cells, sizeof cells);
 	return MER_OK;

@@ -615,7 +615,7 @@ class Generator:
         out = {}
         for key in self.some(list(properties), 0, len(properties)):
             tokens = key.endswith("-token") or key in ("answer", "error-line")
-            if (tokens and protocol != "token") or (key == "stateful" and protocol == "once") or key == "remote-model":
+            if (tokens and protocol != "token") or (key == "stateful" and protocol == "once") or key in ("remote-model", "param"):
                 continue
             out[key] = self.value(key, properties[key], False)
             if key.endswith("-token"):

@@ -201,6 +201,7 @@ TABLE = {
         changes("run a x", 0, "x", before=("model add a --keep-io -- cat",)),
         changes("weights list a", before=("model add a --weights-dir w --train 'cp {dataset} {new_weights}' -- cat",)),
         changes("model add a --remote-model b -- cat", 2, "", has("--remote-model is for servers")),
+        changes("model add a --param system=b -- cat", 2, "", has("--param is for servers")),
         changes("model add echo -- cat", 4, "", "there is a model 'echo' already"),
         changes("model add a", 2, "", "'model add' needs ARGV"),
         changes("model add -- cat", 2, "", "'model add' needs NAME"),

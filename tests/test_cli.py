@@ -327,6 +327,7 @@ CHANGE_ROWS = [
     ("server ping local", 0, re.compile(rb"local: ready in [0-9]+ ms\n"), ""),
     ("server trust local", 2, b"", "a server of kind 'local' has no host key"),
     ("model add x --remote-model y -- cat", 2, b"", "--remote-model is for servers of kind 'http'"),
+    ("model add x --param system=y -- cat", 2, b"", "--param is for servers of kind 'http'"),
     ("model add x --server local", 2, b"", "ARGV names no program"),
 ]
 

@@ -22,7 +22,7 @@ DEFAULTS = {
     "clean_env": False, "shell": False, "keep_io": False, "stateful": False,
     "train": None, "weights": None, "priority": 0, "enabled": True,
     "weights_dir": None,
-    "remote_model": None,
+    "remote_model": None, "param": {},
 }
 # What fails: code, message, words. Model 'two' has deployments 'local' and 'other', 'echo' one.
 NOT_ALLOWED = "not allowed; start with --allow-changes"
@@ -123,7 +123,7 @@ class Deployments(Case):
             "max_output": "1KiB", "limit": {"memory": "1GiB", "nice": "3"}, "retries": 2, "clean_env": True, "shell": True,
             "keep_io": True, "stateful": True,
             "train": ["fit", "it"], "weights": None, "priority": -7, "enabled": True,
-            "weights_dir": None, "remote_model": None})
+            "weights_dir": None, "remote_model": None, "param": {}})
         self.assertEqual(self.names("echo"), ["full", "local"])
 
     def test_names(self):

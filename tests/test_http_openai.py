@@ -47,6 +47,10 @@ class Case(record_case.Record, unittest.TestCase):
         self.assertIn(message, err)
         return out
 
+    def own(self):
+        """The model's own parameters."""
+        return json.loads(self.out("model", "show", "--json", "m"))["deployments"][0]["param"]
+
     def asked(self, n=-1):
         return json.loads(self.server.requests[n]["body"])
 
@@ -126,6 +130,25 @@ class OpenAI(Case):
             with self.subTest(param=param):
                 self.fails(2, message, "server", "add", "s", "--kind", "http", "--url", self.server.url, "--param",
                            "api=openai", "--param", param)
+
+    def test_parameters_of_a_model(self):
+        """They stand in the place of the server's, and are changed like other keys."""
+        self.server.on(CHAT, Chat())
+        self.add("m", "system=server's", 'options={"seed":1}', options=("--param", "system=mine\nalone"))
+        self.out("run", "m", "x")
+        self.assertEqual(("mine\nalone", 1), (self.asked()["messages"][0]["content"], self.asked()["seed"]))
+        self.assertEqual({"system": "mine\nalone"}, self.own())
+        self.call(0, "model", "set", "m", "param=system", 'param=options={"seed":2}')
+        self.out("run", "m", "x")
+        self.assertEqual(("server's", 2), (self.asked()["messages"][0]["content"], self.asked()["seed"]))
+        self.call(0, "model", "set", "m", "param=options")
+        self.assertEqual({}, self.own())
+        document = self.file("all.yaml", self.out("export"))
+        self.call(0, "apply", document)
+        for param, message in (("api_key=env:X", "its server has"), ("nothing=x", "a model has no parameter"),
+                               ("body={}", "a server of api 'openai' has none"), ("options=[]", "it is no JSON object")):
+            self.fails(2, message, "model", "set", "m", "param=" + param)
+        self.fails(2, "--param is for servers of kind 'http'", "model", "add", "n", "--param", "system=x", "--", "cat")
 
     def test_messages(self):
         """JSON that is messages, or a request, goes as it is; any other JSON is text."""

@@ -5,6 +5,7 @@
 #ifndef MER_HTTP_H
 #define MER_HTTP_H
 
+#include <mer/json.h>
 #include <mer/meal.h>
 
 /* A server, and a model as it is called there. Never changes; counted. */
@@ -26,6 +27,15 @@ MER_API const char *const *mer_http_param_names(void);
 MER_API MER_MUST enum mer_status mer_http_check_param(const char *name, const char *value,
                                                       struct mer_error *err);
 
+/** Whether a model may have that parameter in the place of its server's: one of the API's own. */
+MER_API MER_MUST enum mer_status mer_http_check_own(const char *name, const char *value,
+                                                    struct mer_error *err);
+
+/** Whether parameters of a model, an object (NULL: none), are of the API of its server, whose
+ * parameters are an object too (NULL: not known, and anything goes). */
+MER_API MER_MUST enum mer_status mer_http_check_params(const json_t *server, const json_t *own,
+                                                       struct mer_error *err);
+
 /**
  * Whether a server may be reached so: a URL, and parameters that are all of its API.
  * @param params  JSON object of texts, each of them checked
@@ -38,12 +48,13 @@ MER_API MER_MUST enum mer_status mer_http_check(const char *url, const char *par
  *
  * @param server  its name; params as its row has them, with the URL as "url"
  * @param model   as it is called there
+ * @param own     the model's own parameters, in the place of the server's; NULL: none
  * @param out     gives it; free with mer_http_unref()
  * @return MER_EINPUT a parameter that this mer does not know, a reference that cannot be resolved
  */
 MER_API MER_MUST enum mer_status mer_http_new(const char *server, const char *params,
-                                              const char *model, struct mer_http **out,
-                                              struct mer_error *err);
+                                              const char *model, const json_t *own,
+                                              struct mer_http **out, struct mer_error *err);
 MER_API struct mer_http *mer_http_ref(const struct mer_http *http);
 MER_API void mer_http_unref(struct mer_http *http);
 

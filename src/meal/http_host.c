@@ -208,6 +208,25 @@ static enum mer_status check_together(const char *api, const json_t *json, struc
 	return MER_OK;
 }
 
+enum mer_status mer_http_check_own(const char *name, const char *value, struct mer_error *err)
+{
+	size_t i = find_param(name);
+	if (names[i] != NULL && i >= FIRST_OWN)
+		return mer_http_check_param(name, value, err);
+	(void)mer_fail(err, MER_EINPUT, "a model has no parameter '%s'", name);
+	mer_hint(err, names[i] != NULL || strncmp(name, HEADER, sizeof HEADER - 1) == 0
+	                  ? "its server has: 'server set NAME param=K=V'"
+	                  : "it has those of its server's API: docs/http.md");
+	return MER_EINPUT;
+}
+
+enum mer_status mer_http_check_params(const json_t *server, const json_t *own,
+                                      struct mer_error *err)
+{
+	return server == NULL ? MER_OK
+	                      : check_together(mer_json_get_text(server, "api", apis[0]), own, err);
+}
+
 enum mer_status mer_http_check(const char *url, const char *text, struct mer_error *err)
 {
 	MER_AUTO(mer_json_done) json_t *json = NULL;
@@ -311,14 +330,19 @@ static enum mer_status make_url(struct mer_str url, const char *model, char **ou
 }
 
 static enum mer_status fill(struct mer_http *http, const char *server, const char *text,
-                            const char *model, struct mer_error *err)
+                            const char *model, const json_t *own, struct mer_error *err)
 {
 	MER_AUTO(mer_json_done) json_t *json = NULL;
+	MER_AUTO(mer_text_done) char *all = NULL;
 	enum mer_status st = mer_json_parse("params", text, strlen(text), &json, err);
+	if (st == MER_OK && own != NULL && json_object_update(json, (json_t *)(uintptr_t)own) != 0)
+		st = no_memory(err);
+	if (st == MER_OK)
+		st = mer_json_text(json, &all, err);
 	if (st != MER_OK)
 		return st;
 	const char *url = mer_json_get_text(json, MER_HTTP_URL, ""), *name;
-	st = mer_http_check(url, text, err);
+	st = mer_http_check(url, all, err);
 	if (st != MER_OK)
 		return st;
 	size_t len = strlen(url), n_headers = 0, n_params = 0, n = json_object_size(json);
@@ -344,13 +368,13 @@ static enum mer_status fill(struct mer_http *http, const char *server, const cha
 }
 
 enum mer_status mer_http_new(const char *server, const char *text, const char *model,
-                             struct mer_http **out, struct mer_error *err)
+                             const json_t *own, struct mer_http **out, struct mer_error *err)
 {
 	struct mer_http *http = calloc(1, sizeof *http);
 	if (http == NULL)
 		return no_memory(err);
 	http->refs = 1;
-	enum mer_status st = fill(http, server, text, model, err);
+	enum mer_status st = fill(http, server, text, model, own, err);
 	if (st != MER_OK) {
 		mer_http_unref(http);
 		return mer_wrap(err, st, "server '%s'", server);

@@ -282,9 +282,9 @@ static enum mer_status read_http(struct deployment *deployment,
                                  const struct mer_deployment_row *row, const json_t *params,
                                  struct mer_error *err)
 {
-	enum mer_status st =
-		mer_http_new(row->server, row->server_params,
-	                 mer_json_get_text(params, "remote_model", row->model), &deployment->http, err);
+	enum mer_status st = mer_http_new(row->server, row->server_params,
+	                                  mer_json_get_text(params, "remote_model", row->model),
+	                                  json_object_get(params, "param"), &deployment->http, err);
 	return st == MER_EINPUT ? mer_wrap(err, MER_EUNREACHABLE, "cannot be used") : st;
 }
 
