@@ -268,6 +268,9 @@ TABLE = {
         changes("server remove second", before=("server add second --kind local",)),
         changes("server remove local", 4, "", has("local")),
         Row("server ping local", 0, re.compile(r"local: ready in [0-9]+ ms\n")),
+        Row("server ping --all", 0, re.compile(r"local\tlocal\tok\t[0-9]+.*\n")),
+        Row("server ping local --start", 0, re.compile(r"local: ready in [0-9]+ ms\n")),
+        Row("server ping", 2, "", "'server ping' wants a server or --all"),
         Row("server ping nosuch", 3, "", "there is no server 'nosuch'"),
     ],
     "weights add, list, use, remove": [

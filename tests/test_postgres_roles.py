@@ -80,7 +80,7 @@ MUST_NOT = [
        ("owners", "pid"),
        *(("model_access", column) for column in
          ("request_uid", "model", "weights", "door", "who", "host", "pid",
-          "queued_at", "bytes_in", "sha256_in", "owner", "kind", "replays")))),
+          "queued_at", "bytes_in", "sha256_in", "owner", "kind", "replays", "traceparent")))),
     *(f"DELETE FROM {table}" for table in ("migrations", "servers", "models", "deployments", "model_weights",
                                            "provenance", "model_access", "model_access_io", "feedback")),
     *(f"TRUNCATE {table}" for table in ("migrations", "models", "model_access", "feedback", "owners")),
