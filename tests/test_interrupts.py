@@ -315,6 +315,7 @@ class Server(test_mer_postgres.Case):
             with gate:
                 gate.write("done\n")
             self.assertEqual("begun\ndone\n", process.stdout.readline() + process.stdout.readline())
+            self.wait(lambda: all(parent != process.pid for parent, _, _ in test_faults.process_table().values()))
             self.interrupt(process, number)
             self.ends_saying(process, code, NOT_RECORDED)
         self.rests()
