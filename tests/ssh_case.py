@@ -11,6 +11,7 @@ import unittest
 from pathlib import Path
 
 import record_case
+import sshd
 
 TRANSPORTS = ("openssh", "libssh2")
 SHELLS = ("dash", "bash", "busybox sh", "mksh")
@@ -100,6 +101,12 @@ class Cut:
 class Ssh(record_case.Record):
     """Mixed into the classes of each transport."""
     transport = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if sshd.missing():
+            raise unittest.SkipTest(sshd.missing())
 
     def setUp(self):
         self.set_up(None)

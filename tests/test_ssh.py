@@ -3,19 +3,16 @@
 when run as a program."""
 import json
 import os
-import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 import unittest
 from pathlib import Path
 
 import record_case
+import ssh_case
 import sshd
 
 NASTY = [bytes(range(1, 256)), b"", b"a'b\\", b"\n\nx\n", b"-n", b"$HOME `id` $(id) !! \\c", b"\x81\x82'\x88\\"]
@@ -52,55 +49,24 @@ def shell_of(name, folder):
     return path
 
 
-def alive(mark):
-    """Processes with that text in their environment, which the far supervisor's own do not have."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            pass
-    return found
-
-
-def wait_for(what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-@unittest.skipIf(sshd.missing(), sshd.missing())
-class Ssh(record_case.Record, unittest.TestCase):
+class Ssh(ssh_case.Ssh, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        super().setUpClass()
         folder = tempfile.TemporaryDirectory(prefix="mer-ssh-")
         cls.addClassCleanup(folder.cleanup)
-        cls.place = Path(folder.name)
-        cls.shells = {name: shell_of(name, cls.place) for name in SHELLS}
+        top = Path(folder.name)
+        cls.shells = {name: shell_of(name, top) for name in SHELLS}
         accounts = {name: path for name, path in cls.shells.items() if path} | {"user": "/bin/sh", "noisy": "/bin/bash"}
-        cls.server = sshd.Server(cls.place / "server", accounts)
+        cls.server = sshd.Server(top / "server", accounts)
         cls.addClassCleanup(cls.server.stop)
 
     def setUp(self):
-        self.set_up(None)
-        self.env["MER_ALLOW_CHANGES"] = "1"
-        self.env.pop("SSH_AUTH_SOCK", None)
+        super().setUp()
         self.add_server("box", "user")
 
     def add_server(self, name, user, server=None, params=()):
-        self.call(0, "server", "add", name, "--kind", "ssh", "--user", user, *(server or self.server).params(), *params)
-
-    def add(self, name, *words, options=(), server="box"):
-        self.call(0, "model", "add", name, "--server", server, *options, "--", *words)
-
-    def refused(self, code, message, *words, **options):
-        out, err = self.call(code, *words, **options)
-        self.assertIn(message, err)
-        return out
+        super().add_server(name, server or self.server, user, params)
 
     # --- what a run is
 
@@ -215,15 +181,6 @@ class Ssh(record_case.Record, unittest.TestCase):
 
     # --- far shells, without a server: ssh is a program that starts one
 
-    def fake(self, shell, path=None):
-        folder = self.folder / "bin"
-        folder.mkdir(exist_ok=True)
-        line = f"exec {shell} -c 'IFS= read -r s && eval \"$s\"'"
-        limit = f"PATH={path}; export PATH\n" if path else ""
-        (folder / "ssh").write_text(f"#!/bin/sh\n{limit}{line}\n")
-        (folder / "ssh").chmod(0o755)
-        return {"PATH": f"{folder}:{os.environ['PATH']}"}
-
     def test_far_shells(self):
         words = [word for word in NASTY if word.decode("utf-8", "ignore").encode() == word] + ["ä€😀".encode()]
         show = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])) + sys.stdin.buffer.read())"
@@ -231,29 +188,26 @@ class Ssh(record_case.Record, unittest.TestCase):
         self.add("seven", "sh", "-c", "exit 7")
         for shell in ("dash", "bash", "bash --posix", "busybox sh", "mksh", "zsh --emulate sh"):
             with self.subTest(shell=shell):
-                path = shutil.which(shell.split()[0])
-                if not path:
+                words_of = ssh_case.shell_words(shell)
+                if not words_of:
                     self.skipTest(f"{shell} is not installed")
-                env = self.fake(" ".join([path, *shell.split()[1:]]))
+                env = self.fake(words_of)
                 for locale in ("C", "C.UTF-8"):
                     out = self.out("run", "m", "hello", env=env | {"LC_ALL": locale})
                     self.assertEqual(b"\0".join(words) + b"hello", out)
                 self.refused(1, "exit code 7", "run", "seven", "x", env=env)
 
     def test_without_perl(self):
-        tools = self.folder / "tools"
-        tools.mkdir()
-        for name in ("sh", "env", "sed", "grep", "sleep", "kill", "setsid", "cat", "true"):
-            (tools / name).symlink_to(shutil.which(name))
+        tools = self.tools()
         self.add("seven", "sh", "-c", "exit 7")
         self.add("segv", "sh", "-c", "kill -SEGV $$")
         self.add("cat", "cat")
         for shell in ("dash", "bash", "busybox sh"):
             with self.subTest(shell=shell):
-                path = shutil.which(shell.split()[0])
-                if not path:
+                words_of = ssh_case.shell_words(shell)
+                if not words_of:
                     self.skipTest(f"{shell} is not installed")
-                env = self.fake(" ".join([path, *shell.split()[1:]]), tools)
+                env = self.fake(words_of, tools)
                 self.assertEqual(b"hello", self.out("run", "cat", "hello", env=env))
                 self.refused(1, "exit code 7", "run", "seven", "x", env=env)
                 self.refused(1, "was killed by SIGSEGV", "run", "segv", "x", env=env)
@@ -356,24 +310,17 @@ class Ssh(record_case.Record, unittest.TestCase):
 
     # --- nothing is left
 
-    def sleeper(self, name, options=()):
-        """A model that never ends, with a child that has left its group."""
-        mark = f"MARK={name}-{os.getpid()}-{id(self)}"
-        self.add(name, "sh", "-c", "setsid sh -c 'trap \"\" TERM; while :; do sleep 3600; done' & "
-                 "while :; do sleep 3600; done", options=("--env", mark, *options))
-        return mark
-
     def test_mer_is_killed(self):
         mark = self.sleeper("m")
         child = self.start("run", "m", "x")
-        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 4))
+        self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
         child.kill()
-        self.assertTrue(wait_for(lambda: not alive(mark)))
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
 
     def test_session_is_killed(self):
         mark = self.sleeper("m")
         child = self.start("run", "m", "x")
-        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 4))
+        self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
         for pid in self.server.sessions():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -382,29 +329,29 @@ class Ssh(record_case.Record, unittest.TestCase):
         _, err = child.communicate(timeout=60)
         self.assertEqual(1, child.returncode, err)
         self.assertIn(b"the connection to server 'box' was lost", err)
-        self.assertTrue(wait_for(lambda: not alive(mark)))
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
 
     def test_cancelled(self):
         mark = f"MARK=cancelled-{os.getpid()}-{id(self)}"
         file = self.folder / "told"
         self.add("m", "sh", "-c", f"trap 'echo term >{file}; exit 0' TERM; sleep 3600 & wait", options=("--env", mark))
         child = self.start("run", "m", "x")
-        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 2))
+        self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 2))
         child.send_signal(signal.SIGINT)
         child.communicate(timeout=60)
         self.assertEqual(130, child.returncode)
-        self.assertTrue(wait_for(lambda: not alive(mark)))
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
         self.assertEqual("term\n", file.read_text(), "the order goes over a channel of its own")
 
     def test_deadline(self):
         mark = self.sleeper("m")
         self.refused(7, "", "run", "--timeout", "3s", "m", "x")
-        self.assertTrue(wait_for(lambda: not alive(mark)))
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
 
     def far_shells(self):
         """How many shells of ours the server runs: who takes orders, since perl has taken a supervisor's place."""
         found = 0
-        for pid in alive(f"127.0.0.1 {self.server.port}"):
+        for pid in ssh_case.alive(f"127.0.0.1 {self.server.port}"):
             try:
                 found += b"IFS= read -r s" in Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:
@@ -412,7 +359,7 @@ class Ssh(record_case.Record, unittest.TestCase):
         return found
 
     def test_network_is_cut(self):
-        cut = Cut(self.server.port)
+        cut = ssh_case.Cut(self.server.port)
         self.addCleanup(cut.stop)
         mark = self.sleeper("m")
         known = self.folder / "known"
@@ -420,14 +367,14 @@ class Ssh(record_case.Record, unittest.TestCase):
         self.call(0, "server", "set", "box", f"port={cut.port}", f"param=UserKnownHostsFile={known}",
                   "param=ServerAliveInterval=1", "param=ServerAliveCountMax=2")
         child = self.start("run", "m", "x")
-        self.assertTrue(wait_for(lambda: len(alive(mark)) >= 4))
-        self.assertTrue(wait_for(lambda: self.far_shells() >= 1), "there is a channel of orders")
-        before = cut.sent
-        self.assertTrue(wait_for(lambda: cut.sent >= before + 3), "and beats go over it")
-        cut.cut()
+        self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
+        self.assertTrue(ssh_case.wait_for(lambda: self.far_shells() >= 1), "there is a channel of orders")
+        before = cut.up
+        self.assertTrue(ssh_case.wait_for(lambda: cut.up >= before + 3 * 32), "and beats go over it")
+        cut.is_cut.set()
         _, err = child.communicate(timeout=60)
         self.assertEqual(1, child.returncode, err)
-        self.assertTrue(wait_for(lambda: not alive(mark)), "a supervisor that hears nothing ends its worker")
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)), "a supervisor that hears nothing ends its worker")
 
     # --- with other places
 
@@ -451,53 +398,5 @@ class Ssh(record_case.Record, unittest.TestCase):
         self.assertIn("exit code 3", err)
 
 
-class Cut:
-    """Forwards a port until it is cut: then nothing goes either way, and nobody is told."""
-
-    def __init__(self, port):
-        self.to, self.open = port, True
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.port = self.server.getsockname()[1]
-        self.sockets, self.sent = [], 0 # sent: how often something came for the server
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.server.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.to))
-            self.sockets += [near, far]
-            threading.Thread(target=self.pump, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self.pump, args=(far, near, False), daemon=True).start()
-
-    def pump(self, source, sink, to_server):
-        try:
-            while data := source.recv(65536):
-                if not self.open:
-                    threading.Event().wait()
-                sink.sendall(data)
-                self.sent += to_server
-        except OSError:
-            pass
-
-    def cut(self):
-        self.open = False
-
-    def stop(self):
-        self.server.close()
-        for end in self.sockets:
-            end.close()
-
-
 if __name__ == "__main__":
-    from tap import TAPTestRunner
-
-    runner = TAPTestRunner()
-    runner.set_stream(True)
-    if sys.argv[1:]:
-        suite = unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:], sys.modules[__name__])
-    else:
-        suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])
-    sys.exit(not runner.run(suite).wasSuccessful())
+    ssh_case.run_tap(sys.modules[__name__])

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import unittest
 
 import ssh_case
 import sshd
@@ -33,12 +32,6 @@ def kill(pids):
 
 
 class Chaos(ssh_case.Ssh):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if sshd.missing():
-            raise unittest.SkipTest(sshd.missing())
-
     def setUp(self):
         super().setUp()
         place = self.place()

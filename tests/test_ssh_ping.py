@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import sys
-import unittest
 
 import ssh_case
 import sshd
@@ -27,12 +26,6 @@ class Mute:
 
 
 class Ping(ssh_case.Ssh):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if sshd.missing():
-            raise unittest.SkipTest(sshd.missing())
-
     def setUp(self):
         super().setUp()
         self.server = sshd.Server(self.place() / "server", {"user": "/bin/sh", "nologin": "/usr/sbin/nologin"})

@@ -16,12 +16,6 @@ BEATS = ("--param", "ServerAliveInterval=1", "--param", "ServerAliveCountMax=2")
 
 
 class Servers(ssh_case.Ssh):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if sshd.missing():
-            raise unittest.SkipTest(sshd.missing())
-
     def make(self, options="", shell="/bin/sh", params=(), name="box"):
         """A server with these options of sshd's, known to mer."""
         try:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import unittest
 
 import record_case
 import ssh_case
@@ -18,12 +17,6 @@ MIB = 1 << 20
 
 
 class Sessions(ssh_case.Ssh):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if sshd.missing():
-            raise unittest.SkipTest(sshd.missing())
-
     def serve(self, options="", name="box", wire=None, params=(), **how):
         server = sshd.Server(self.place() / "server", {"user": "/bin/sh"}, options, **how)
         self.addCleanup(server.stop)
