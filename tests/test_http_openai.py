@@ -328,7 +328,7 @@ class AtThePrompt(Case):
         words = Chat(lambda asked: [f"{len(asked['messages'])} messages\n"])
         self.server.on(CHAT, words, Chat(["never "] * 2, gate=gate), words)
         self.add(options=("--stateful",))
-        child = pexpect.spawn(str(record_case.MER), env=self.env | {"TERM": "dumb"}, cwd=str(self.folder), encoding="utf-8",
+        child = pexpect.spawn("/usr/bin/env", [str(record_case.MER)], env=self.env | {"TERM": "dumb"}, cwd=str(self.folder), encoding="utf-8",
                               timeout=record_case.DEADLINE_S)
         self.addCleanup(child.close, force=True)
         child.expect_exact("mer> ")
