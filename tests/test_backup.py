@@ -14,9 +14,10 @@ import threading
 import unittest
 from pathlib import Path
 
+from migrate_case import preloadable
 from record_case import DEADLINE_S, MER, MIGRATE, SANITIZED, OnPostgres, OnSqlite, main
 
-KILL_AT = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 and sys.argv[1].endswith(".so") else None
+KILL_AT = preloadable(sys.argv.pop(1)) if len(sys.argv) > 1 and sys.argv[1].endswith(".so") else None
 RUN = "01980000-0000-7000-8000-00000000%04x"
 
 

@@ -125,7 +125,7 @@ struct mer_worker_spec {
 	            * max_output counts. Counted, so it may outlive the spec */
 	bool http_session; /* its runs are a session's: what they have told each other is told again */
 	enum mer_http_probe http_probe; /* other than runs: it leaves at once, with MER_OK or not */
-	int64_t max_output;      /* bytes a run; more fails the run and ends the worker; 0: no limit */
+	int64_t max_output; /* bytes a run; more fails the run and ends the worker; 0: no limit */
 
 	struct mer_limits limits; /* what its processes may take */
 
