@@ -4,10 +4,12 @@ one end. MER_PREFIX names the installation. Prints TAP when run as a program."""
 import os
 import re
 import signal
+import subprocess
 import sys
 import unittest
 from pathlib import Path
 
+import record_case
 import ssh_case
 
 # What else ends a worker takes longer than the test waits: nothing is heard of mer for ten minutes.
@@ -57,6 +59,24 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
             return len(found) == 1
         self.assertTrue(ssh_case.wait_for(is_one))
         return found[0]
+
+    def test_whom_it_kills(self):
+        """Of pids only those of one process each, and of processes only those that descend from it."""
+        script = record_case.PREFIX / "libexec" / "mer" / "mer-far.sh"
+        order = "kill() { echo \"killed $*\"; }; . \"$0\"; far_marked() { :; }; " \
+                "printf 'n id 5\\nbeat\\nterm\\nkill\\nleave\\n' | far_watch \"$1\" \"$2\" \"$3\""
+        for mode in ("perl", "plain"):
+            for pid, timer in (("", "7"), ("0", "7"), ("1", "7"), ("-1", "7"), ("007", "7"), ("a", "7"), ("7", ""), ("7", "-1")):
+                with self.subTest(mode=mode, pid=pid, timer=timer):
+                    done = subprocess.run(["sh", "-c", order, script, pid, timer, mode], capture_output=True, timeout=60, check=False)
+                    self.assertEqual((b"", b""), (done.stdout, done.stderr))
+            done = subprocess.run(["sh", "-c", order, script, "98", "97", mode], capture_output=True, timeout=60, check=True)
+            self.assertIn(b"killed -USR1 97\n", done.stdout)
+        perl = re.search(r"\nsub descended \{\n.*?\n\}\n", script.read_text(), re.DOTALL).group(0)
+        ring = "my $self = 5; my %at = (7 => 8, 8 => 7, 9 => 5, 10 => 7, 11 => 9, 5 => 1); sub pids { return keys %at } " \
+               "sub about { return \"$_[0] (a) S $at{$_[0]} x\" }" + perl + "print join \",\", sort { $a <=> $b } descended();"
+        if ssh_case.shell_words("perl"):
+            self.assertEqual(b"9,11", subprocess.run(["perl", "-e", ring], capture_output=True, timeout=60, check=True).stdout)
 
     def test_perl(self):
         for shell in ("dash", "bash"):

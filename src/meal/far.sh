@@ -57,9 +57,18 @@ far_sweep()
 	done
 }
 
+# Whether it is a pid, and of one process: to kill, 0 and -1 are many, and 1 is once there is a sign before it.
+far_is_pid()
+{
+	case $1 in
+	'' | *[!0-9]* | 0* | 1) return 1 ;;
+	esac
+}
+
 # far_order TERM|KILL: to the worker's group, by its parent where that is perl.
 far_order()
 {
+	far_is_pid "$far_pid" || return 0
 	case $far_mode$1 in
 	perlTERM) kill -TERM "$far_pid" ;;
 	perlKILL) kill -USR1 "$far_pid" ;;
@@ -195,6 +204,10 @@ far_clear()
 {
 	[ -h "/tmp/mer-$far_id" ] || return 0
 	far_own=$(readlink "/tmp/mer-$far_id")
+	case $far_own in
+	/tmp/mer-?*) ;;
+	*) return 0 ;;
+	esac
 	far_new=$(readlink "$far_own/new")
 	rm -rf ${far_new:+"$far_new"} "$far_own" "/tmp/mer-$far_id" 2>/dev/null
 }
@@ -250,7 +263,8 @@ sub descended {
 	for my $pid (keys %parent) {
 		my $above = $parent{$pid};
 		for (my $depth = 0; $above && $above != $self && $depth < 10000; $depth++) { $above = $parent{$above}; }
-		push @found, $pid if $above;
+		# Pids that were given anew while they were read may be a ring, which does not lead to us.
+		push @found, $pid if $above && $above == $self;
 	}
 	return @found;
 }
@@ -275,7 +289,7 @@ sub sweep {
 # The folder of the worker.
 sub clear {
 	my $own = readlink "/tmp/mer-$id";
-	return if !defined $own;
+	return if !defined $own || $own !~ m{^/tmp/mer-\w};
 	my $new = readlink "$own/new";
 	system "rm", "-rf", "--", defined $new ? $new : (), $own, "/tmp/mer-$id";
 }
@@ -468,6 +482,8 @@ far_begin()
 {
 	trap '' PIPE HUP
 	IFS=' ' read -r far_nonce far_id far_silence || exit 0
+	# Without one all workers would bear the mark.
+	[ -n "$far_id" ] || exit 0
 }
 
 # Takes the header. What a shell reads of a pipe ends with its line.
@@ -562,6 +578,8 @@ far_watch()
 	far_pid=$1
 	far_timer=$2
 	far_mode=$3
+	far_is_pid "$far_pid" || exit 0
+	far_is_pid "$far_timer" || exit 0
 	far_mark up
 	while IFS= read -r far_word; do
 		case $far_word in
