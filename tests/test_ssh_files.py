@@ -333,10 +333,11 @@ class Files(ssh_case.Ssh):
         self.assertEqual(("2", "1", {"rows": 3}), (made["version"], made["parent"], made["metrics"]))
         self.assertEqual("data old", Path(made["path"]).read_text())
         self.assertEqual(b"data old", self.out("run", "m", "x"))
-        self.call(0, "model", "set", "m", "train=sh -c 'mkdir \"$1\"; echo a >\"$1/a\"; ln -s a \"$1/l\"' sh {new_weights}")
+        self.call(0, "model", "set", "m", "train=sh -c 'mkdir \"$1\"; echo a >\"$1/a\"; chmod 6755 \"$1/a\"; ln -s a \"$1/l\"' sh {new_weights}")
         made = json.loads(self.out("train", "--json", "m", "--dataset", data))
         self.assertEqual({"a": "a\n", "l": "a\n"}, {p.name: p.read_text() for p in Path(made["path"]).iterdir()})
         self.assertFalse((Path(made["path"]) / "l").is_symlink())
+        self.assertEqual(0, (Path(made["path"]) / "a").stat().st_mode & 0o7000) # whatever it is there
         self.assertEqual(folder_sum(made["path"]), made["sha256"])
         for train, code, message in (("false", 1, "exit code 1"), ("true", 1, "left nothing"),
                                      ("sh -c 'kill -9 $$' {new_weights}", 1, "SIGKILL"),

@@ -166,8 +166,11 @@ static enum mer_status on_taken(struct fetch *fetch, struct mer_error *err)
 		return put_in_place(fetch, fetch->part, err);
 	if (mkdir(fetch->tree, 0777) != 0)
 		return mer_fail(err, MER_EIO, "cannot make '%s': %s", fetch->tree, strerror(errno));
-	const char *const argv[] = { "tar",         "-xf",       fetch->part, "--no-same-owner",
-		                         "--directory", fetch->tree, NULL };
+	/* Not even root takes modes over: what another host says is setuid would be so here. */
+	const char *const argv[] = {
+		"tar",         "-xf",       fetch->part, "--no-same-owner", "--no-same-permissions",
+		"--directory", fetch->tree, NULL
+	};
 	fetch->step = UNPACKING;
 	return lending_run(&fetch->base, argv, err);
 }
