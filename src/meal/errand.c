@@ -4,6 +4,7 @@
 #include "errand.h"
 
 #include "internal.h"
+#include "remote_say.h"
 
 #include <mer/file.h>
 #include <mer/log.h>
@@ -30,6 +31,7 @@ struct errand {
 	struct mer_buf text, said;
 	char *where;            /* "server 'x': ", or "" */
 	struct mer_error error; /* MER_OK: it did what it should */
+	bool over;              /* its carrier is not to be asked for anything any more */
 };
 
 static void release(struct errand *e)
@@ -60,7 +62,8 @@ static void fail(struct errand *e, const struct mer_error *err)
 		return;
 	e->error = *err;
 	(void)uv_timer_stop(&e->timer);
-	e->carrier->ops->signal(e->carrier, MEAL_KILL);
+	if (!e->over)
+		e->carrier->ops->signal(e->carrier, MEAL_KILL);
 }
 
 static enum mer_status read_piece(struct errand *e, struct mer_error *err)
@@ -139,15 +142,14 @@ static void last_line(struct mer_buf *said, char text[200])
 	for (start = end; start > 0 && said->ptr[start - 1] != '\n'; start--)
 		;
 	(void)snprintf(text, 200, "%.*s", (int)(end - start), said->len > 0 ? said->ptr + start : "");
-	for (char *at = text; *at != '\0'; at++)
-		if ((unsigned char)*at < ' ' || (unsigned char)*at == 127)
-			*at = '?';
+	remote_say_plain(text);
 }
 
 static void on_ended(void *ctx, const struct meal_exit *how)
 {
 	struct errand *e = ctx;
 	char line[200];
+	e->over = true;
 	(void)uv_timer_stop(&e->timer);
 	last_line(&e->said, line);
 	if (e->error.status != MER_OK)
