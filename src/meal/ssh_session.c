@@ -316,18 +316,17 @@ enum mer_status ssh_session_new(struct ssh_host *host, struct ssh_login *login,
                                 struct ssh_session **out, struct mer_error *err)
 {
 	struct ssh_session *s = calloc(1, sizeof *s);
-	int failed = 0;
-	if (s != NULL) {
-		(void)uv_idle_init(host->pool->loop, &s->turn);
-		failed = uv_poll_init(host->pool->loop, &s->poll, login->fd);
-	}
+	int failed = s != NULL ? uv_poll_init(host->pool->loop, &s->poll, login->fd) : 0;
 	if (s == NULL || failed != 0) {
 		(void)libssh2_session_free(login->session);
 		(void)close(login->fd);
+		login->session = NULL;
+		login->fd = -1;
 		free(s);
 		return mer_fail(err, MER_ENOMEM, "cannot watch a connection: %s",
 		                s == NULL ? "out of memory" : uv_strerror(failed));
 	}
+	(void)uv_idle_init(host->pool->loop, &s->turn);
 	s->host = host;
 	s->pool = host->pool;
 	s->ssh = login->session;
