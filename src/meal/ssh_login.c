@@ -181,8 +181,10 @@ static enum mer_status explain_keys(struct way *way, bool late)
 	const char *const ours[SSH_LIST_COUNT] = { way->lists[0], way->lists[1], way->lists[2],
 		                                       way->lists[3], way->lists[4], way->lists[5] };
 	char lacks[160] = "";
-	if (hello.has_lists && !ssh_hello_agrees(&hello, ours, lacks))
+	if (hello.has_lists && !ssh_hello_agrees(&hello, ours, lacks)) {
+		remote_say_plain(lacks);
 		return leave(way, lacks);
+	}
 	(void)libssh2_session_last_error(way->session, &text, NULL, 0);
 	const char *what = late                      ? "it stopped answering"
 	                   : way->tap.flooded        ? "it sends more than a login takes"
