@@ -373,6 +373,7 @@ static void on_timer(uv_timer_t *timer)
 static void on_mark(struct remote *r, const char *mark)
 {
 	char mode[8] = "";
+	long long pid, timer;
 	int value;
 	if (strcmp(mark, "beat") == 0)
 		return;
@@ -385,7 +386,11 @@ static void on_mark(struct remote *r, const char *mark)
 		(void)uv_timer_stop(&r->timer);
 	} else if (strncmp(mark, "started ", 8) == 0) {
 		r->how.started = true;
-	} else if (sscanf(mark, "watch %lld %lld %7s", &r->pid, &r->far_timer, mode) == 3) {
+	} else if (sscanf(mark, "watch %lld %lld %7s", &pid, &timer, mode) == 3) {
+		if (pid <= 1 || timer <= 1) /* to kill they are everybody */
+			return;
+		r->pid = pid;
+		r->far_timer = timer;
 		r->by_perl = strcmp(mode, "perl") == 0;
 		if (r->alive_s > 0)
 			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->alive_s * 1000,
