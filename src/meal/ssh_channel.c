@@ -111,9 +111,10 @@ static void grow_window(struct ssh_channel *c, size_t n)
 	c->came += n;
 	if (c->came < c->window / 4 * 3 && now_us - c->came_since_us <= rtt_us)
 		return;
-	if (now_us - c->came_since_us <= rtt_us + rtt_us / 4 && c->window < WINDOW_MAX) {
-		c->owed += c->window;
-		c->window *= 2;
+	if (now_us - c->came_since_us <= rtt_us + rtt_us / 4) {
+		size_t room = WINDOW_MAX - c->window, more = c->window < room ? c->window : room;
+		c->owed += more;
+		c->window += more;
 	}
 	c->came = 0;
 	c->came_since_us = now_us;
