@@ -794,6 +794,8 @@ static enum mer_status start_new(struct remote *r, struct uv_loop_s *loop, struc
 {
 	r->loop = loop;
 	enum mer_status st = choose(r, links, err);
+	if (st == MER_OK && r->spare.waits && r->ssh == NULL)
+		st = mer_fail(err, MER_EUNREACHABLE, "ssh does not wait ahead of need");
 	if (st == MER_OK)
 		st = begin_inner(r, err);
 	if (st != MER_OK) {
