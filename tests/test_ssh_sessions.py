@@ -171,6 +171,55 @@ class Sessions(ssh_case.Ssh):
         self.assertIn(b"the connection to server 'box' was lost", err)
         self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
 
+    def test_lost_behind_its_end(self):
+        """A model's end is heard before all of its output, where that is held: what lacks some is no success."""
+        size = 3 * MIB // 2
+        server = self.serve()
+        self.add("m", "sh", "-c", f"head -c {size} /dev/zero")
+        log = self.folder / "log"
+        with open(log, "wb") as err:
+            child = self.start("--log", "meal=debug", "run", "m", "x", stderr=err)
+        self.assertTrue(ssh_case.wait_for(lambda: "says=gone" in log.read_text()))
+        for pid in server.sessions():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.assertTrue(ssh_case.wait_for(lambda: not server.sessions()))
+        if self.transport == "libssh2": # ssh tells when it has lost what it did not give
+            self.assertTrue(ssh_case.wait_for(lambda: "session lost" in log.read_text()))
+        out = child.stdout.read()
+        self.assertEqual(1, child.wait(60), len(out))
+        self.assertIn("the connection to server 'box' was lost", log.read_text())
+        self.assertEqual("failed", self.log("--limit", "1")[0]["status"])
+
+    def test_no_spare_of_ssh(self):
+        """What another server has is opened ahead of need for each; ssh, which carries this one, cannot wait so."""
+        if self.transport == "openssh":
+            self.skipTest("no spares")
+        self.serve()
+        server = sshd.Server(self.place() / "other", {"user": "/bin/sh"})
+        self.addCleanup(server.stop)
+        config = self.file("config", "Host *\n  SetEnv A=b\n")
+        self.call(0, "server", "add", "odd", "--kind", "ssh", "--user", "user", *server.params(), "--param", f"config={config}")
+        self.add("up", "tr", "a-z", "A-Z")
+        self.add("odd", "tr", "a-z", "A-Z", server="odd")
+        with open(self.folder / "log", "wb") as err:
+            child = self.start("--log", "meal=debug", stdin=-1, stderr=err)
+
+        def run(name):
+            child.stdin.write(f"run --json {name} text\n".encode())
+            child.stdin.flush()
+            self.assertEqual("TEXT", json.loads(child.stdout.readline() or "{}").get("output"))
+
+        for name in ("odd", "up"):
+            run(name)
+        self.assertTrue(ssh_case.wait_for(lambda: "no spare server=odd" in (self.folder / "log").read_text()))
+        for name in ("odd", "up", "odd"):
+            run(name)
+        child.communicate(timeout=60)
+        self.assertEqual(0, child.returncode)
+
     def test_session_is_lost_between_runs(self):
         """The next run has another one, and nobody is told."""
         server = self.serve()

@@ -37,6 +37,7 @@
 #define CONNECT_S 10             /* ConnectTimeout */
 #define SHELL_MS 30000           /* a login shell may take so long beyond that */
 #define LEAVE_MS 2000            /* the second channel may take so long to close */
+#define TIDY_S 60                /* who tidies up behind a worker does not beat for so long */
 #define SOCKET_FOLDER_MAX 60     /* a socket's path has room for 107 bytes, and ssh adds 17 */
 
 /* Two carriers: one with the worker's channel, and one with that of orders. */
@@ -75,6 +76,7 @@ struct remote {
 	bool late;                /* no supervisor spoke in time */
 	bool spoilt;              /* a spare that says what it cannot */
 	bool gone;                /* nothing is left there, as it said */
+	bool complained;          /* something came on stderr behind that: ssh's own words */
 	bool leaving;             /* the channel of orders was told to close */
 	bool orders_over;         /* it has ended */
 	long long pid, far_timer; /* of whom orders are for; 0: not known */
@@ -187,11 +189,18 @@ static void explain_silence(struct remote *r, const struct meal_exit *ssh, char 
 		               r->server, said[0] != '\0' ? ": " : "", said);
 }
 
+static void say_lost(struct remote *r)
+{
+	(void)snprintf(r->how.problem, sizeof r->how.problem, "the connection to server '%s' was lost",
+	               r->server);
+}
+
 /* Why there is no worker, as the supervisor says. */
 static void explain_failure(struct remote *r, const char *why)
 {
 	char *text = r->how.problem;
 	size_t size = sizeof r->how.problem;
+	char limit[31];
 	int error = 0;
 	if (strcmp(why, "missing") == 0)
 		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
@@ -205,8 +214,8 @@ static void explain_failure(struct remote *r, const char *why)
 	else if (strcmp(why, "workdir") == 0)
 		(void)snprintf(text, size, "cannot enter the folder '%s' on server '%s'", r->workdir,
 		               r->server);
-	else if (strncmp(why, "limit ", 6) == 0)
-		(void)snprintf(text, size, "the limit '%s' cannot be held on server '%s'", why + 6,
+	else if (sscanf(why, "limit %30[a-z-]", limit) == 1)
+		(void)snprintf(text, size, "the limit '%s' cannot be held on server '%s'", limit,
 		               r->server);
 	else if (strcmp(why, "lacks") == 0)
 		(void)snprintf(text, size, "what '%s' needs is not on server '%s'", r->program, r->server);
@@ -350,19 +359,24 @@ static void leave_orders(struct remote *r)
 	r->orders->ops->write(r->orders, &leave, 1, true, NULL);
 }
 
+/* Its supervisor beats, as long as its worker lives. */
+static bool is_silent(const struct remote *r)
+{
+	int64_t most_s = r->silence_s + (r->over ? TIDY_S : 0);
+	return r->ssh != NULL && !r->held && mer_clock_ms() - r->heard_ms > most_s * 1000;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	struct remote *r = timer->data;
-	if (r->gone) {
-		if (r->orders != NULL && !r->orders_over)
-			r->orders->ops->signal(r->orders, MEAL_KILL);
-	} else if (!r->err_up) {
+	if (r->gone && r->orders != NULL && !r->orders_over)
+		r->orders->ops->signal(r->orders, MEAL_KILL);
+	if (!r->err_up) {
 		r->late = true;
 		r->inner->ops->signal(r->inner, MEAL_KILL);
-	} else if (r->ssh != NULL && !r->held &&
-	           mer_clock_ms() - r->heard_ms > r->silence_s * 1000) { /* its supervisor beats */
+	} else if (is_silent(r)) {
 		r->ssh->lose(r->inner);
-	} else {
+	} else if (!r->gone) {
 		open_orders(r);
 		order(r, "beat\n");
 	}
@@ -409,7 +423,7 @@ static void on_mark(struct remote *r, const char *mark)
 	} else if (strcmp(mark, "gone") == 0) {
 		r->gone = true;
 		leave_orders(r);
-		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, 0);
+		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, (uint64_t)r->alive_s * 1000);
 	}
 }
 
@@ -426,6 +440,7 @@ static void give(struct remote *r, enum meal_stream stream, const char *bytes, s
 static void add_noise(struct remote *r, struct mer_str bytes)
 {
 	MER_DEBUG("noise worker=%p bytes=%zu", r->base.ctx, bytes.len);
+	r->complained |= r->gone;
 	size_t n = bytes.len < NOISE_MAX ? bytes.len : NOISE_MAX;
 	if (r->noise.len + n > NOISE_MAX)
 		mer_buf_drop(&r->noise, r->noise.len + n - NOISE_MAX);
@@ -440,7 +455,7 @@ static void hear_stderr(struct remote *r, const char *bytes, size_t n)
 		at += far_reader_feed(&r->err, bytes + at, n - at, &piece);
 		if (piece.mark != NULL)
 			on_mark(r, piece.mark);
-		else if (piece.bytes.len > 0 && !r->err_up)
+		else if (piece.bytes.len > 0 && (!r->err_up || r->gone))
 			add_noise(r, piece.bytes);
 		else if (piece.bytes.len > 0)
 			give(r, MEAL_STDERR, piece.bytes.ptr, piece.bytes.len);
@@ -522,6 +537,16 @@ static void tell_end(struct remote *r)
 
 static void use_openssh(struct remote *r);
 
+/* Whether some of its output may be missing: marks overtake stdout, most of all while that is held. When ssh
+ * loses the connection behind the exit code, it says so, but ends with that code all the same. */
+static bool is_cut(const struct remote *r, const struct meal_exit *inner)
+{
+	enum { SSH_FAILED = 255 };
+	bool lost = inner->problem[0] != '\0' || !r->gone || r->complained ||
+	            (r->ssh == NULL && inner->exit_code == SSH_FAILED);
+	return lost && r->over && r->how.exit_code == 0 && !r->was_killed && !r->probes;
+}
+
 /* What carried it has ended. */
 static void on_ended(void *ctx, const struct meal_exit *inner)
 {
@@ -537,7 +562,10 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		use_openssh(r);
 		return;
 	}
-	if (!r->over && inner->problem[0] != '\0') {
+	if (is_cut(r, inner)) {
+		how->exit_code = -1;
+		say_lost(r);
+	} else if (!r->over && inner->problem[0] != '\0') {
 		memcpy(how->problem, inner->problem, sizeof how->problem);
 	} else if (!r->over && r->was_killed) {
 		how->signal = SIGKILL;
@@ -547,8 +575,7 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 	} else if (!r->over && !r->err_up) {
 		explain_silence(r, inner, how->problem, sizeof how->problem);
 	} else if (!r->over) {
-		(void)snprintf(how->problem, sizeof how->problem, "the connection to server '%s' was lost",
-		               r->server);
+		say_lost(r);
 	}
 	tell_end(r);
 }
