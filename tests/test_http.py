@@ -170,6 +170,20 @@ class Plain(Http):
     def test_set_and_document(self):
         self.add("m", "/echo", "--timeout", "7s", params=("header.X-A=b",))
         self.call(0, "server", "set", "m", f"url={self.server.url}/other", "param=header.X-A", "param=header.X-B=c")
+    def test_limit_while_nobody_reads(self):
+        """What was held back until somebody reads may be what is too much."""
+        self.server.on("/much", http_server.endless_body)
+        self.add("m", "/much")
+        for most in range(10000000, 16000000, 500000): # behind what mer keeps for its reader
+            with self.subTest(most):
+                self.call(0, "model", "set", "m", f"max-output={most}")
+                child = self.start("run", "m", "x", "--timeout", "9s")
+                read = 0
+                while data := os.read(child.stdout.fileno(), 64): # slower than what comes
+                    read += len(data)
+                self.assertIn(b"the output is over", child.communicate(timeout=record_case.DEADLINE_S)[1])
+                self.assertEqual((1, most), (child.returncode, read))
+
         self.server.on("/other", reply(b"other"))
         self.assertEqual(b"other", self.out("run", "m", "x"))
         headers = self.posts()[0]["headers"]

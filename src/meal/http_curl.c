@@ -404,9 +404,9 @@ static enum mer_status start(struct http_client *client, const struct http_send 
 	return MER_OK;
 }
 
-static void resume(struct http_exchange *exchange)
+static bool resume(struct http_exchange *exchange)
 {
-	(void)curl_easy_pause(exchange->easy, CURLPAUSE_CONT);
+	return curl_easy_pause(exchange->easy, CURLPAUSE_CONT) == CURLE_OK;
 }
 
 static void stop(struct http_exchange *exchange)

@@ -59,8 +59,9 @@ struct http_transport {
 	enum mer_status (*start)(struct http_client *client, const struct http_send *send,
 	                         const struct http_events *events, void *ctx,
 	                         struct http_exchange **out, struct mer_error *err);
-	/* What was to come later may come. Not from inside an event. */
-	void (*resume)(struct http_exchange *exchange);
+	/* What was to come later may come. Not from inside an event. false: it cannot go on, for want of
+	 * memory or since data had enough, and no event follows: it is to be stopped. */
+	bool (*resume)(struct http_exchange *exchange);
 	/* Ends it; no event follows. Not from inside an event. */
 	void (*stop)(struct http_exchange *exchange);
 };

@@ -397,6 +397,17 @@ static void give_up_run(struct http_worker *w)
 static void fail_start(struct http_worker *w, const struct mer_error *err)
 {
 	if (w->last.status == MER_OK)
+/* An exchange that cannot go on. */
+static void break_off(struct http_worker *w)
+{
+	struct mer_error err;
+	w->transport->stop(w->exchange);
+	w->exchange = NULL;
+	(void)mer_fail(&err, MER_ENOMEM, "out of memory");
+	set_result(w, &err); /* unless data had enough */
+	tell_result(w);
+}
+
 		set_outcome(&w->last, err);
 	w->ending = LEAVES;
 	kick(w);
@@ -488,8 +499,10 @@ static void resume(struct http_worker *w)
 		(void)uv_timer_start(&w->timer, on_timer, LINGER_MS, 0);
 	bool held = w->held;
 	w->held = false;
-	if (held && w->exchange != NULL)
-		w->transport->resume(w->exchange);
+	if (held && w->exchange != NULL && !w->transport->resume(w->exchange)) {
+		break_off(w);
+		return;
+	}
 	if (w->ended)
 		conclude(w);
 }
