@@ -55,6 +55,27 @@ class Http(record_case.Record, unittest.TestCase):
 
 class Plain(Http):
     def test_bytes_both_ways(self):
+# Runs mer where the only name server says nothing; prints mer's exit code and how many queries it had.
+MUTE = """
+import socket, subprocess, sys
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+mute.bind(("127.0.0.53", 53))
+for name, text in (("resolv.conf", "nameserver 127.0.0.53\\n"), ("nsswitch.conf", "hosts: dns\\n")):
+    with open(name, "w") as file:
+        file.write(text)
+    subprocess.run(["mount", "--bind", name, f"/etc/{name}"], check=True)
+code = subprocess.run(sys.argv[1:]).returncode
+mute.setblocking(False)
+asked = 0
+try:
+    while mute.recv(512):
+        asked += 1
+except BlockingIOError:
+    print(code, asked)
+"""
+
+
         self.add()
         for data in (b"hello\n", b"", bytes(range(256)), b"x" * (8 << 20)):
             with self.subTest(len(data)):
@@ -296,6 +317,18 @@ class Faults(Http):
             self.refused(6, "cannot reach server 'm'", "run", "m", "x")
             self.assertEqual(("failed", 1), (self.last()["status"], self.last()["attempts"]))
             self.refused(6, "cannot reach server 'm'", "model", "ping", "m")
+    def test_name_that_nobody_answers_for(self):
+        """A run's deadline does not wait for the resolver, which asks for A and AAAA, and later once more."""
+        self.add("m", "/x", url="http://models.example.org")
+        alone = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+        if not shutil.which("ip") or subprocess.run([*alone, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("no namespaces of a user, or no ip")
+        out, err = self.call(0, *alone[1:], record_case.PYTHON, "-c", MUTE, record_case.MER, "run", "m", "x", "--timeout", "1s",
+                             program="unshare", env={"RES_OPTIONS": "timeout:10 attempts:2"})
+        code, asked = map(int, out.split())
+        self.assertEqual(7, code, err)
+        self.assertIn(asked, (1, 2))
+
             self.refused(6, "cannot reach server 'm'", "server", "ping", "m")
             self.call(0, "model", "set", "m", "retries=2")
             self.call(6, "run", "m", "x")

@@ -340,6 +340,8 @@ static void set_body(struct http_exchange *exchange, const struct http_send *sen
 static void set_connection(CURL *easy, const struct http_send *send)
 {
 	(void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	/* A name that nobody answers for is left to its thread: to wait for that holds up the loop. */
+	(void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	(void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
 	(void)curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
