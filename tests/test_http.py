@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Models behind URLs as users see them, over servers that go right and wrong (http_server.py), nginx and MLServer.
 MER_PREFIX names the installation. Prints TAP when run as a program."""
+import email.utils
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -359,6 +361,17 @@ class Faults(Http):
         self.add("m", "/busy")
         self.server.on("/busy", http_server.busy(1), http_server.echo)
         self.refused(8, "answers 503: no capacity", "run", "m", "x")
+    def gap(self, busy, code=0):
+        """Seconds between a refusal and the next request."""
+        came = []
+
+        def timed(answer):
+            return lambda exchange: (came.append(time.monotonic()), answer(exchange))
+        self.server.on("/busy", timed(busy), timed(http_server.echo))
+        lines = self.file("lines", "a\nb\n")
+        self.call(code, "run", "--lines", "--keep-going", "--jobs", 1, "m", f"@{lines}")
+        return came[1] - came[0]
+
         self.call(0, "model", "set", "m", "retries=1")
         self.server.on("/busy", http_server.busy(1), http_server.echo)
         self.assertEqual(b"x", self.out("run", "m", "x"))
@@ -367,6 +380,11 @@ class Faults(Http):
             with self.subTest(after):
                 before = len(self.posts())
                 self.server.on("/busy", http_server.busy(after, 429), http_server.echo)
+        self.assertGreaterEqual(self.gap(http_server.busy(1)), 0.9)
+        self.assertGreaterEqual(self.gap(http_server.busy(email.utils.formatdate(time.time() + 3, usegmt=True))), 1)
+        self.call(0, "model", "set", "m", "retries=0")
+        self.assertGreaterEqual(self.gap(http_server.busy(1), 8), 0.9, "who comes next waits too")
+        self.call(0, "model", "set", "m", "retries=1")
                 self.refused(8, "answers 429", "run", "m", "x", *words)
                 self.assertEqual(1, len(self.posts()) - before, "it would be too late, or too long")
 

@@ -42,15 +42,17 @@ START_TEST(learns)
 	                  health.start_after == health_rows[_i].start_after,
 	              "row %d: %d failures, shunned until %lld, start after %lld", _i, health.failures,
 	              (long long)health.shunned_until, (long long)health.start_after);
+	health.busy_until = 7;
 	choose_answered(&health);
+	ck_assert_int_eq(7, health.busy_until); /* what it asked for holds for all others */
 	ck_assert(health.failures == 0 && health.shunned_until == 0 && health.start_after == 0);
 }
 END_TEST
 
 /* --- choice ------------------------------------------------------------------------------- */
 
-/* A place as text: priority, then letters: t tried, r ready, c coming, s shunned, d start delayed; then
- * its load. Time is 100; shunned and delayed are until 200. */
+/* A place as text: priority, then letters: t tried, r ready, c coming, s shunned, d start delayed, b busy;
+ * then its load. Time is 100; shunned, delayed and busy are until 200. */
 static const struct {
 	const char *places[4];
 	enum choice want;
@@ -84,6 +86,11 @@ static const struct {
 	{ { "0sc0", "9sr0" }, CHOICE_PLACE, 0 },
 	{ { "0sdc0", "9sc0" }, CHOICE_PLACE, 1 },
 	{ { "0sdc0", "9sdc0" }, CHOICE_WAIT, 0 },
+	/* nothing goes where it is busy, worker or not */
+	{ { "0br0" }, CHOICE_WAIT, 0 },
+	{ { "0br0", "9c5" }, CHOICE_PLACE, 1 },
+	{ { "0br0", "9sr5" }, CHOICE_PLACE, 1 },
+	{ { "0bc0", "9tr5" }, CHOICE_WAIT, 0 },
 	/* not twice to the same */
 	{ { "0tr0", "9c5" }, CHOICE_PLACE, 1 },
 	{ { "0tr0", "9sc5" }, CHOICE_PLACE, 1 },
@@ -103,6 +110,7 @@ static struct choose_place read_place(const char *text)
 		place.health.failures += *flags == 's';
 		place.health.shunned_until += *flags == 's' ? 200 : 0;
 		place.health.start_after += *flags == 'd' ? 200 : 0;
+		place.health.busy_until += *flags == 'b' ? 200 : 0;
 	}
 	place.load = strtoul(flags, NULL, 10);
 	return place;

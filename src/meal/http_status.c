@@ -7,6 +7,7 @@
 #include <mer/text.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 /* --- heads ---------------------------------------------------------------------------------- */
 
@@ -48,6 +49,21 @@ static void copy(char *out, size_t size, struct mer_str value)
 	out[len] = '\0';
 }
 
+/* Seconds to wait, or a date: what Retry-After has. 0: neither. */
+static int64_t read_wait(struct mer_str value)
+{
+	enum { MOST_S = 1000000 };
+	char text[40];
+	struct tm date = { .tm_sec = 0 };
+	int64_t seconds = number(value);
+	copy(text, sizeof text, value);
+	if (seconds < 0 && strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &date) != NULL)
+		seconds = (int64_t)timegm(&date) - (int64_t)time(NULL);
+	if (seconds < 0)
+		return 0;
+	return 1000 * (seconds < MOST_S ? seconds : MOST_S);
+}
+
 static void take_type(struct http_head *head, struct mer_str value)
 {
 	char *type = head->response.content_type;
@@ -68,7 +84,6 @@ static bool is_named(struct mer_str name, const char *want)
 
 static void take(struct http_head *head, struct mer_str name, struct mer_str value)
 {
-	enum { RETRY_MOST_S = 1000000 };
 	if (is_named(name, "content-type")) {
 		take_type(head, value);
 	} else if (is_named(name, "content-length")) {
@@ -76,9 +91,7 @@ static void take(struct http_head *head, struct mer_str name, struct mer_str val
 	} else if (is_named(name, "inference-header-content-length")) {
 		head->response.json_length = number(value);
 	} else if (is_named(name, "retry-after")) {
-		int64_t seconds = number(value);
-		seconds = seconds < RETRY_MOST_S ? seconds : RETRY_MOST_S;
-		head->retry_after_ms = seconds > 0 ? 1000 * seconds : 0;
+		head->retry_after_ms = read_wait(value);
 	} else if (is_named(name, "location")) {
 		copy(head->location, sizeof head->location, value);
 	} else if (is_named(name, "content-encoding") && !is_named(value, "identity")) {

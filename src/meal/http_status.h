@@ -11,7 +11,7 @@ struct http_head {
 	bool whole; /* its last line has come; what comes then is of a trailer */
 	size_t bytes;
 	char location[256], encoding[64]; /* "": none */
-	int64_t retry_after_ms;           /* 0: not told, or as a date */
+	int64_t retry_after_ms;           /* 0: not told */
 };
 
 void http_head_init(struct http_head *head);

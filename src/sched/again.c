@@ -66,6 +66,8 @@ bool again_later(struct mer_run *run, struct deployment *deployment, int64_t bus
 	enum { UNTOLD_MS = 1000, MOST_MS = 60000 };
 	int64_t now = (int64_t)uv_now(run->sched->loop), wait = busy_ms > 0 ? busy_ms : UNTOLD_MS;
 	mark(run, deployment);
+	if (wait <= MOST_MS && now + wait > deployment->health.busy_until)
+		deployment->health.busy_until = now + wait;
 	if (!is_wanted(run))
 		return false;
 	if (!was_everywhere(run)) {
@@ -77,7 +79,6 @@ bool again_later(struct mer_run *run, struct deployment *deployment, int64_t bus
 		return false;
 	run->retried++;
 	run->tried = 0;
-	deployment->health.start_after = now + wait;
 	wait_again(run);
 	return true;
 }

@@ -24,13 +24,13 @@ void choose_failed(struct choose_health *health, int64_t now, int64_t took, int6
 
 void choose_answered(struct choose_health *health)
 {
-	*health = (struct choose_health){ 0 };
+	*health = (struct choose_health){ .busy_until = health->busy_until };
 }
 
 /* 0: well, 1: it failed of late, 2: it cannot be started yet. */
 static int degree(const struct choose_place *place, int64_t now)
 {
-	if (place->health.start_after > now)
+	if (place->health.start_after > now || place->health.busy_until > now)
 		return 2;
 	return place->health.shunned_until > now;
 }
@@ -45,6 +45,8 @@ static bool is_before(const struct choose_place *a, const struct choose_place *b
 /* 0: it takes the run now, 1: soon, 2: not yet. */
 static int wait_of(const struct choose_place *place, int64_t now)
 {
+	if (place->health.busy_until > now)
+		return 2;
 	if (place->ready)
 		return 0;
 	return place->coming && place->health.start_after <= now ? 1 : 2;

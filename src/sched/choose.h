@@ -26,6 +26,7 @@ struct choose_health {
 	int failures;          /* in a row, since it answered for the last time */
 	int64_t shunned_until; /* others come first */
 	int64_t start_after;   /* no worker is started before */
+	int64_t busy_until;    /* it has asked that nobody comes before */
 };
 
 /* It could not be started, which took so long to tell, or its worker left without an answer. Others

@@ -71,8 +71,11 @@ static struct deployment *place_for(struct mer_run *run, bool *held)
 	struct deployment *deployment = route->places[which];
 	if (choice == CHOICE_PLACE)
 		return deployment;
-	if (deployment->health.start_after > now)
-		sched_due(run->sched, deployment->health.start_after);
+	const struct choose_health *health = &deployment->health;
+	if (health->busy_until > now)
+		sched_due(run->sched, health->busy_until);
+	else if (health->start_after > now)
+		sched_due(run->sched, health->start_after);
 	else if (pool_is_full(route, deployment)) {
 		run->sched->crowded = true;
 		*held = !pool_make_room(route, deployment);

@@ -152,7 +152,8 @@ int64_t pool_due(const struct route *route)
 	const struct slot *slot;
 	int64_t due = 0;
 	for (size_t i = 0; i < route->n_places && !TAILQ_EMPTY(&route->ready); i++) {
-		int64_t at = route->places[i]->health.start_after;
+		const struct choose_health *health = &route->places[i]->health;
+		int64_t at = health->busy_until != 0 ? health->busy_until : health->start_after;
 		if (at != 0 && (due == 0 || at < due))
 			due = at;
 	}
@@ -178,8 +179,11 @@ void pool_tick(struct route *route, int64_t now)
 {
 	struct slot *slot;
 	for (size_t i = 0; i < route->n_places; i++) {
-		if (route->places[i]->health.start_after <= now)
-			route->places[i]->health.start_after = 0;
+		struct choose_health *health = &route->places[i]->health;
+		if (health->start_after <= now)
+			health->start_after = 0;
+		if (health->busy_until <= now)
+			health->busy_until = 0;
 	}
 	TAILQ_FOREACH(slot, &route->slots, link)
 	{
