@@ -55,8 +55,6 @@ class Http(record_case.Record, unittest.TestCase):
         return self.log("--limit", 1)[0]
 
 
-class Plain(Http):
-    def test_bytes_both_ways(self):
 # Runs mer where the only name server says nothing; prints mer's exit code and how many queries it had.
 MUTE = """
 import socket, subprocess, sys
@@ -78,6 +76,8 @@ except BlockingIOError:
 """
 
 
+class Plain(Http):
+    def test_bytes_both_ways(self):
         self.add()
         for data in (b"hello\n", b"", bytes(range(256)), b"x" * (8 << 20)):
             with self.subTest(len(data)):
@@ -118,6 +118,10 @@ except BlockingIOError:
         said += self.out("export").decode()
         self.assertNotIn("k3y", said)
         self.assertNotIn(b"k3y", (self.folder / "mer.db").read_bytes())
+        self.server.on("/echo", lambda exchange: exchange.reply(f"{'x' * 270} {exchange.request['headers']['authorization']}", 401))
+        _, err = self.call(6, "run", "m", "x", env=env)
+        self.assertIn("Bearer ****", err)
+        self.assertNotIn("k3y", err + json.dumps(self.shown()), "where the server says it again")
         self.refused(6, "THE_KEY", "run", "m", "x")
         self.refused(6, "control characters", "run", "m", "x", env={"THE_KEY": "a\nX-Evil: b"})
 
@@ -166,6 +170,20 @@ except BlockingIOError:
         self.assertIn(b"the output is over 67108864 bytes", err)
         self.server.wait_gone()
 
+    def test_limit_while_nobody_reads(self):
+        """What was held back until somebody reads may be what is too much."""
+        self.server.on("/much", http_server.endless_body)
+        self.add("m", "/much")
+        for most in range(10000000, 16000000, 500000): # behind what mer keeps for its reader
+            with self.subTest(most):
+                self.call(0, "model", "set", "m", f"max-output={most}")
+                child = self.start("run", "m", "x", "--timeout", "9s")
+                read = 0
+                while data := os.read(child.stdout.fileno(), 64): # slower than what comes
+                    read += len(data)
+                self.assertIn(b"the output is over", child.communicate(timeout=record_case.DEADLINE_S)[1])
+                self.assertEqual((1, most), (child.returncode, read))
+
     def test_statuses(self):
         rows = [(400, 2), (401, 6), (403, 6), (404, 6), (405, 6), (408, 7), (410, 6), (413, 2), (415, 2), (422, 2), (418, 1),
                 (429, 8), (500, 1), (501, 6), (502, 1), (503, 8), (504, 7), (304, 6)]
@@ -193,20 +211,6 @@ except BlockingIOError:
     def test_set_and_document(self):
         self.add("m", "/echo", "--timeout", "7s", params=("header.X-A=b",))
         self.call(0, "server", "set", "m", f"url={self.server.url}/other", "param=header.X-A", "param=header.X-B=c")
-    def test_limit_while_nobody_reads(self):
-        """What was held back until somebody reads may be what is too much."""
-        self.server.on("/much", http_server.endless_body)
-        self.add("m", "/much")
-        for most in range(10000000, 16000000, 500000): # behind what mer keeps for its reader
-            with self.subTest(most):
-                self.call(0, "model", "set", "m", f"max-output={most}")
-                child = self.start("run", "m", "x", "--timeout", "9s")
-                read = 0
-                while data := os.read(child.stdout.fileno(), 64): # slower than what comes
-                    read += len(data)
-                self.assertIn(b"the output is over", child.communicate(timeout=record_case.DEADLINE_S)[1])
-                self.assertEqual((1, most), (child.returncode, read))
-
         self.server.on("/other", reply(b"other"))
         self.assertEqual(b"other", self.out("run", "m", "x"))
         headers = self.posts()[0]["headers"]
@@ -313,12 +317,6 @@ class Faults(Http):
         self.server.wait_gone(2)
         self.assertEqual("cancelled", self.last()["status"])
 
-    def test_refused(self):
-        with http_server.Refusing() as nobody:
-            self.add("m", "/x", url=nobody.url)
-            self.refused(6, "cannot reach server 'm'", "run", "m", "x")
-            self.assertEqual(("failed", 1), (self.last()["status"], self.last()["attempts"]))
-            self.refused(6, "cannot reach server 'm'", "model", "ping", "m")
     def test_name_that_nobody_answers_for(self):
         """A run's deadline does not wait for the resolver, which asks for A and AAAA, and later once more."""
         self.add("m", "/x", url="http://models.example.org")
@@ -331,6 +329,12 @@ class Faults(Http):
         self.assertEqual(7, code, err)
         self.assertIn(asked, (1, 2))
 
+    def test_refused(self):
+        with http_server.Refusing() as nobody:
+            self.add("m", "/x", url=nobody.url)
+            self.refused(6, "cannot reach server 'm'", "run", "m", "x")
+            self.assertEqual(("failed", 1), (self.last()["status"], self.last()["attempts"]))
+            self.refused(6, "cannot reach server 'm'", "model", "ping", "m")
             self.refused(6, "cannot reach server 'm'", "server", "ping", "m")
             self.call(0, "model", "set", "m", "retries=2")
             self.call(6, "run", "m", "x")
@@ -357,10 +361,6 @@ class Faults(Http):
             self.assertEqual(b"X", self.call(0, "run", "here", "x")[0])
             self.assertEqual("local", self.last()["server"])
 
-    def test_busy(self):
-        self.add("m", "/busy")
-        self.server.on("/busy", http_server.busy(1), http_server.echo)
-        self.refused(8, "answers 503: no capacity", "run", "m", "x")
     def gap(self, busy, code=0):
         """Seconds between a refusal and the next request."""
         came = []
@@ -372,19 +372,23 @@ class Faults(Http):
         self.call(code, "run", "--lines", "--keep-going", "--jobs", 1, "m", f"@{lines}")
         return came[1] - came[0]
 
+    def test_busy(self):
+        self.add("m", "/busy")
+        self.server.on("/busy", http_server.busy(1), http_server.echo)
+        self.refused(8, "answers 503: no capacity", "run", "m", "x")
         self.call(0, "model", "set", "m", "retries=1")
         self.server.on("/busy", http_server.busy(1), http_server.echo)
         self.assertEqual(b"x", self.out("run", "m", "x"))
         self.assertEqual(2, self.last()["attempts"])
-        for after, words in ((5, ("--timeout", "2s")), (3600, ())):
-            with self.subTest(after):
-                before = len(self.posts())
-                self.server.on("/busy", http_server.busy(after, 429), http_server.echo)
         self.assertGreaterEqual(self.gap(http_server.busy(1)), 0.9)
         self.assertGreaterEqual(self.gap(http_server.busy(email.utils.formatdate(time.time() + 3, usegmt=True))), 1)
         self.call(0, "model", "set", "m", "retries=0")
         self.assertGreaterEqual(self.gap(http_server.busy(1), 8), 0.9, "who comes next waits too")
         self.call(0, "model", "set", "m", "retries=1")
+        for after, words in ((5, ("--timeout", "2s")), (3600, ())):
+            with self.subTest(after):
+                before = len(self.posts())
+                self.server.on("/busy", http_server.busy(after, 429), http_server.echo)
                 self.refused(8, "answers 429", "run", "m", "x", *words)
                 self.assertEqual(1, len(self.posts()) - before, "it would be too late, or too long")
 

@@ -17,7 +17,9 @@ struct mer_http {
 	char *model;    /* its name there */
 	char *ca_file;  /* NULL: the system's */
 	char **headers; /* "Name: value", secrets among them; ended by NULL */
-	char **params;  /* the API's own, NAME=VALUE; ended by NULL */
+	size_t n_secrets;
+	const char **secrets; /* what references gave, within them; ended by NULL */
+	char **params;        /* the API's own, NAME=VALUE; ended by NULL */
 };
 
 /** Names of parameters, ended by NULL; header.NAME comes beside them. */

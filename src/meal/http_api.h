@@ -104,6 +104,9 @@ MER_MUST enum mer_status http_openai_check_options(const char *text, struct mer_
 /* A parameter of the API's own, as the server's row has it; NULL: not given. */
 const char *http_param(const struct mer_http *http, const char *name);
 
+/* Covers secrets in what a server says is wrong: it may say again what it was sent. */
+void http_hide(const struct mer_http *http, char *text, size_t len);
+
 /* Appends text so that it is one segment of a path (RFC 3986). */
 void http_add_segment(struct mer_buf *path, const char *text);
 

@@ -88,9 +88,15 @@ static enum mer_status check_header_name(const char *name, struct mer_error *err
 
 static enum mer_status check_header(const char *name, const char *value, struct mer_error *err)
 {
-	static const char *const secrets[] = { "Authorization", "Proxy-Authorization",
-		                                   "Cookie",        "X-Api-Key",
-		                                   "Api-Key",       NULL };
+	static const char *const secrets[] = { "Authorization",
+		                                   "Proxy-Authorization",
+		                                   "Cookie",
+		                                   "X-Api-Key",
+		                                   "Api-Key",
+		                                   "X-Auth-Token",
+		                                   "X-Goog-Api-Key",
+		                                   "Ocp-Apim-Subscription-Key",
+		                                   NULL };
 	enum mer_status st = check_header_name(name, err);
 	if (st == MER_OK && is_one_of(name, secrets))
 		st = mer_ref_check(name, value, err);
@@ -262,7 +268,21 @@ void mer_http_unref(struct mer_http *http)
 		explicit_bzero(*header, strlen(*header));
 	mer_words_done(&http->headers);
 	mer_words_done(&http->params);
+	free(http->secrets);
 	free(http);
+}
+
+void http_hide(const struct mer_http *http, char *text, size_t len)
+{
+	enum { LEAST = 4 }; /* a shorter one would be told by what is covered */
+	for (const char **secret = http->secrets; secret != NULL && *secret != NULL; secret++) {
+		size_t n = strlen(*secret);
+		char *at = text;
+		while (n >= LEAST && (at = memmem(at, len - (size_t)(at - text), *secret, n)) != NULL) {
+			memset(at, '*', n);
+			at += n;
+		}
+	}
 }
 
 static enum mer_status no_memory(struct mer_error *err)
@@ -284,6 +304,8 @@ static enum mer_status add_header(struct mer_http *http, size_t *n, const char *
 	}
 	bool good = text[0] != '\0' && !has_controls(text);
 	http->headers[*n] = good ? mer_text_new("%s: %s%s", name, lead, text) : NULL;
+	if (http->headers[*n] != NULL && secret != NULL)
+		http->secrets[http->n_secrets++] = strchr(http->headers[*n], ':') + 2 + strlen(lead);
 	mer_ref_wipe(secret);
 	if (!good)
 		return mer_fail(err, MER_EINPUT, "%s: its value is empty, or holds control characters",
@@ -356,8 +378,9 @@ static enum mer_status fill(struct mer_http *http, const char *server, const cha
 	http->model = strdup(model);
 	http->headers = calloc(n + 1, sizeof *http->headers);
 	http->params = calloc(n + 1, sizeof *http->params);
+	http->secrets = calloc(n + 1, sizeof *http->secrets);
 	if (http->server == NULL || http->api == NULL || http->model == NULL || http->headers == NULL ||
-	    http->params == NULL)
+	    http->params == NULL || http->secrets == NULL)
 		return no_memory(err);
 	json_t *value;
 	json_object_foreach(json, name, value) {

@@ -77,10 +77,12 @@ static struct http_worker *downcast(struct mer_worker *base)
 	return (struct http_worker *)base;
 }
 
-static void set_outcome(struct mer_outcome *outcome, const struct mer_error *err)
+static void set_outcome(const struct http_worker *w, struct mer_outcome *outcome,
+                        const struct mer_error *err)
 {
 	*outcome = (struct mer_outcome){ .status = err->status, .exit_code = -1 };
 	memcpy(outcome->message, err->message, sizeof outcome->message);
+	http_hide(w->http, outcome->message, strlen(outcome->message));
 }
 
 /* --- an exchange ---------------------------------------------------------------------------- */
@@ -157,7 +159,7 @@ static void clear_request(struct http_worker *w)
 }
 
 /* Why an exchange gave no answer. Not for one that is whole, with a good status. */
-static enum mer_status explain(const struct http_worker *w, enum http_end end, const char *why,
+static enum mer_status explain(struct http_worker *w, enum http_end end, const char *why,
                                struct mer_error *err)
 {
 	const char *server = w->http->server;
@@ -167,6 +169,9 @@ static enum mer_status explain(const struct http_worker *w, enum http_end end, c
 	}
 	if (end == HTTP_UNSENT)
 		return mer_fail(err, MER_EUNREACHABLE, "cannot reach server '%s': %s", server, why);
+	/* Before it is cut: some of a key would be left. */
+	if (w->body.len > 0)
+		http_hide(w->http, w->body.ptr, w->body.len);
 	if (w->head.whole && !http_head_is_good(&w->head))
 		return http_judge(server, &w->head, (struct mer_str){ w->body.ptr, w->body.len }, err);
 	return mer_fail(err, MER_EMODEL, "the connection to server '%s' was lost: %s", server, why);
@@ -226,7 +231,7 @@ static void set_result(struct http_worker *w, const struct mer_error *err)
 	if (w->over)
 		return;
 	w->over = true;
-	set_outcome(&w->result, err);
+	set_outcome(w, &w->result, err);
 	if (err->status == MER_EBUSY)
 		w->result.busy_ms = w->head.retry_after_ms;
 }
@@ -392,11 +397,6 @@ static void give_up_run(struct http_worker *w)
 	tell_result(w);
 }
 
-/* --- the greeting --------------------------------------------------------------------------- */
-
-static void fail_start(struct http_worker *w, const struct mer_error *err)
-{
-	if (w->last.status == MER_OK)
 /* An exchange that cannot go on. */
 static void break_off(struct http_worker *w)
 {
@@ -408,7 +408,12 @@ static void break_off(struct http_worker *w)
 	tell_result(w);
 }
 
-		set_outcome(&w->last, err);
+/* --- the greeting --------------------------------------------------------------------------- */
+
+static void fail_start(struct http_worker *w, const struct mer_error *err)
+{
+	if (w->last.status == MER_OK)
+		set_outcome(w, &w->last, err);
 	w->ending = LEAVES;
 	kick(w);
 }
@@ -615,7 +620,7 @@ static void end(struct mer_worker *base, enum mer_end how, int64_t grace_ms)
 	w->ending = degree;
 	(void)mer_fail(&err, MER_ECANCELED, "canceled before the model was ready");
 	if (w->life != READY && w->last.status == MER_OK)
-		set_outcome(&w->last, &err);
+		set_outcome(w, &w->last, &err);
 	if (degree == DRAINS)
 		(void)uv_timer_start(&w->timer, on_timer, (uint64_t)grace_ms, 0);
 	kick(w);
