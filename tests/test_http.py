@@ -207,6 +207,7 @@ class Plain(Http):
         self.server.on("/moved", http_server.redirect("https://elsewhere.example/echo", 307))
         self.refused(6, "answers 307: it is at 'https://elsewhere.example/echo', and redirects are not followed", "run", "m", "x")
         self.assertEqual(1, len(self.server.requests))
+        self.refused(6, "it answers 307", "server", "ping", "m")
 
     def test_set_and_document(self):
         self.add("m", "/echo", "--timeout", "7s", params=("header.X-A=b",))

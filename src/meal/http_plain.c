@@ -58,7 +58,9 @@ static enum mer_status heard(struct http_api *api, bool model, const struct http
                              struct mer_str body, struct mer_error *err)
 {
 	(void)model, (void)body;
-	if (head->status == 401 || head->status == 403 || head->status == 404 || head->status >= 500)
+	bool elsewhere = head->status >= 300 && head->status < 400; /* which a run does not follow */
+	if (elsewhere || head->status == 401 || head->status == 403 || head->status == 404 ||
+	    head->status >= 500)
 		return mer_fail(err, MER_EUNREACHABLE, "it answers %d", head->status);
 	api->greeted = true;
 	return MER_OK;
