@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -249,6 +250,19 @@ class Plain(Http):
 
 
 class Faults(Http):
+    def test_answer_before_the_input_was_read(self):
+        """Its server resets the connection behind it, since there is input that it has not read."""
+        def refuse(listener):
+            with listener.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.1 413 No\r\nContent-Length: 7\r\nConnection: close\r\n\r\ntoo big")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=refuse, args=(listener,))
+            thread.start()
+            self.add("m", "/x", url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+            self.refused(2, "answers 413: too big", "run", "m", f"@{self.file('input', b'x' * (8 << 20))}")
+            thread.join()
+
     def test_lost(self):
         """Each is one request, whose run has failed."""
         faults = ["reset_before_header", "close_before_header", "reset_in_header", "reset_in_body", "close_in_body",

@@ -48,6 +48,7 @@ struct watched {
 	uv_poll_t poll;
 	struct http_client *client;
 	curl_socket_t socket;
+	int events; /* that libcurl waits for */
 };
 
 /* Of this thread, whose loops they belong to. */
@@ -106,10 +107,16 @@ static void on_timer(uv_timer_t *timer)
 	act(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
+/* A connection that was reset may have an answer before that, as of a server that does not take all of
+ * an input: libcurl is to read, and finds the error behind it. libuv has stopped the handle then. */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct watched *watched = poll->data;
-	int what = status < 0 ? CURL_CSELECT_ERR : 0;
+	int what = 0;
+	if (status < 0) {
+		events = UV_READABLE | UV_WRITABLE;
+		(void)uv_poll_start(poll, watched->events, on_poll);
+	}
 	what |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
 	what |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
 	act(watched->client, watched->socket, what);
@@ -158,6 +165,7 @@ static int on_socket(CURL *easy, curl_socket_t socket, int what, void *ctx, void
 		return -1;
 	int events = (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
 	events |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
+	watched->events = events;
 	return uv_poll_start(&watched->poll, events, on_poll) == 0 ? 0 : -1;
 }
 
