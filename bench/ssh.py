@@ -10,6 +10,7 @@ An sshd of its own on the loopback, as whoever calls it, behind a proxy where th
             ControlMaster, paramiko and asyncssh with a connection that is there (what is installed)
   call      a call of a token model whose worker is there, against a line through a pipe of ssh to the same worker
   down, up  MiB/s of a run's output, and of its input, against ssh and a ControlMaster
+  proxy     how late it is, and what it carries
   ping      server ping --all over so many names of one sshd, and its peak memory; with --start, too
 
 Prints medians with [min max], and ratios pair by pair. Round trips are those of the proxy.
@@ -17,7 +18,6 @@ Prints medians with [min max], and ratios pair by pair. Round trips are those of
 import argparse
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import resource
 import socket
@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -49,56 +50,97 @@ def ratio(a, b):
 # --- delay -------------------------------------------------------------------------------------------
 
 
-async def pipe(reader, writer, delay_s):
-    """What comes leaves so much later; what is under way is bounded by memory alone."""
-    queue, loop = asyncio.Queue(), asyncio.get_running_loop()
-
-    async def send():
-        while True:
-            due, data = await queue.get()
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            if not data:
-                writer.close()
-                return
-            writer.write(data)
-            await writer.drain()
-    task = asyncio.create_task(send())
-    data = b"x"
-    while data:
-        data = await reader.read(1 << 18)
-        queue.put_nowait((loop.time() + delay_s, data))
-    await task
-
-
-def proxy(listener, port, delay_ms):
-    async def serve(reader, writer):
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", port)
-        for one in (writer, other_writer):
-            one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(pipe(reader, other_writer, delay_ms / 2000), pipe(other_reader, writer, delay_ms / 2000),
-                             return_exceptions=True)
-
-    async def main():
-        server = await asyncio.start_server(serve, sock=listener)
-        await server.serve_forever()
-    asyncio.run(main())
+def compile_delay(work):
+    program = os.path.join(work, "delay")
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", os.path.join(ROOT, "bench", "delay.c"), "-o", program], check=True)
+    return program
 
 
 @contextlib.contextmanager
-def delayed(port, delay_ms):
-    """A port where the server is so far away."""
+def away(program, port, delay_ms):
+    """A port where the server is so far away: delay.c."""
+    process = subprocess.Popen([program, str(port), str(delay_ms * 500)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
+
+
+@contextlib.contextmanager
+def delayed(program, port, delay_ms):
     if delay_ms == 0:
         yield port
-        return
-    listener = socket.create_server(("127.0.0.1", 0))
-    process = multiprocessing.Process(target=proxy, args=(listener, port, delay_ms), daemon=True)
-    process.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        process.terminate()
-        process.join()
+    else:
+        with away(program, port, delay_ms) as far:
+            yield far
+
+
+def answer(connection):
+    """Each byte at once, or, behind b"s", how many came."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if connection.recv(1) != b"s":
+        while data := connection.recv(1):
+            connection.sendall(data)
+    else:
+        count, room = 0, bytearray(1 << 20)
+        while n := connection.recv_into(room):
+            count += n
+        connection.sendall(b"%d" % count)
+    connection.close()
+
+
+class Echo:
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def connect(self, first, port=None):
+        connection = socket.create_connection(("127.0.0.1", port or self.listener.getsockname()[1]))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(first)
+        return connection
+
+
+def byte_ms(connection, pause_s):
+    time.sleep(pause_s) # as idle as both are where there is a delay
+    begin = time.perf_counter()
+    connection.sendall(b"x")
+    connection.recv(1)
+    return (time.perf_counter() - begin) * 1000
+
+
+def bytes_rate(connection, mib=1024):
+    data, begin = bytes(1 << 20), time.perf_counter()
+    for _ in range(mib):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+    if int(connection.recv(100)) != mib << 20:
+        sys.exit("ssh: the proxy loses bytes")
+    connection.close()
+    return mib / (time.perf_counter() - begin)
+
+
+def bench_proxy(program, delay_ms, runs):
+    """What the proxy itself does: it must not be what bounds the others."""
+    echo = Echo()
+    with away(program, echo.listener.getsockname()[1], delay_ms) as far:
+        here, there = echo.connect(b"e"), echo.connect(b"e", far)
+        byte_ms(there, 0)
+        ms = [(byte_ms(there, 0), byte_ms(here, delay_ms / 1000)) for _ in range(runs)]
+        rates = [(bytes_rate(echo.connect(b"s", far)), bytes_rate(echo.connect(b"s"))) for _ in range(3)]
+        here.close()
+        there.close()
+    echo.listener.close()
+    print(f"proxy {delay_ms:3} ms  a byte there and back is late by {spread([far - near - delay_ms for far, near in ms], 3)} ms  "
+          f"n={len(ms)}; it carries {spread([far for far, near in rates], 0)} MiB/s, a plain connection "
+          f"{spread([near for far, near in rates], 0)}  n=3", flush=True)
 
 
 # --- who is measured ---------------------------------------------------------------------------------
@@ -323,7 +365,7 @@ def main():
     parser.add_argument("--delay", default="0,50")
     parser.add_argument("--mib", type=int, default=64)
     parser.add_argument("--servers", type=int, default=100)
-    parser.add_argument("--only", default="once,call,down,up,ping")
+    parser.add_argument("--only", default="proxy,once,call,down,up,ping")
     parser.add_argument("--mer")
     parser.add_argument("--transport")
     args = parser.parse_args()
@@ -334,14 +376,17 @@ def main():
         args.mer = os.path.join(ROOT, "build", "mer", "bin", "mer")
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory(prefix="mer-ssh-") as work:
+        program, only = compile_delay(work), args.only.split(",")
         server = sshd.Server(os.path.join(work, "server"), {"user": "/bin/sh"})
         try:
             for delay_ms in map(int, args.delay.split(",")):
-                with delayed(server.port, delay_ms) as port:
+                if "proxy" in only:
+                    bench_proxy(program, delay_ms, args.runs)
+                with delayed(program, server.port, delay_ms) as port:
                     bench = Bench(args, work, server, port)
-                    for name in args.only.split(","):
-                        if name == "ping" and delay_ms != 0:
-                            continue # on one machine it is a matter of processors
+                    for name in only:
+                        if name == "proxy" or (name == "ping" and delay_ms != 0): # that is a matter of processors
+                            continue
                         globals()["bench_" + name](bench, delay_ms)
         finally:
             server.stop()
