@@ -18,6 +18,7 @@ Prints medians with [min max], and ratios pair by pair. Round trips are those of
 import argparse
 import asyncio
 import contextlib
+import fcntl
 import os
 import resource
 import socket
@@ -148,7 +149,7 @@ def bench_proxy(program, delay_ms, runs):
 
 class Bench:
     def __init__(self, args, work, server, port):
-        self.args, self.work, self.port = args, work, port
+        self.args, self.work, self.port, self.runs_of_rates = args, work, port, max(3, args.runs // 5)
         self.folder, self.key = server.folder, str(server.folder / "id")
         with open(os.path.join(work, "known"), "w", encoding="ascii") as file:
             file.write(f"[127.0.0.1]:{port} {server.host_key}\n")
@@ -307,38 +308,104 @@ def bench_call(bench, delay_ms):
           "(wanted: at most 0.3)")
 
 
-def rates(bench, calls):
-    took = in_turn(calls, max(3, bench.args.runs // 5))
-    return {name: [bench.args.mib / ms * 1000 for ms in values] for name, values in took.items()}
+def rates(mib, calls, runs):
+    took = in_turn(calls, runs)
+    return {name: [mib / ms * 1000 for ms in values] for name, values in took.items()}
+
+
+def program(argv, env=None, path=os.devnull):
+    """A call of a program whose input is a file, and whose output nobody wants."""
+    def call():
+        with open(path, "rb") as data:
+            subprocess.run(argv, env=env, check=True, stdin=data, stdout=subprocess.DEVNULL)
+    return call
+
+
+def output(argv, size):
+    """The same where its output is looked at as that of Commands is."""
+    def call():
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            swallow(process.stdout, size)
+        if process.returncode != 0:
+            sys.exit(f"ssh: {argv[0]} ended with {process.returncode}")
+    return call
+
+
+def swallow(pipe, size):
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+    room = bytearray(1 << 20)
+    while size > 0:
+        size -= (n := os.readv(pipe.fileno(), [room])) or sys.exit("ssh: less came than there is")
+
+
+class Commands:
+    """A program that takes lines, and says so many bytes of each."""
+
+    def __init__(self, argv, env=None, ready=False):
+        self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        if ready:
+            self.process.stdout.readline()
+
+    def caller(self, line, size):
+        def call():
+            self.process.stdin.write(line.encode() + b"\n")
+            swallow(self.process.stdout, size)
+        return call
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(60)
+
+
+@contextlib.contextmanager
+def libssh2_loop(bench, delay_ms):
+    """What libssh2 itself carries, with the cipher and MAC that mer has and a window that is no bound."""
+    loop = os.path.join(bench.work, "ssh_loop")
+    if not os.path.exists(loop):
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", os.path.join(ROOT, "bench", "ssh_loop.c"), "-o", loop, "-lssh2"],
+                       check=True)
+    window = (16 if delay_ms else 2) << 20
+    commands = Commands([loop, str(bench.port), "user", bench.key, "aes128-ctr", "hmac-sha2-256", str(window)], ready=True)
+    try:
+        yield commands
+    finally:
+        commands.close()
 
 
 def bench_down(bench, delay_ms):
-    size = str(bench.args.mib << 20)
-    bench.mer("model", "add", "down", "--server", "box", "--max-output", "100GiB", "--", "head", "-c", size, "/dev/zero")
-    with bench.master() as control:
-        def call(argv, env=None):
-            return lambda: subprocess.run(argv, env=env, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        report("down", delay_ms, rates(bench, {
-            "mer": call([bench.args.mer, "run", "down", "x"], bench.env),
-            "ssh": call(bench.ssh("head", "-c", size, "/dev/zero")),
-            "ControlMaster": call(bench.ssh("head", "-c", size, "/dev/zero", control=control))}), "MiB/s", 0)
+    size, far = bench.args.mib << 20, lambda size: ("head", "-c", str(size), "/dev/zero")
+    bench.mer("model", "add", "down", "--server", "box", "--max-output", "100GiB", "--", *far(size))
+    report("down", delay_ms, rates(bench.args.mib, {
+        "mer": program([bench.args.mer, "run", "down", "x"], bench.env), "ssh": program(bench.ssh(*far(size)))},
+        bench.runs_of_rates), "MiB/s with login", 0)
+    size = bench.args.warm_mib << 20
+    bench.mer("model", "add", "warm-down", "--server", "box", "--max-output", "100GiB", "--", *far(size))
+    mer = Commands([bench.args.mer, "-f", "-"], bench.env)
+    with bench.master() as control, libssh2_loop(bench, delay_ms) as loop:
+        report("down", delay_ms, rates(bench.args.warm_mib, {
+            "mer": mer.caller("run warm-down x", size),
+            "ControlMaster": output(bench.ssh(*far(size), control=control), size),
+            "libssh2": loop.caller(f"down {size}", len("done\n"))}, bench.runs_of_rates), "MiB/s warm", 0)
+    mer.close()
 
 
 def bench_up(bench, delay_ms):
-    path = os.path.join(bench.work, "up")
-    with open(path, "wb") as file:
-        file.write(bytes(bench.args.mib << 20))
-    bench.mer("model", "add", "up", "--server", "box", "--", "sh", "-c", "cat >/dev/null")
-    with bench.master() as control:
-        def call(argv):
-            def run():
-                with open(path, "rb") as data:
-                    subprocess.run(argv, check=True, stdin=data, stdout=subprocess.DEVNULL)
-            return run
-        report("up", delay_ms, rates(bench, {
-            "mer": lambda: bench.mer("run", "up", "@" + path, stdout=subprocess.DEVNULL),
-            "ssh": call(bench.ssh("cat >/dev/null")),
-            "ControlMaster": call(bench.ssh("cat >/dev/null", control=control))}), "MiB/s", 0)
+    path, warm = os.path.join(bench.work, "up"), os.path.join(bench.work, "warm-up")
+    for name, mib in ((path, bench.args.mib), (warm, bench.args.warm_mib)):
+        with open(name, "wb") as file:
+            file.write(bytes(mib << 20))
+    bench.mer("model", "add", "up", "--server", "box", "--", "sh", "-c", "cat >/dev/null; echo done")
+    report("up", delay_ms, rates(bench.args.mib, {
+        "mer": program([bench.args.mer, "run", "up", "@" + path], bench.env),
+        "ssh": program(bench.ssh("cat >/dev/null; echo done"), None, path)}, bench.runs_of_rates), "MiB/s with login", 0)
+    mer = Commands([bench.args.mer, "-f", "-"], bench.env)
+    with bench.master() as control, libssh2_loop(bench, delay_ms) as loop:
+        report("up", delay_ms, rates(bench.args.warm_mib, {
+            "mer": mer.caller(f"run up @{warm}", len("done\n")),
+            "ControlMaster": program(bench.ssh("cat >/dev/null; echo done", control=control), None, warm),
+            "libssh2": loop.caller(f"up {bench.args.warm_mib << 20}", len("done\n"))}, bench.runs_of_rates), "MiB/s warm", 0)
+    mer.close()
 
 
 def bench_ping(bench, delay_ms):
@@ -364,6 +431,7 @@ def main():
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--delay", default="0,50")
     parser.add_argument("--mib", type=int, default=64)
+    parser.add_argument("--warm-mib", type=int, default=256)
     parser.add_argument("--servers", type=int, default=100)
     parser.add_argument("--only", default="proxy,once,call,down,up,ping")
     parser.add_argument("--mer")
