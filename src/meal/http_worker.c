@@ -678,7 +678,7 @@ static enum mer_status load(const struct http_transport **out, struct mer_error 
 		*out = table;
 	else if (st == MER_ENOTFOUND) {
 		st = mer_fail(err, MER_EUNREACHABLE, "this mer has no HTTP module");
-		mer_hint(err, "install it (meson setup -Dhttp=enabled)");
+		mer_hint(err, "install it (package mer-http, or meson setup -Dhttp=enabled)");
 	} else if (st != MER_ENOMEM)
 		st = mer_wrap(err, MER_EUNREACHABLE, "no HTTP module");
 	return st;

@@ -60,7 +60,8 @@ enum mer_status links_ssh(struct mer_links *links, const struct meal_ssh **ssh,
 	if (links->ssh == NULL) {
 		(void)mer_fail(err, MER_EUNREACHABLE, "this mer has no libssh2: %s",
 		               links->missing.message);
-		mer_hint(err, "install its module (meson setup -Dssh=enabled), or use transport=auto");
+		mer_hint(err, "install its module (package mer-ssh, or meson setup -Dssh=enabled), or use "
+		              "transport=auto");
 		return MER_EUNREACHABLE;
 	}
 	*ssh = links->ssh;
