@@ -25,6 +25,7 @@ struct http_client {
 	uv_loop_t *loop;
 	CURLM *multi;
 	int refs, handles;
+	bool acting; /* libcurl is, and tells of what it does */
 	uv_timer_t timer;
 	void (*closed)(void *ctx);
 	void *ctx;
@@ -81,14 +82,8 @@ static void on_poll_closed(uv_handle_t *poll)
 	on_handle_closed(client);
 }
 
-static void unref(struct http_client *client)
+static void tear_down(struct http_client *client)
 {
-	struct http_client **at = &clients;
-	if (--client->refs > 0)
-		return;
-	while (*at != client)
-		at = &(*at)->next;
-	*at = client->next;
 	(void)curl_multi_cleanup(client->multi);
 	uv_close((uv_handle_t *)&client->timer, on_timer_closed);
 }
@@ -96,10 +91,12 @@ static void unref(struct http_client *client)
 static void act(struct http_client *client, curl_socket_t socket, int what)
 {
 	int running;
-	client->refs++; /* whoever is told may close it */
+	client->acting = true;
 	(void)curl_multi_socket_action(client->multi, socket, what, &running);
 	reap(client);
-	unref(client);
+	client->acting = false;
+	if (client->refs == 0) /* closed by whoever was told */
+		tear_down(client);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -207,12 +204,17 @@ static enum mer_status open_client(uv_loop_t *loop, struct http_client **out, st
 
 static bool close_client(struct http_client *client, void (*closed)(void *ctx), void *ctx)
 {
-	bool last = true;
+	struct http_client **at = &clients;
+	if (--client->refs > 0)
+		return false;
 	client->closed = closed;
 	client->ctx = ctx;
-	last = client->refs == 1;
-	unref(client);
-	return last;
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	if (!client->acting)
+		tear_down(client);
+	return true;
 }
 
 /* --- an exchange ---------------------------------------------------------------------------- */

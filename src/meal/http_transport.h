@@ -53,7 +53,8 @@ struct http_transport {
 	/* The loop's client, which is counted: each open is closed. */
 	enum mer_status (*open)(struct uv_loop_s *loop, struct http_client **out,
 	                        struct mer_error *err);
-	/* All of its exchanges are over. true: it was the last one, and closed comes later. */
+	/* All of its exchanges are over; may be called from inside an event. true: it was the last one, and
+	 * closed comes later. */
 	bool (*close)(struct http_client *client, void (*closed)(void *ctx), void *ctx);
 
 	enum mer_status (*start)(struct http_client *client, const struct http_send *send,
