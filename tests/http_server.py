@@ -533,7 +533,8 @@ class Server:
         headers = {}
         while (line := stream.readline(65536)) not in (b"\r\n", b""):
             name, _, value = line.decode("latin-1").partition(":")
-            headers[name.strip().lower()] = value.strip()
+            name, value = name.strip().lower(), value.strip()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         parts = urlsplit(target)
         request = {"method": method, "path": parts.path, "query": parts.query, "headers": headers,
                    "connection": number, "gone": False}

@@ -103,6 +103,25 @@ class Plain(Http):
         self.assertNotIn("expect", headers)
         self.assertNotIn("accept-encoding", headers)
 
+    def test_each_header_once(self):
+        long = "text/" + "x" * 4000
+        self.add("m", "/echo", params=(f"content_type={long}", "header.accept=text/x", "header.user-agent=mine",
+                                       "header.Traceparent=own", "header.Authorization=env:WHO"))
+        self.out("run", "m", "1", env={"WHO": "Basic eDp5", "TRACEPARENT": f"00-{'a1' * 16}-{'b2' * 8}-01"})
+        headers = self.posts()[0]["headers"]
+        self.assertEqual((long, "text/x", "mine", "own", "Basic eDp5"), tuple(
+            headers[name] for name in ("content-type", "accept", "user-agent", "traceparent", "authorization")))
+        rows = [(("header.Authorization=env:A", "api_key=env:B"), "--param header.Authorization: api_key sets that header"),
+                (("header.X-A=1", "header.x-a=2"), "--param header.x-a: there is 'header.X-A' too"),
+                (("header.Proxy-Authorization=env:A",), "--param header.Proxy-Authorization: mer sets that header itself"),
+                (("header.CONTENT-TYPE=a/b",), "--param header.CONTENT-TYPE: mer sets that header itself")]
+        for params, message in rows:
+            with self.subTest(params):
+                words = [word for param in params for word in ("--param", param)]
+                self.refused(2, message, "server", "add", "s", "--kind", "http", "--url", self.server.url, *words)
+        self.refused(2, "api_key sets that header", "server", "set", "m", "param=api_key=env:B")
+        self.refused(6, "its value is empty", "run", "m", "1", env={"WHO": "  "})
+
     def test_model_in_url(self):
         self.server.under("/models", http_server.echo)
         self.add("m", "/models/{model}/predict", "--remote-model", "a b/c")

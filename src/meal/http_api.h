@@ -104,6 +104,9 @@ MER_MUST enum mer_status http_openai_check_options(const char *text, struct mer_
 /* A parameter of the API's own, as the server's row has it; NULL: not given. */
 const char *http_param(const struct mer_http *http, const char *name);
 
+/* Whether the server has a header of that line's name ("Name: value") of its own. */
+bool http_has_header(const struct mer_http *http, const char *line);
+
 /* Covers secrets in what a server says is wrong: it may say again what it was sent. */
 void http_hide(const struct mer_http *http, char *text, size_t len);
 

@@ -72,24 +72,31 @@ static bool is_one_of(const char *name, const char *const list[])
 /* A token of RFC 9110 that no request of mer's has to decide itself. */
 static enum mer_status check_header_name(const char *name, struct mer_error *err)
 {
-	static const char *const own[] = {
-		"Accept-Encoding",   "Connection", "Content-Length",
-		"Content-Type",      "Expect",     "Inference-Header-Content-Length",
-		"Transfer-Encoding", "Upgrade",    NULL
-	};
+	static const char *const own[] = { "Accept-Encoding",
+		                               "Connection",
+		                               "Content-Length",
+		                               "Content-Type",
+		                               "Expect",
+		                               "Inference-Header-Content-Length",
+		                               "Proxy-Authorization",
+		                               "Transfer-Encoding",
+		                               "Upgrade",
+		                               NULL };
 	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 								"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	if (name[0] == '\0' || name[strspn(name, token)] != '\0')
 		return mer_fail(err, MER_EINPUT, "--param header.%s: no name of a header", name);
-	if (is_one_of(name, own))
-		return mer_fail(err, MER_EINPUT, "--param header.%s: mer sets that header itself", name);
-	return MER_OK;
+	if (!is_one_of(name, own))
+		return MER_OK;
+	(void)mer_fail(err, MER_EINPUT, "--param header.%s: mer sets that header itself", name);
+	if (strcasecmp(name, "Proxy-Authorization") == 0)
+		mer_hint(err, "a proxy's user and password are in its URL, as https_proxy has it");
+	return MER_EINPUT;
 }
 
 static enum mer_status check_header(const char *name, const char *value, struct mer_error *err)
 {
 	static const char *const secrets[] = { "Authorization",
-		                                   "Proxy-Authorization",
 		                                   "Cookie",
 		                                   "X-Api-Key",
 		                                   "Api-Key",
@@ -214,6 +221,24 @@ static enum mer_status check_together(const char *api, const json_t *json, struc
 	return MER_OK;
 }
 
+/* No header twice, whatever its case. */
+static enum mer_status check_headers(const json_t *json, struct mer_error *err)
+{
+	json_t *all = (json_t *)(uintptr_t)json, *value;
+	const char *name, *other;
+	bool has_key = json_object_get(json, "api_key") != NULL;
+	json_object_foreach(all, name, value) {
+		if (strncmp(name, HEADER, sizeof HEADER - 1) != 0)
+			continue;
+		if (has_key && strcasecmp(name, HEADER "Authorization") == 0)
+			return mer_fail(err, MER_EINPUT, "--param %s: api_key sets that header", name);
+		json_object_foreach(all, other, value)
+			if (strcasecmp(name, other) == 0 && strcmp(name, other) < 0)
+				return mer_fail(err, MER_EINPUT, "--param %s: there is '%s' too", other, name);
+	}
+	return MER_OK;
+}
+
 enum mer_status mer_http_check_own(const char *name, const char *value, struct mer_error *err)
 {
 	size_t i = find_param(name);
@@ -243,6 +268,8 @@ enum mer_status mer_http_check(const char *url, const char *text, struct mer_err
 	enum mer_status st = check_url(url, err);
 	if (st == MER_OK)
 		st = mer_json_parse("params", text, strlen(text), &json, err);
+	if (st == MER_OK)
+		st = check_headers(json, err);
 	return st == MER_OK ? check_together(mer_json_get_text(json, "api", apis[0]), json, err) : st;
 }
 
@@ -302,7 +329,7 @@ static enum mer_status add_header(struct mer_http *http, size_t *n, const char *
 			return mer_wrap(err, st, "%s", name);
 		text = secret;
 	}
-	bool good = text[0] != '\0' && !has_controls(text);
+	bool good = text[strspn(text, " ")] != '\0' && !has_controls(text);
 	http->headers[*n] = good ? mer_text_new("%s: %s%s", name, lead, text) : NULL;
 	if (http->headers[*n] != NULL && secret != NULL)
 		http->secrets[http->n_secrets++] = strchr(http->headers[*n], ':') + 2 + strlen(lead);
@@ -415,6 +442,15 @@ const char *http_param(const struct mer_http *http, const char *name)
 		if (strncmp(*param, name, len) == 0 && (*param)[len] == '=')
 			return *param + len + 1;
 	return NULL;
+}
+
+bool http_has_header(const struct mer_http *http, const char *line)
+{
+	size_t len = strcspn(line, ":") + 1;
+	for (char **header = http->headers; *header != NULL; header++)
+		if (strncasecmp(*header, line, len) == 0)
+			return true;
+	return false;
 }
 
 void http_add_segment(struct mer_buf *path, const char *text)

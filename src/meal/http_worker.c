@@ -11,6 +11,7 @@
 #include "http_status.h"
 #include "http_transport.h"
 
+#include <mer/file.h>
 #include <mer/http.h>
 #include <mer/module.h>
 #include <pthread.h>
@@ -50,8 +51,8 @@ struct http_worker {
 	struct http_exchange *exchange; /* NULL: none is under way */
 	struct http_request request;
 	char *url;
+	char *type, *accept; /* lines of it */
 	const char *headers[HTTP_HEADERS_MAX + 3];
-	char type[160], accept[160];
 	struct http_head head;
 	struct mer_error problem; /* why no more of it was wanted */
 	struct mer_buf body;      /* of hello, or what says why there is no answer */
@@ -112,30 +113,41 @@ static const struct http_events exchange_events = {
 	.done = on_exchanged,
 };
 
+/* The texts of what is in request: its URL, and headers that the server has not of its own. */
+static bool make_texts(struct http_worker *w)
+{
+	const struct http_request *request = &w->request;
+	const char *path = request->path.len > 0 ? request->path.ptr : "",
+			   *type = request->content_type;
+	size_t n = 0;
+	free(w->url);
+	free(w->accept);
+	free(w->type);
+	w->url = mer_text_new("%s%s", w->http->url, path);
+	w->accept = mer_text_new("Accept: %s", request->accept != NULL ? request->accept : "*/*");
+	w->type = type != NULL ? mer_text_new("Content-Type: %s", type) : NULL;
+	if (w->url == NULL || w->accept == NULL || (type != NULL && w->type == NULL))
+		return false;
+	if (!http_has_header(w->http, w->accept))
+		w->headers[n++] = w->accept;
+	if (type != NULL)
+		w->headers[n++] = w->type;
+	for (size_t i = 0; i < request->n_headers; i++)
+		if (!http_has_header(w->http, request->header[i]))
+			w->headers[n++] = request->header[i];
+	w->headers[n] = NULL;
+	return true;
+}
+
 /* Sends what is in request. */
 static enum mer_status send_request(struct http_worker *w, struct mer_error *err)
 {
-	struct http_request *request = &w->request;
-	size_t n = 0, room = strlen(w->http->url) + request->path.len + 1;
+	const struct http_request *request = &w->request;
 	enum mer_status st = mer_buf_check(&request->path, err);
+	if (st == MER_OK && !make_texts(w))
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st != MER_OK)
 		return st;
-	free(w->url);
-	w->url = malloc(room);
-	if (w->url == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	(void)snprintf(w->url, room, "%s%s", w->http->url,
-	               request->path.len > 0 ? request->path.ptr : "");
-	(void)snprintf(w->accept, sizeof w->accept, "Accept: %s",
-	               request->accept != NULL ? request->accept : "*/*");
-	w->headers[n++] = w->accept;
-	if (request->content_type != NULL) {
-		(void)snprintf(w->type, sizeof w->type, "Content-Type: %s", request->content_type);
-		w->headers[n++] = w->type;
-	}
-	for (size_t i = 0; i < request->n_headers; i++)
-		w->headers[n++] = request->header[i];
-	w->headers[n] = NULL;
 	const struct http_send send = {
 		.method = request->method,
 		.url = w->url,
@@ -189,6 +201,8 @@ static void free_worker(struct http_worker *w)
 	mer_buf_release(&w->kept);
 	mer_http_unref(w->http);
 	free(w->url);
+	free(w->accept);
+	free(w->type);
 	free(w);
 }
 
