@@ -426,6 +426,20 @@ class Faults(Http):
                 self.refused(8, "answers 429", "run", "m", "x", *words)
                 self.assertEqual(1, len(self.posts()) - before, "it would be too late, or too long")
 
+    def test_busy_for_longer_than_a_run_has(self):
+        """It is refused at once, and its server left alone."""
+        self.add("m", "/busy")
+        self.server.on("/busy", http_server.busy(30))
+        _, err = self.call(8, "--keep-going", "-c", "run m a --timeout 20s", "-c", "run m b --timeout 20s")
+        self.assertEqual(["a"], [request["body"] for request in self.posts()])
+        self.assertIn("model 'm' is busy: server 'm' has asked that nobody comes for ", err)
+        row, before = self.log("--limit", 2)
+        self.assertEqual(("rejected", 0, "failed", 1), (row["status"], row["attempts"], before["status"], before["attempts"]))
+        self.call(0, "server", "add", "other", "--kind", "http", "--url", self.server.url + "/echo", "--param", "api=plain")
+        self.call(0, "deployment", "add", "m", "--server", "other", "--priority", 1)
+        out, _ = self.call(0, "-c", "run m a --timeout 20s", "-c", "run m b --timeout 20s")
+        self.assertEqual(b"ab", out, "where there is another it goes there")
+
 
 class Tls(Http):
     @classmethod

@@ -156,6 +156,53 @@ static void fail_held(struct mer_run *run)
 	run_fail(run, MER_EBUSY, "rejected", &err);
 }
 
+/* Of the places that are left to a run the one that takes somebody first, where each has asked that
+ * nobody comes for a while. NULL: one of them has not. */
+static const struct deployment *first_back(const struct mer_run *run, int64_t now)
+{
+	const struct route *route = run->route;
+	const struct deployment *first = NULL;
+	for (size_t i = 0; i < route->n_places; i++) {
+		const struct deployment *place = route->places[i];
+		if ((run->tried >> i & 1) != 0)
+			continue;
+		if (place->health.busy_until <= now)
+			return NULL;
+		if (first == NULL || place->health.busy_until < first->health.busy_until)
+			first = place;
+	}
+	return first;
+}
+
+static void fail_too_late(struct mer_run *run, const struct deployment *place, int64_t now)
+{
+	struct mer_error err;
+	char wait[24];
+	mer_ms_text(place->health.busy_until - now, wait);
+	mer_fail(&err, MER_EBUSY, "model '%s' is busy: server '%s' has asked that nobody comes for %s",
+	         run->route->model, place->server, wait);
+	mer_hint(&err, "a run whose --timeout is longer waits for it");
+	run_leave_ready(run);
+	run_fail(run, MER_EBUSY, run->attempts == 0 ? "rejected" : NULL, &err);
+}
+
+/* Runs whose time is over before a server takes one again need not wait for that. */
+static void refuse_late(struct route *route)
+{
+	int64_t now = (int64_t)uv_now(route->sched->loop);
+	bool any = false;
+	for (size_t i = 0; i < route->n_places; i++)
+		any |= route->places[i]->health.busy_until > now;
+	struct mer_run *run = any ? TAILQ_FIRST(&route->ready) : NULL, *next;
+	for (; run != NULL; run = next) {
+		const struct deployment *place = first_back(run, now);
+		next = TAILQ_NEXT(run, link);
+		bool late = run->ending == ENDING_NO && run->deadline != 0 && place != NULL;
+		if (late && place->health.busy_until >= run->deadline)
+			fail_too_late(run, place, now);
+	}
+}
+
 /* Gives a run to a worker, or ends it. Not so: it has to wait. */
 static bool dispatch(struct route *route, struct mer_run *run)
 {
@@ -216,6 +263,7 @@ void dispatch_route(struct route *route)
 		ping_begin(route);
 	if (route->n_open > 0)
 		relieve(route); /* they have come before those that are ready */
+	refuse_late(route);
 	while ((run = TAILQ_FIRST(&route->ready)) != NULL) {
 		if (dispatch(route, run))
 			continue;
