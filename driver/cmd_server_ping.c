@@ -140,7 +140,7 @@ const struct cmd cmd_server_ping = {
 	.summary = "whether servers can be reached, and how long it took to tell",
 	.notes =
 		"Of a server of kind ssh it logs in, and leaves at once; one of kind http is asked whether it is\n"
-		"ready. Exit code 6: it cannot be reached.\n",
+		"ready. Exit code 6: it cannot be reached, or is not ready; 8: it is there, and busy.\n",
 	CMD_EXAMPLES("server ping local", "server ping --json local", "server ping --all"),
 	CMD_ARGS(args),
 	.needs = CMD_NEEDS_DATABASE,

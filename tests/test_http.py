@@ -566,6 +566,34 @@ class Oip(Http):
         self.call(0, "model", "add", "other", "--server", "m", "--remote-model", "nosuch")
         self.refused(6, "server 'm' answers 404: unknown model or path: /v2/models/nosuch", "run", "other", "x")
 
+    def test_pings_of_a_busy_server(self):
+        """One that says that it wants nobody now is there; a bare 503 is what a proxy says that finds none."""
+        self.add_oip(http_server.Model())
+        self.add("p", "/p")
+        for status, after, code in ((503, None, 6), (503, 20, 8), (429, None, 8), (429, 20, 8)):
+            for path, words in (("/v2/health/ready", ("server", "ping", "m")), ("/v2/models/echo/ready", ("model", "ping", "m")),
+                                ("/p", ("server", "ping", "p"))):
+                with self.subTest(status=status, after=after, words=words):
+                    self.server.on(path, http_server.busy(after, status))
+                    self.refused(code, f"answers {status}", *words)
+
+    def test_busy_when_it_is_asked_for_its_model(self):
+        self.add_oip(http_server.Model())
+        run = ("run", "m", "--tensor", "x=[1]")
+        for path in ("/v2", "/v2/models/echo"):
+            self.server.on(path, http_server.busy(20, 429))
+            self.refused(8, "server 'm' answers 429: no capacity", *run)
+            self.server.on(path, http_server.busy(1), http_server.Model())
+            self.call(0, "model", "set", "m", "retries=1")
+            self.assertEqual([1], json.loads(self.out(*run))["outputs"][0]["data"])
+            self.assertEqual(2, self.last()["attempts"])
+            self.call(0, "model", "set", "m", "retries=0")
+            self.server.on(path, http_server.Model())
+        self.call(0, "deployment", "add", "m", "--server", "local", "--priority", 1, "--", "cat")
+        self.server.on("/v2", http_server.busy(20, 429))
+        self.call(0, "run", "m", "x")
+        self.assertEqual("local", self.last()["server"])
+
     def test_ping_ends_on_interrupt(self):
         self.add_oip(http_server.Model())
         self.server.on("/v2/health/ready", http_server.silent)

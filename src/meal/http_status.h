@@ -26,6 +26,14 @@ static inline bool http_head_is_good(const struct http_head *head)
 	return head->response.status >= 200 && head->response.status < 300;
 }
 
+/* Whether it says that there is a server, which wants nobody now. A bare 503 may as well come from what
+ * stands in front of one that is not there, or not ready. */
+static inline bool http_head_is_busy(const struct http_head *head)
+{
+	int status = head->response.status;
+	return status == 429 || (status == 503 && head->retry_after_ms > 0);
+}
+
 /* What it means that it is none, with what the server says of it: the beginning of its body. Never
  * MER_OK. */
 enum mer_status http_judge(const char *server, const struct http_head *head, struct mer_str body,

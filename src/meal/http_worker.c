@@ -82,6 +82,8 @@ static void set_outcome(const struct http_worker *w, struct mer_outcome *outcome
                         const struct mer_error *err)
 {
 	*outcome = (struct mer_outcome){ .status = err->status, .exit_code = -1 };
+	if (err->status == MER_EBUSY)
+		outcome->busy_ms = w->head.retry_after_ms;
 	memcpy(outcome->message, err->message, sizeof outcome->message);
 	http_hide(w->http, outcome->message, strlen(outcome->message));
 }
@@ -246,8 +248,6 @@ static void set_result(struct http_worker *w, const struct mer_error *err)
 		return;
 	w->over = true;
 	set_outcome(w, &w->result, err);
-	if (err->status == MER_EBUSY)
-		w->result.busy_ms = w->head.retry_after_ms;
 }
 
 static void tell_result(struct http_worker *w)
@@ -459,9 +459,10 @@ static void greet(struct http_worker *w)
 static void on_greeted(struct http_worker *w, enum http_end end, const char *message)
 {
 	struct mer_error err;
-	bool good = end == HTTP_WHOLE && w->head.whole && w->problem.status == MER_OK;
+	bool whole = end == HTTP_WHOLE && w->head.whole && w->problem.status == MER_OK;
+	bool busy = whole && http_head_is_busy(&w->head);
 	enum mer_status st = MER_OK;
-	if (good && (w->api->any_status || http_head_is_good(&w->head))) {
+	if (whole && !busy && (w->api->any_status || http_head_is_good(&w->head))) {
 		const struct mer_str body = { w->body.ptr, w->body.len };
 		st = w->api->ops->heard(w->api, w->probe != MER_HTTP_PROBES_SERVER, &w->head.response, body,
 		                        &err);
@@ -471,7 +472,7 @@ static void on_greeted(struct http_worker *w, enum http_end end, const char *mes
 		st = explain(w, end, message, &err);
 	}
 	if (st != MER_OK) {
-		err.status = st == MER_ETIMEOUT || st == MER_ENOMEM ? st : MER_EUNREACHABLE;
+		err.status = busy || st == MER_ETIMEOUT || st == MER_ENOMEM ? st : MER_EUNREACHABLE;
 		fail_start(w, &err);
 	} else if (!w->api->greeted) {
 		greet(w);

@@ -174,6 +174,8 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 		slot_leave(run);
 		bool again =
 			(outcome->lacks && again_lent(run, slot->deployment)) ||
+			(outcome->status == MER_EBUSY &&
+		     again_later(run, slot->deployment, outcome->busy_ms)) ||
 			(outcome->status == MER_EUNREACHABLE && again_elsewhere(run, slot->deployment));
 		if (!again) {
 			origin_take(slot, run);
@@ -216,7 +218,7 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 	}
 	bool by_itself = slot->state != SLOT_ENDING && deployment_stays(slot->deployment) &&
 	                 !outcome->lacks && outcome->status != MER_ELIMIT &&
-	                 outcome->status != MER_ECANCELED;
+	                 outcome->status != MER_EBUSY && outcome->status != MER_ECANCELED;
 	int64_t slowest = slot->state == SLOT_STARTING ? CHOOSE_SLOW_MS : CHOOSE_SLOW_READY_MS;
 	if (by_itself && !slot->answered)
 		again_learn(route, slot->deployment, slot_start_took(slot), slowest, outcome->message);
