@@ -209,6 +209,7 @@ static enum mer_status run(struct training *training, struct mer_run_request *re
 struct trainer {
 	struct mer_uid uid; /* "": none */
 	char *folder;       /* for new weights; NULL: the default */
+	bool own;           /* a deployment is none of a server of kind http, which trains nothing */
 };
 
 static void trainer_done(struct trainer *trainer)
@@ -221,7 +222,9 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 	struct trainer *trainer = ctx;
 	const struct mer_deployment_row *row = data;
 	MER_AUTO(mer_json_done) json_t *params = NULL;
-	bool can = row->train[0] != '\0' || strcmp(row->protocol, "frame") == 0;
+	bool own = strcmp(row->server_kind, "http") != 0;
+	bool can = own && (row->train[0] != '\0' || strcmp(row->protocol, "frame") == 0);
+	trainer->own |= own;
 	if (trainer->uid.text[0] != '\0' || !can)
 		return MER_OK;
 	enum mer_status st = mer_json_parse("params", row->params, strlen(row->params), &params, err);
@@ -234,6 +237,18 @@ static enum mer_status on_deployment(void *ctx, const void *data, struct mer_err
 	return MER_OK;
 }
 
+static enum mer_status fail_untrainable(const char *model, bool own, struct mer_error *err)
+{
+	if (own) {
+		(void)mer_fail(err, MER_EINPUT, "model '%s' has no train command", model);
+		mer_hint(err, "'model set %.100s train=WORDS' gives it one", model);
+		return MER_EINPUT;
+	}
+	(void)mer_fail(err, MER_EINPUT, "model '%s' is behind a URL, where mer trains nothing", model);
+	mer_hint(err, "a deployment of it on a server of kind local or ssh may have --train");
+	return MER_EINPUT;
+}
+
 static enum mer_status find_trainer(struct mer_dal *dal, const char *model, struct trainer *out,
                                     struct mer_error *err)
 {
@@ -242,11 +257,8 @@ static enum mer_status find_trainer(struct mer_dal *dal, const char *model, stru
 	                                   on_deployment, out, err);
 	if (st != MER_OK)
 		return st;
-	if (out->uid.text[0] == '\0') {
-		(void)mer_fail(err, MER_EINPUT, "model '%s' has no train command", model);
-		mer_hint(err, "'model set %.100s train=WORDS' gives it one", model);
-		return MER_EINPUT;
-	}
+	if (out->uid.text[0] == '\0')
+		return fail_untrainable(model, out->own, err);
 	if (out->folder != NULL)
 		return MER_OK;
 	st = mer_place(MER_PLACE_DATA, &data, err);

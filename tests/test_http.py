@@ -257,6 +257,14 @@ class Plain(Http):
                 self.refused(2, f"a model on a server of kind 'http' has no {what}", "model", "add", "x", "--server", "s", *option)
         self.refused(2, "is for --protocol token", "model", "add", "x", "--server", "s", "--ready-token", "R")
 
+    def test_is_not_trained(self):
+        self.add()
+        data = self.file("data", "x")
+        self.refused(2, "model 'm' is behind a URL, where mer trains nothing", "train", "m", "--dataset", data)
+        self.call(0, "deployment", "add", "m", "--server", "local", "--priority", 1, "--", "cat")
+        self.refused(2, "model 'm' has no train command", "train", "m", "--dataset", data)
+        self.assertEqual([], self.server.requests)
+
     def test_proxy(self):
         self.add("m", "/echo", url="http://nowhere.invalid")
         self.assertEqual(b"x", self.out("run", "m", "x", env={"http_proxy": self.server.url}))
