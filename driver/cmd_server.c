@@ -137,9 +137,11 @@ static enum mer_status add(struct session *s, const struct cmd_value *argv, stru
 	st = server_insert(s->dal, uid.text, name, argv, err);
 	if (st == MER_ECONFLICT)
 		return mer_fail(err, st, "there is a server '%s' already", name);
-	if (st == MER_OK)
-		session_note(s, "server '%s' is there", name);
-	return st;
+	if (st != MER_OK)
+		return st;
+	session_note(s, "server '%s' is there", name);
+	server_warn(argv);
+	return MER_OK;
 }
 
 const struct cmd cmd_server_add = {
@@ -286,9 +288,11 @@ static enum mer_status set_http(struct session *s, const struct mer_uid *uid,
 			s->dal, MER_Q_SERVER_UPDATE,
 			MER_ARGS(mer_text(uid->text), mer_text(""), mer_i64(0), mer_text(""), mer_text(text)),
 			NULL, err);
-	if (st == MER_OK)
-		session_note(s, "server '%s' is changed", changing.name);
-	return st;
+	if (st != MER_OK)
+		return st;
+	session_note(s, "server '%s' is changed", changing.name);
+	server_warn_http(changing.name, changing.params);
+	return MER_OK;
 }
 
 /* Only what ssh and http have can be changed. */

@@ -1,11 +1,13 @@
 /* doctor: servers, deployments and weights, and secrets that stand there in plain text. */
 #include "doctor.h"
+#include "server.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/hash.h>
+#include <mer/http.h>
 #include <mer/json.h>
 #include <mer/meal.h>
 #include <mer/ref.h>
@@ -65,6 +67,17 @@ static void look_for_secrets(struct doctor *doctor, const char *subject, const c
 	}
 }
 
+static void look_for_bare_secrets(struct doctor *doctor, const struct mer_server_row *row)
+{
+	MER_AUTO(mer_json_done) json_t *params = NULL;
+	if (mer_json_parse("it", row->params, strlen(row->params), &params, NULL) != MER_OK)
+		return;
+	const char *name = mer_http_bare_secret(params);
+	if (name != NULL)
+		doctor_say(doctor, DOCTOR_WARNING, "secrets", row->name, SERVER_BARE_ADVICE,
+		           "%s " SERVER_BARE_SECRET, name);
+}
+
 /* --- servers ------------------------------------------------------------------------------ */
 
 static enum mer_status on_server(void *ctx, const void *data, struct mer_error *err)
@@ -81,6 +94,8 @@ static enum mer_status on_server(void *ctx, const void *data, struct mer_error *
 		           "'mer server ping' tries to reach it",
 		           "of kind %s; what is on other machines is not looked at", row->kind);
 	look_for_secrets(looking->doctor, subject, row->params);
+	if (strcmp(row->kind, "http") == 0)
+		look_for_bare_secrets(looking->doctor, row);
 	return MER_OK;
 }
 

@@ -1,8 +1,10 @@
 /* A server between the options of users and its row. */
+#define LOG_AREA "server"
 #include "server.h"
 
 #include <mer/clean.h>
 #include <mer/http.h>
+#include <mer/log.h>
 #include <mer/ref.h>
 #include <mer/remote.h>
 #include <stdlib.h>
@@ -125,6 +127,23 @@ static enum mer_status check_ssh(const struct cmd_value values[SERVER_ARGS], str
 	if (st == MER_OK)
 		st = mer_remote_check_params(said.params, err);
 	return st == MER_OK ? server_check_place(said.host, said.user, said.port, err) : st;
+}
+
+void server_warn_http(const char *name, const json_t *params)
+{
+	const char *param = mer_http_bare_secret(params);
+	if (param != NULL)
+		MER_LOG(MER_LOG_WARN, "server '%s': %s " SERVER_BARE_SECRET ": " SERVER_BARE_ADVICE, name,
+		        param);
+}
+
+void server_warn(const struct cmd_value values[SERVER_ARGS])
+{
+	MER_AUTO(said_done) struct said said = { 0 };
+	MER_AUTO(mer_json_done) json_t *params = NULL;
+	if (strcmp(values[SERVER_KIND].text, "http") == 0 && read_said(values, &said, NULL) == MER_OK &&
+	    mer_json_parse("params", said.params, strlen(said.params), &params, NULL) == MER_OK)
+		server_warn_http(values[SERVER_NAME].text, params);
 }
 
 static enum mer_status check_http(const struct cmd_value values[SERVER_ARGS], struct mer_error *err)

@@ -47,6 +47,12 @@ MER_MUST enum mer_status server_set_url(json_t *params, const char *url, struct 
 /** Whether a server of kind http can be reached so, with its URL among params. */
 MER_MUST enum mer_status server_check_http(json_t *params, struct mer_error *err);
 
+/** Warns of what is allowed and hardly meant: a secret that goes over a network as it stands. */
+void server_warn_http(const char *name, const json_t *params);
+void server_warn(const struct cmd_value values[SERVER_ARGS]);
+#define SERVER_BARE_SECRET "goes over the network in plain text"
+#define SERVER_BARE_ADVICE "https:// keeps it secret"
+
 /** What the options say, as an object with their names, defaults too: of what is to be written, and of a
  * row. Gives a reference. */
 MER_MUST enum mer_status server_object(const struct cmd_value values[SERVER_ARGS], json_t **out,

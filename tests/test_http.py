@@ -257,6 +257,23 @@ class Plain(Http):
                 self.refused(2, f"a model on a server of kind 'http' has no {what}", "model", "add", "x", "--server", "s", *option)
         self.refused(2, "is for --protocol token", "model", "add", "x", "--server", "s", "--ready-token", "R")
 
+    def test_key_in_plain_text(self):
+        rows = [("http://h.example.org/v1", True), ("HTTP://10.0.0.1:80", True), ("http://127.example.org", True),
+                ("http://notlocalhost", True), ("http://[::2]:80/", True), ("http://localhost.example.org", True),
+                ("https://h.example.org", False), ("http://127.8.9.1:80/x", False), ("http://LocalHost:80", False),
+                ("http://a.localhost/", False), ("http://[::1]/", False)]
+        for n, (url, warns) in enumerate(rows):
+            for param in ("api_key=env:K", "header.X-Api-Key=file:/k", "header.X-Team=text:env:blue"):
+                with self.subTest(url=url, param=param):
+                    name, secret = f"s{n}{param[0]}{param[9]}", param.partition("=")[0]
+                    _, err = self.call(0, "server", "add", name, "--kind", "http", "--url", url, "--param", param)
+                    self.assertEqual(f"warn server: server '{name}': {secret} goes over the network in plain text: "
+                                     "https:// keeps it secret\n" if warns and "text:" not in param else "", err)
+        self.out("server", "set", "s0an", "url=https://h.example.org")
+        self.assertIn("in plain text", self.call(0, "server", "set", "s0an", "url=http://h.example.org")[1])
+        found = json.loads(self.call(0, "doctor", "--json")[0])
+        self.assertEqual({f"s{n}{c}" for n in range(6) for c in ("an", "hA")}, {row["subject"] for row in found if row["check"] == "secrets"})
+
     def test_is_not_trained(self):
         self.add()
         data = self.file("data", "x")

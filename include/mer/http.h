@@ -60,6 +60,14 @@ MER_API MER_MUST enum mer_status mer_http_new(const char *server, const char *pa
 MER_API struct mer_http *mer_http_ref(const struct mer_http *http);
 MER_API void mer_http_unref(struct mer_http *http);
 
+/**
+ * The secret that would go over a network as it stands: one that a reference leads to, and whose server
+ * is neither https:// nor this machine.
+ * @param params  as a server's row has them, with the URL
+ * @return        the parameter's name, borrowed; NULL: there is none
+ */
+MER_API const char *mer_http_bare_secret(const json_t *params);
+
 /** The parameter in which a server's row keeps its URL. */
 #define MER_HTTP_URL "url"
 

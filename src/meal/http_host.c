@@ -2,6 +2,7 @@
 #include "http_api.h"
 #include "http_template.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <mer/clean.h>
 #include <mer/file.h>
@@ -271,6 +272,39 @@ enum mer_status mer_http_check(const char *url, const char *text, struct mer_err
 	if (st == MER_OK)
 		st = check_headers(json, err);
 	return st == MER_OK ? check_together(mer_json_get_text(json, "api", apis[0]), json, err) : st;
+}
+
+/* Whether what is sent to that URL stays on this machine. */
+static bool is_here(const char *url)
+{
+	const char *host = strstr(url, "//") + 2;
+	bool quoted = host[0] == '[';
+	size_t len = quoted ? strcspn(++host, "]/") : strcspn(host, ":/"), top = sizeof "localhost" - 1;
+	char text[INET6_ADDRSTRLEN];
+	struct in_addr four;
+	struct in6_addr six;
+	if (len >= top && strncasecmp(host + len - top, "localhost", top) == 0)
+		return len == top || host[len - top - 1] == '.';
+	if (len >= sizeof text)
+		return false;
+	memcpy(text, host, len);
+	text[len] = '\0';
+	return quoted
+	           ? inet_pton(AF_INET6, text, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six)
+	           : inet_pton(AF_INET, text, &four) == 1 && ntohl(four.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+const char *mer_http_bare_secret(const json_t *json)
+{
+	const char *url = mer_json_get_text(json, MER_HTTP_URL, ""), *name;
+	json_t *all = (json_t *)(uintptr_t)json, *value;
+	if (strncasecmp(url, "http://", 7) != 0 || is_here(url))
+		return NULL;
+	json_object_foreach(all, name, value)
+		if (json_is_string(value) && mer_ref_is(json_string_value(value)) &&
+		    (strcmp(name, "api_key") == 0 || strncmp(name, HEADER, sizeof HEADER - 1) == 0))
+			return name;
+	return NULL;
 }
 
 /* --- made ready ----------------------------------------------------------------------------- */
