@@ -11,6 +11,7 @@ An answer is a function of an Exchange: a request that has been read whole, and 
 it. Each connection has a thread. Nothing here sleeps: an answer that is to come late waits for a Gate, which the
 test opens, or for its client to leave, and a test waits for what the server sees with Server.wait_for().
 """
+import gzip
 import json
 import os
 import select
@@ -158,6 +159,9 @@ short_length = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf and more")
 bad_length = raw(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nbody")
 negative_length = raw(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nbody")
 two_lengths = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 9\r\n\r\nhalf and more")
+switched = raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nbody")
+packed_chunks = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + b"".join(
+    b"%x\r\n%s\r\n" % (len(data), data) for data in (gzip.compress(bytes(4096)), b"")))
 bad_chunk = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\nmore\r\n")
 huge_chunk = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff0\r\nx")
 no_http = raw(b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(range(256)))

@@ -145,6 +145,15 @@ class Plain(Http):
         self.refused(6, "THE_KEY", "run", "m", "x")
         self.refused(6, "control characters", "run", "m", "x", env={"THE_KEY": "a\nX-Evil: b"})
 
+    def test_connections_are_not_inherited(self):
+        """A command that leaves something behind would keep them."""
+        script = self.file("key.py", "import os, socket\nfor fd in os.listdir('/proc/self/fd'):\n    try:\n"
+                           "        print(socket.socket(fileno=int(fd)).getpeername())\n    except OSError:\n        pass\n")
+        self.add()
+        self.add("n", params=(f"api_key=cmd:{record_case.PYTHON} {script} >{self.folder}/seen; echo key",))
+        self.assertEqual(b"abc", self.out("-c", "run m a", "-c", "run n b", "-c", "run m c"))
+        self.assertEqual("", (self.folder / "seen").read_text().replace("''", "").strip())
+
     def test_one_connection(self):
         self.add("m", "/echo", "--max-workers", 1)
         lines = b"".join(b"%d\n" % i for i in range(50))
@@ -310,13 +319,15 @@ class Faults(Http):
     def test_lost(self):
         """Each is one request, whose run has failed."""
         faults = ["reset_before_header", "close_before_header", "reset_in_header", "reset_in_body", "close_in_body",
-                  "close_in_chunks", "bad_chunk", "huge_chunk", "no_http", "old_http", "bad_length"]
+                  "close_in_chunks", "bad_chunk", "huge_chunk", "no_http", "old_http", "bad_length", "two_lengths",
+                  "negative_length", "switched", "packed_chunks"]
         self.add("m", "/fault")
         for fault in faults:
             with self.subTest(fault):
                 self.server.on("/fault", getattr(http_server, fault))
                 before = len(self.server.requests)
-                self.refused(1, "server 'm'", "run", "m", "x")
+                _, err = self.call(1, "run", "m", "x")
+                self.assertRegex(err, r"server 'm'.*: [^ ].*")
                 self.assertEqual(1, len(self.server.requests) - before)
                 self.assertEqual("failed", self.last()["status"])
 

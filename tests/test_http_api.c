@@ -68,6 +68,42 @@ START_TEST(reads_heads)
 }
 END_TEST
 
+/* What says where an answer ends has to say it once, and in a way that all read alike. */
+static const struct {
+	const char *head;
+	const char *says; /* NULL: fine */
+	const char *encoding;
+} lengths[] = {
+	{ "Content-Length: 4\nContent-Length:4\n", NULL, "" },
+	{ "Content-Length: 4\nContent-Length: 9\n", "its answer has another Content-Length: '9'", "" },
+	{ "Content-Length: 4, 4\n", "its answer has no sensible Content-Length: '4, 4'", "" },
+	{ "Content-Length: +4\n", "its answer has no sensible Content-Length: '+4'", "" },
+	{ "Content-Length: -1\n", "its answer has no sensible Content-Length: '-1'", "" },
+	{ "Content-Length:\n", "its answer has no sensible Content-Length: ''", "" },
+	{ "Content-Length: 9223372036854775808\n",
+	  "its answer has no sensible Content-Length: '9223372036854775808'", "" },
+	{ "Transfer-Encoding: chunked\nContent-Encoding: identity\n", NULL, "" },
+	{ "Transfer-Encoding: gzip, chunked\n", NULL, "gzip, chunked" },
+	{ "Transfer-Encoding: gzip\nTransfer-Encoding: Chunked\n", NULL, "gzip" },
+};
+
+START_TEST(knows_where_an_answer_ends)
+{
+	struct http_head head;
+	struct mer_error err = { .status = MER_OK };
+	const char *text = lengths[_i].head, *end;
+	http_head_init(&head);
+	ck_assert_int_eq(MER_OK, http_head_line(&head, "HTTP/1.1 200 OK", 15, &err));
+	enum mer_status st = MER_OK;
+	for (; st == MER_OK && (end = strchr(text, '\n')) != NULL; text = end + 1)
+		st = http_head_line(&head, text, (size_t)(end - text), &err);
+	ck_assert_msg(st == (lengths[_i].says == NULL ? MER_OK : MER_EMODEL), "row %d", _i);
+	if (lengths[_i].says != NULL)
+		ck_assert_str_eq(lengths[_i].says, err.message);
+	ck_assert_str_eq(lengths[_i].encoding, head.encoding);
+}
+END_TEST
+
 START_TEST(bounds_heads)
 {
 	struct http_head head;
@@ -202,6 +238,7 @@ Suite *suite(void)
 	TCase *tc = tcase_create("responses");
 	tcase_add_loop_test(tc, judges, 0, N_ROWS(statuses));
 	tcase_add_test(tc, reads_heads);
+	tcase_add_loop_test(tc, knows_where_an_answer_ends, 0, N_ROWS(lengths));
 	tcase_add_test(tc, bounds_heads);
 	tcase_add_loop_test(tc, reads_answers, 0, N_ROWS(answers));
 	suite_add_tcase(all, tc);

@@ -269,13 +269,17 @@ static size_t on_write(char *bytes, size_t size, size_t n, void *ctx)
 	return exchange->stopped ? 0 : size * n;
 }
 
-/* What was sent and is not acknowledged tells sooner than any other that the other side is gone. */
-static int on_made(void *ctx, curl_socket_t socket, curlsocktype purpose)
+/* What was sent and is not acknowledged tells sooner than any other that the other side is gone. No child of
+ * ours has it: one that lives on would keep the connection. */
+static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *to)
 {
 	unsigned ms = UNHEARD_MS;
 	(void)ctx, (void)purpose;
-	(void)setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
-	return CURL_SOCKOPT_OK;
+	int sock = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+	if (sock < 0)
+		return CURL_SOCKET_BAD;
+	(void)setsockopt(sock, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+	return sock;
 }
 
 static void forget(struct http_exchange *exchange)
@@ -358,7 +362,7 @@ static void set_connection(CURL *easy, const struct http_send *send)
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, ALIVE_IDLE_S);
 	(void)curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, ALIVE_EVERY_S);
-	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_made);
+	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	(void)curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	/* Where HTTP/2 may be offered requests wait for that, and share the connection. */
 	(void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, strncmp(send->url, "https", 5) == 0 ? 1L : 0L);

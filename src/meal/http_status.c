@@ -82,21 +82,38 @@ static bool is_named(struct mer_str name, const char *want)
 	return name.len == strlen(want) && strncasecmp(name.ptr, want, name.len) == 0;
 }
 
-static void take(struct http_head *head, struct mer_str name, struct mer_str value)
+/* Two that differ, or one that is none, is how an answer is told that somebody has slipped in. */
+static enum mer_status take_length(struct http_head *head, struct mer_str value,
+                                   struct mer_error *err)
 {
+	int64_t length = number(value), *had = &head->response.content_length;
+	if (length < 0 || (*had >= 0 && *had != length))
+		return mer_fail(err, MER_EMODEL, "its answer has %s Content-Length: '%.*s'",
+		                length < 0 ? "no sensible" : "another",
+		                (int)(value.len < 40 ? value.len : 40), value.ptr);
+	*had = length;
+	return MER_OK;
+}
+
+static enum mer_status take(struct http_head *head, struct mer_str name, struct mer_str value,
+                            struct mer_error *err)
+{
+	bool transfer = is_named(name, "transfer-encoding") && !is_named(value, "chunked");
+	bool content = is_named(name, "content-encoding");
+	if (is_named(name, "content-length"))
+		return take_length(head, value, err);
 	if (is_named(name, "content-type")) {
 		take_type(head, value);
-	} else if (is_named(name, "content-length")) {
-		head->response.content_length = number(value);
 	} else if (is_named(name, "inference-header-content-length")) {
 		head->response.json_length = number(value);
 	} else if (is_named(name, "retry-after")) {
 		head->retry_after_ms = read_wait(value);
 	} else if (is_named(name, "location")) {
 		copy(head->location, sizeof head->location, value);
-	} else if (is_named(name, "content-encoding") && !is_named(value, "identity")) {
+	} else if ((content || transfer) && !is_named(value, "identity")) {
 		copy(head->encoding, sizeof head->encoding, value);
 	}
+	return MER_OK;
 }
 
 static struct mer_str trimmed(struct mer_str value)
@@ -129,8 +146,7 @@ enum mer_status http_head_line(struct http_head *head, const char *line, size_t 
 	if (colon == NULL)
 		return MER_OK;
 	const struct mer_str name = { line, (size_t)(colon - line) };
-	take(head, name, trimmed((struct mer_str){ colon + 1, n - name.len - 1 }));
-	return MER_OK;
+	return take(head, name, trimmed((struct mer_str){ colon + 1, n - name.len - 1 }), err);
 }
 
 /* --- statuses ------------------------------------------------------------------------------- */

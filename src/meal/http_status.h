@@ -16,7 +16,8 @@ struct http_head {
 
 void http_head_init(struct http_head *head);
 
-/* Takes a line without its end; an empty one ends a head. MER_ELIMIT: they are too many. */
+/* Takes a line without its end; an empty one ends a head. MER_ELIMIT: they are too many; MER_EMODEL: it
+ * makes no sense of the answer's end. */
 enum mer_status http_head_line(struct http_head *head, const char *line, size_t n,
                                struct mer_error *err);
 

@@ -188,7 +188,8 @@ static enum mer_status explain(struct http_worker *w, enum http_end end, const c
 		http_hide(w->http, w->body.ptr, w->body.len);
 	if (w->head.whole && !http_head_is_good(&w->head))
 		return http_judge(server, &w->head, (struct mer_str){ w->body.ptr, w->body.len }, err);
-	return mer_fail(err, MER_EMODEL, "the connection to server '%s' was lost: %s", server, why);
+	return mer_fail(err, MER_EMODEL, "the connection to server '%s' was lost: %s", server,
+	                why[0] != '\0' ? why : "it ended without an answer");
 }
 
 /* --- leaving -------------------------------------------------------------------------------- */
