@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <mer/file.h>
+#include <mer/lend.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -60,6 +61,9 @@ static enum mer_status take(struct train_place *place, const char *folder, const
 		return mer_fail(err, MER_EBUSY, "version '%s' is being trained", version);
 	if (place->lock < 0)
 		return mer_fail(err, MER_EIO, "cannot write in '%s': %s", folder, strerror(errno));
+	enum mer_status st = mer_fetch_clear(place->path, err);
+	if (st != MER_OK)
+		return st;
 	if (train_place_filled(place))
 		return mer_fail(err, MER_EBUSY, "there is a '%s' already", place->path);
 	return MER_OK;

@@ -28,11 +28,15 @@ MER_API MER_MUST enum mer_status mer_lend(struct uv_loop_s *loop,
                                           struct mer_lending **out, struct mer_error *err);
 
 /** Brings what the worker of that id made there to a path here that does not exist; nothing where it made
- * nothing. Then it is there no more. */
+ * nothing. Then it is there no more. Meanwhile .NAME.part and .NAME.tree are beside the path, which nobody
+ * else may use. */
 MER_API MER_MUST enum mer_status mer_fetch(struct uv_loop_s *loop,
                                            const struct mer_worker_spec *spec, const char *id,
                                            const char *path, mer_lending_done_fn *done, void *ctx,
                                            struct mer_lending **out, struct mer_error *err);
+
+/** Removes what a mer that was killed amid that has left beside the path. */
+MER_API MER_MUST enum mer_status mer_fetch_clear(const char *path, struct mer_error *err);
 
 /** Size and SHA-256 of what is at a path there; MER_ENOTFOUND: nothing. sum is filled before done. */
 MER_API MER_MUST enum mer_status mer_far_sum(struct uv_loop_s *loop,

@@ -199,6 +199,13 @@ program() { # NAME FOLDER
 }
 '
 
+# What a training works on is nobody's once it is a month old (lend.sh); this one is alive.
+far_keep()
+{
+	[ -h "/tmp/mer-$far_id/new" ] || return 0
+	find -H "/tmp/mer-$far_id/new" -prune -mtime +0 -exec touch {} \; >/dev/null 2>&1
+}
+
 # Removes it, and what a training has left of its work.
 far_clear()
 {
@@ -287,6 +294,10 @@ sub sweep {
 }
 
 # The folder of the worker.
+sub keep { # as far_keep does
+	my @info = stat "/tmp/mer-$id/new" or return;
+	utime undef, undef, "/tmp/mer-$id/new" if $info[9] < time - 86400;
+}
 sub clear {
 	my $own = readlink "/tmp/mer-$id";
 	return if !defined $own || $own !~ m{^/tmp/mer-\w};
@@ -393,6 +404,7 @@ sub tick {
 			$begun = 1;
 			next;
 		}
+		keep();
 		kill "ALRM", $self; # an order that came amid its call is looked at now
 		last if select(undef, $out, undef, 0) > 0 && !mark("beat");
 		last if $heard && ++$silent > $silence;
@@ -460,6 +472,7 @@ far_tick()
 		far_silent=$((far_silent + 1))
 		far_missed=$((far_missed + 1))
 		far_mark beat || break
+		far_keep
 		kill -0 "$far_self" 2>/dev/null || break
 		[ "$far_missed" -le 3 ] || break
 		[ -z "$far_heard" ] || [ "$far_silent" -le "$far_silence" ] || break

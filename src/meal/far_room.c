@@ -182,6 +182,7 @@ static const char around[] =
 	"code=1\n"
 	"elif [ \"$how\" = makes ] && [ \"$code\" -eq 0 ]; then\n"
 	"new=$(readlink \"$own/new\")\n"
+	"touch \"$new\" && "
 	"mv \"$new\" \"${new%/new/*}/made/\" || code=1\n"
 	"fi\n"
 	"trap - TERM\n"

@@ -40,16 +40,30 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 	return 0;
 }
 
-static void release(struct mer_lending *lending)
+/* Who unpacks takes over that a folder is not to be written in. */
+static int open_one(const char *path, const struct stat *info, int kind, struct FTW *at)
+{
+	(void)at;
+	if (kind == FTW_D)
+		(void)chmod(path, (info->st_mode & 0777) | S_IRWXU);
+	return 0;
+}
+
+static void clear(const char *part, const char *tree)
 {
 	enum { DESCRIPTORS = 16 };
+	(void)unlink(part);
+	(void)nftw(tree, open_one, DESCRIPTORS, FTW_PHYS);
+	(void)nftw(tree, remove_one, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+}
+
+static void release(struct mer_lending *lending)
+{
 	struct fetch *fetch = downcast(lending);
 	if (fetch->is_open)
 		(void)close(fetch->fd);
-	if (fetch->part != NULL)
-		(void)unlink(fetch->part);
-	if (fetch->tree != NULL)
-		(void)nftw(fetch->tree, remove_one, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+	if (fetch->part != NULL && fetch->tree != NULL)
+		clear(fetch->part, fetch->tree);
 	free(fetch->id);
 	free(fetch->path);
 	free(fetch->part);
@@ -221,18 +235,23 @@ static const struct lending_kind fetch_kind = {
 };
 
 /* Beside the path, so that it is renamed within a folder. */
-static enum mer_status name_parts(struct fetch *fetch, const char *id, const char *path,
-                                  struct mer_error *err)
+static enum mer_status name_parts(const char *path, char **part, char **tree, struct mer_error *err)
 {
 	const char *slash = strrchr(path, '/');
 	int folder = slash != NULL ? (int)(slash + 1 - path) : 0;
-	fetch->id = strdup(id);
-	fetch->path = strdup(path);
-	fetch->part = mer_text_new("%.*s.%s.part", folder, path, path + folder);
-	fetch->tree = mer_text_new("%.*s.%s.tree", folder, path, path + folder);
-	bool all =
-		fetch->id != NULL && fetch->path != NULL && fetch->part != NULL && fetch->tree != NULL;
-	return all ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+	*part = mer_text_new("%.*s.%s.part", folder, path, path + folder);
+	*tree = mer_text_new("%.*s.%s.tree", folder, path, path + folder);
+	return *part != NULL && *tree != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
+}
+
+enum mer_status mer_fetch_clear(const char *path, struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *part = NULL;
+	MER_AUTO(mer_text_done) char *tree = NULL;
+	enum mer_status st = name_parts(path, &part, &tree, err);
+	if (st == MER_OK)
+		clear(part, tree);
+	return st;
 }
 
 enum mer_status mer_fetch(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
@@ -243,8 +262,14 @@ enum mer_status mer_fetch(struct uv_loop_s *loop, const struct mer_worker_spec *
 	enum mer_status st = lending_new(&fetch_kind, loop, spec, done, ctx, &fetch, err);
 	if (st != MER_OK)
 		return st;
-	st = name_parts(fetch, id, path, err);
+	fetch->id = strdup(id);
+	fetch->path = strdup(path);
+	st = name_parts(path, &fetch->part, &fetch->tree, err);
+	if (st == MER_OK && (fetch->id == NULL || fetch->path == NULL))
+		st = mer_fail(err, MER_ENOMEM, "out of memory");
 	const struct lending_order order = { .words = { "made", id } };
+	if (st == MER_OK)
+		clear(fetch->part, fetch->tree); /* a tar outlives its mer by a moment */
 	if (st == MER_OK)
 		st = lending_send(&fetch->base, &order, err);
 	if (st != MER_OK) {

@@ -170,7 +170,8 @@ lend_look()
 			echo changed
 		fi
 	done
-	for lend_key in "$lend_root/new"/* "$lend_root/made"/*; do # of whom nobody asks any more
+	# Whom nobody asks for any more: who works there keeps it young (far.sh).
+	for lend_key in "$lend_root/new"/* "$lend_root/made"/*; do
 		[ -z "$(find "$lend_key" -prune -mtime +30 2>/dev/null)" ] || lend_remove "$lend_key"
 	done
 }
@@ -288,7 +289,7 @@ lend_made()
 			command -v tar >/dev/null 2>&1 || lend_die "there is no tar, which folders need"
 			(cd "$lend_one" && tar -chf "$lend_dir.bytes" .) || lend_die "cannot pack in '$lend_root'"
 		else
-			mv "$lend_one" "$lend_dir.bytes" || lend_die "cannot write in '$lend_root'"
+			{ mv "$lend_one" "$lend_dir.bytes" && touch "$lend_dir.bytes"; } || lend_die "cannot write in '$lend_root'"
 		fi
 		lend_n=$(lend_bytes "$lend_dir.bytes") && lend_one=$(lend_sum <"$lend_dir.bytes") || exit 1
 		echo "$lend_kind $lend_n $lend_one"
