@@ -2,7 +2,9 @@
 #include "commands.h"
 #include "find.h"
 #include "session.h"
+#include "totals.h"
 
+#include <mer/clean.h>
 #include <mer/json.h>
 #include <mer/text.h>
 #include <stdlib.h>
@@ -21,10 +23,38 @@ static enum mer_status check_stopped(struct session *s, struct mer_error *err)
 	return s->stopped ? mer_fail(err, MER_ECANCELED, "interrupted") : MER_OK;
 }
 
+typedef enum mer_status step_fn(struct session *s, enum mer_query query, const char *before,
+                                int64_t most, int64_t *changed, struct mer_error *err);
+
+static enum mer_status forget_io(struct session *s, enum mer_query query, const char *before,
+                                 int64_t most, int64_t *changed, struct mer_error *err)
+{
+	return mer_dal_exec(s->dal, query, MER_ARGS(mer_text(before), mer_i64(most)), changed, err);
+}
+
+/* What they counted goes to the totals together with them. */
+static enum mer_status forget_runs(struct session *s, enum mer_query query, const char *before,
+                                   int64_t most, int64_t *changed, struct mer_error *err)
+{
+	MER_AUTO(totals_release) struct totals totals;
+	totals_init(&totals);
+	enum mer_status st = mer_dal_begin(s->dal, err);
+	if (st != MER_OK)
+		return st;
+	st = mer_dal_query(s->dal, query, MER_ARGS(mer_text(before), mer_i64(most)), totals_count,
+	                   &totals, err);
+	if (st == MER_OK)
+		st = totals_write(&totals, s->dal, err);
+	st = find_end(s->dal, st, err);
+	if (st == MER_OK)
+		*changed = totals.rows;
+	return st;
+}
+
 /* Others can record meanwhile: a step takes the database for a fraction of a second, however much its
  * runs have kept, and then leaves it for a moment. */
-static enum mer_status forget(struct session *s, enum mer_query query, const char *before,
-                              int64_t *forgotten, struct mer_error *err)
+static enum mer_status forget(struct session *s, step_fn *forget_some, enum mer_query query,
+                              const char *before, int64_t *forgotten, struct mer_error *err)
 {
 	enum { STEP = 500, STEP_LEAST = 20, STEP_MOST = 10000, SHORT_MS = 20, LONG_MS = 60 };
 	const struct timespec pause = { .tv_nsec = 5000000 };
@@ -32,7 +62,7 @@ static enum mer_status forget(struct session *s, enum mer_query query, const cha
 	enum mer_status st = MER_OK;
 	while (st == MER_OK && changed > 0) {
 		int64_t began_ms = mer_clock_ms();
-		st = mer_dal_exec(s->dal, query, MER_ARGS(mer_text(before), mer_i64(step)), &changed, err);
+		st = forget_some(s, query, before, step, &changed, err);
 		*forgotten += st == MER_OK ? changed : 0;
 		int64_t took_ms = mer_clock_ms() - began_ms;
 		if (took_ms > LONG_MS && step > STEP_LEAST)
@@ -192,15 +222,16 @@ static enum mer_status forget_provenance(struct session *s, struct mer_error *er
 /* --- log prune ---------------------------------------------------------------------------- */
 
 /* By a setting that says for how long. */
-static enum mer_status forget_by_age(struct session *s, enum setting which, enum mer_query query,
-                                     int64_t *forgotten, struct mer_error *err)
+static enum mer_status forget_by_age(struct session *s, enum setting which, step_fn *forget_some,
+                                     enum mer_query query, int64_t *forgotten,
+                                     struct mer_error *err)
 {
 	char before[MER_TIME_SIZE];
 	const struct cmd_value *age = setting(&s->settings, which);
 	if (!cmd_has(age))
 		return MER_OK;
 	mer_time_text(mer_time_now_ms() - age->number, before);
-	return forget(s, query, before, forgotten, err);
+	return forget(s, forget_some, query, before, forgotten, err);
 }
 
 static enum mer_status prune(struct session *s, const struct cmd_value *argv, struct mer_error *err)
@@ -216,11 +247,11 @@ static enum mer_status prune(struct session *s, const struct cmd_value *argv, st
 	}
 	if (argv[BEFORE].given) {
 		mer_time_text(argv[BEFORE].number, before);
-		st = forget(s, MER_Q_RUNS_PRUNE, before, &runs, err);
+		st = forget(s, forget_runs, MER_Q_RUNS_PRUNE, before, &runs, err);
 	} else {
-		st = forget_by_age(s, SET_KEEP_RUNS, MER_Q_RUNS_EXPIRE, &runs, err);
+		st = forget_by_age(s, SET_KEEP_RUNS, forget_runs, MER_Q_RUNS_EXPIRE, &runs, err);
 		if (st == MER_OK)
-			st = forget_by_age(s, SET_KEEP_IO, MER_Q_IO_EXPIRE, &kept, err);
+			st = forget_by_age(s, SET_KEEP_IO, forget_io, MER_Q_IO_EXPIRE, &kept, err);
 	}
 	if (st == MER_OK && runs > 0)
 		st = forget_provenance(s, err);

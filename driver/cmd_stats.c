@@ -215,7 +215,7 @@ static const struct cmd_arg stats_args[] = {
 
 /* By a connection of its own, which sees the same rows all the time and takes as long as it does. */
 static enum mer_status read_log(struct session *s, const char *model, int64_t since_ms,
-                                struct stats *out, struct mer_error *err)
+                                unsigned want, struct stats *out, struct mer_error *err)
 {
 	struct mer_dal *dal;
 	const char *url;
@@ -224,7 +224,7 @@ static enum mer_status read_log(struct session *s, const char *model, int64_t si
 		st = session_open_dal(url, MER_DAL_READ, &dal, err);
 	if (st != MER_OK)
 		return st;
-	st = stats_read(dal, model, since_ms, s->out.format == MER_FORMAT_TABLE, out, err);
+	st = stats_read(dal, model, since_ms, want, out, err);
 	mer_dal_close(dal);
 	return st;
 }
@@ -241,8 +241,11 @@ static enum mer_status stats(struct session *s, const struct cmd_value *argv, st
 {
 	MER_AUTO(stats_release) struct stats stats = { 0 };
 	const char *model = argv[MODEL].given ? argv[MODEL].text : "";
+	unsigned want = s->out.format == MER_FORMAT_TABLE ? STATS_OVER_TIME : 0;
+	if (argv[PROMETHEUS].given)
+		want = argv[SINCE].given ? 0 : STATS_FORGOTTEN;
 	enum mer_status st =
-		read_log(s, model, argv[SINCE].given ? argv[SINCE].number : -1, &stats, err);
+		read_log(s, model, argv[SINCE].given ? argv[SINCE].number : -1, want, &stats, err);
 	struct mer_uid uid;
 	if (st == MER_OK && argv[OUTPUT].given && !argv[PROMETHEUS].given)
 		st = mer_fail(err, MER_EINPUT, "--output goes with --prometheus");
@@ -273,7 +276,8 @@ const struct cmd cmd_stats = {
 		"that was queued and the last that ended. On a terminal the bars show how many took how\n"
 		"long, each up to twice as long as the one before, and how many there were over time.\n"
 		"With --prometheus all of it is metrics instead, for a textfile collector; the file has mode\n"
-		"0644 and is never seen half written.\n",
+		"0644 and is never seen half written. They count what 'log prune' has forgotten too, so that\n"
+		"they never fall; with --since, and without --prometheus, it is the runs that are in the log.\n",
 	CMD_EXAMPLES("stats", "stats --prometheus -o mer.prom",
 	             "stats iris --since 2026-01-31T12:00:00Z --json"),
 	CMD_ARGS(stats_args),

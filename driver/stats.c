@@ -5,7 +5,9 @@
  */
 #include "stats.h"
 
+#include "stats_count.h"
 #include "tally.h"
+#include "totals.h"
 
 #include <mer/clean.h>
 #include <stdio.h>
@@ -13,17 +15,6 @@
 #include <string.h>
 
 enum { PAGE = 10000, GRACE_MS = 86400000, UID_SIZE = 37 };
-
-const char *const stats_status_names[STATS_STATUSES] = {
-	[STATS_QUEUED] = "queued", [STATS_RUNNING] = "running",   [STATS_OK] = "ok",
-	[STATS_FAILED] = "failed", [STATS_TIMEOUT] = "timeout",   [STATS_CANCELLED] = "cancelled",
-	[STATS_LOST] = "lost",     [STATS_REJECTED] = "rejected",
-};
-
-const int64_t stats_bounds_ms[STATS_BOUNDS] = {
-	1,    2,    5,    10,    25,    50,    100,    250,    500,
-	1000, 2500, 5000, 10000, 30000, 60000, 300000, 900000, 3600000,
-};
 
 static const int percents[STATS_RANKS] = { 50, 95, 99 };
 
@@ -45,67 +36,12 @@ struct reading {
 	char last[UID_SIZE];  /* the last that was */
 	size_t n;             /* of the page */
 	struct stats *stats;
-	size_t room;             /* for models */
-	size_t *order;           /* of models, by name, while they are found one after another */
-	size_t found;            /* the last of them */
+	struct stats_finder finder;
 	struct tally tally;      /* keys: place of the model and of the time */
 	bool again;              /* the second look */
 	struct targets *targets; /* of it: those of all models, then of each */
 	bool over_time;
 };
-
-/* --- models ------------------------------------------------------------------------------- */
-
-static enum mer_status make_room(struct reading *reading, struct mer_error *err)
-{
-	struct stats *stats = reading->stats;
-	if (stats->n_models < reading->room)
-		return MER_OK;
-	size_t room = reading->room > 0 ? 2 * reading->room : 16;
-	struct stats_model *models = reallocarray(stats->models, room, sizeof *models);
-	if (models != NULL)
-		stats->models = models;
-	size_t *order = reallocarray(reading->order, room, sizeof *order);
-	if (order != NULL)
-		reading->order = order;
-	if (models == NULL || order == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	reading->room = room;
-	return MER_OK;
-}
-
-/* The place of a model, which is made where it is new; the one of before is likely. */
-static enum mer_status find_model(struct reading *reading, const char *name, size_t *out,
-                                  struct mer_error *err)
-{
-	struct stats *stats = reading->stats;
-	size_t from = 0, to = stats->n_models;
-	if (to > 0 && strcmp(stats->models[reading->found].name, name) == 0) {
-		*out = reading->found;
-		return MER_OK;
-	}
-	while (from < to) {
-		size_t middle = from + (to - from) / 2;
-		int order = strcmp(name, stats->models[reading->order[middle]].name);
-		if (order == 0) {
-			*out = reading->found = reading->order[middle];
-			return MER_OK;
-		}
-		if (order < 0)
-			to = middle;
-		else
-			from = middle + 1;
-	}
-	enum mer_status st = make_room(reading, err);
-	char *copy = st == MER_OK ? strdup(name) : NULL;
-	if (copy == NULL)
-		return st != MER_OK ? st : mer_fail(err, MER_ENOMEM, "out of memory");
-	memmove(reading->order + from + 1, reading->order + from,
-	        (stats->n_models - from) * sizeof *reading->order);
-	*out = reading->found = reading->order[from] = stats->n_models;
-	stats->models[stats->n_models++] = (struct stats_model){ .name = copy };
-	return MER_OK;
-}
 
 /* --- the first look ----------------------------------------------------------------------- */
 
@@ -120,47 +56,18 @@ static void count_run(struct stats_model *model, const struct mer_run_times_row 
 		(void)snprintf(model->last_at, sizeof model->last_at, "%s", row->stopped_at);
 }
 
-static enum stats_status status_of(const struct mer_run_times_row *row)
-{
-	enum stats_status status = STATS_OK; /* which is likely */
-	if (strcmp(row->status, stats_status_names[STATS_OK]) == 0)
-		return status;
-	for (status = 0; status + 1 < STATS_STATUSES; status++) {
-		if (strcmp(row->status, stats_status_names[status]) == 0)
-			break;
-	}
-	return status;
-}
-
 static uint64_t key_of(size_t model, size_t time)
 {
 	return (uint64_t)model * STATS_TIMES + time;
-}
-
-static void count_value(struct stats_time *time, int64_t value)
-{
-	size_t bucket = 0;
-	while (bucket + 1 < STATS_BUCKETS && value >> bucket != 0)
-		bucket++;
-	time->least = time->n == 0 || value < time->least ? value : time->least;
-	time->most = value > time->most ? value : time->most;
-	time->buckets[bucket]++;
-	size_t bound = 0;
-	while (bound < STATS_BOUNDS && value > stats_bounds_ms[bound])
-		bound++;
-	if (bound < STATS_BOUNDS)
-		time->within[bound]++;
-	time->sum += value;
-	time->n++;
 }
 
 static enum mer_status look(struct reading *reading, const struct mer_run_times_row *row,
                             struct mer_error *err)
 {
 	struct stats *stats = reading->stats;
-	enum stats_status status = status_of(row);
+	enum stats_status status = stats_status_of(row->status);
 	size_t place = 0;
-	enum mer_status st = find_model(reading, row->model, &place, err);
+	enum mer_status st = stats_find(&reading->finder, row->model, &place, err);
 	if (st != MER_OK)
 		return st;
 	count_run(&stats->models[place], row, status);
@@ -170,8 +77,8 @@ static enum mer_status look(struct reading *reading, const struct mer_run_times_
 		int64_t width;
 		if (status != STATS_OK || values[time] < 0)
 			continue;
-		count_value(&stats->models[place].times[time], values[time]);
-		count_value(&stats->all.times[time], values[time]);
+		stats_count(&stats->models[place].times[time], values[time]);
+		stats_count(&stats->all.times[time], values[time]);
 		st = tally_add(&reading->tally, key_of(place, time), tally_step(values[time], &width), err);
 	}
 	return st;
@@ -293,13 +200,13 @@ static enum mer_status look_again(struct reading *reading, const struct mer_run_
                                   struct mer_error *err)
 {
 	size_t place = 0;
-	enum mer_status st = find_model(reading, row->model, &place, err);
+	enum mer_status st = stats_find(&reading->finder, row->model, &place, err);
 	if (st != MER_OK)
 		return st;
 	if (reading->over_time)
 		count_over_time(reading->stats, &reading->stats->models[place], row->queued_at);
 	const int64_t values[STATS_TIMES] = { row->queue_ms, row->start_ms, row->infer_ms };
-	for (size_t time = 0; time < STATS_TIMES && status_of(row) == STATS_OK; time++) {
+	for (size_t time = 0; time < STATS_TIMES && stats_status_of(row->status) == STATS_OK; time++) {
 		if (st == MER_OK && is_wanted(reading->targets[0].of[time], values[time]))
 			st = tally_add(&reading->tally, key_of(0, time), values[time], err);
 		if (st == MER_OK && is_wanted(reading->targets[place + 1].of[time], values[time]))
@@ -409,28 +316,26 @@ static void begin_since(struct reading *reading, int64_t since_ms)
 	(void)snprintf(reading->first, sizeof reading->first, "%08llx", (unsigned long long)from);
 }
 
-enum mer_status stats_read(struct mer_dal *dal, const char *model, int64_t since_ms, bool over_time,
+enum mer_status stats_read(struct mer_dal *dal, const char *model, int64_t since_ms, unsigned want,
                            struct stats *out, struct mer_error *err)
 {
-	struct reading reading = { .dal = dal, .model = model, .stats = out, .over_time = over_time };
+	struct reading reading = { .dal = dal,
+		                       .model = model,
+		                       .stats = out,
+		                       .finder = { .stats = out },
+		                       .over_time = (want & STATS_OVER_TIME) != 0 };
 	*out = (struct stats){ 0 };
 	begin_since(&reading, since_ms);
 	enum mer_status st = mer_dal_begin(dal, err);
 	if (st == MER_OK)
 		st = read_all(&reading, err);
+	if (st == MER_OK && (want & STATS_FORGOTTEN) != 0)
+		st = totals_read(dal, model, &reading.finder, err);
 	mer_dal_rollback(dal);
 	if (out->n_models > 0)
 		qsort(out->models, out->n_models, sizeof *out->models, by_name);
 	tally_release(&reading.tally);
 	free(reading.targets);
-	free(reading.order);
+	free(reading.finder.order);
 	return st;
-}
-
-void stats_release(struct stats *stats)
-{
-	for (size_t i = 0; i < stats->n_models; i++)
-		free(stats->models[i].name);
-	free(stats->models);
-	*stats = (struct stats){ 0 };
 }

@@ -57,15 +57,22 @@ struct stats {
 	size_t n_columns;
 };
 
+enum stats_want {
+	STATS_OVER_TIME = 1, /* how many over time, which may take one more look */
+	STATS_FORGOTTEN =
+		2, /* counts, sums and within of each model are those of runs that log prune has
+	                      * forgotten too */
+};
+
 /**
  * Reads the log.
  * @param dal        opened with MER_DAL_READ
  * @param model      "" for all
  * @param since_ms   -1: from the beginning
- * @param over_time  whether that is wanted, which may take one more look
+ * @param want       enum stats_want
  */
 MER_MUST enum mer_status stats_read(struct mer_dal *dal, const char *model, int64_t since_ms,
-                                    bool over_time, struct stats *out, struct mer_error *err);
+                                    unsigned want, struct stats *out, struct mer_error *err);
 void stats_release(struct stats *stats);
 
 #endif

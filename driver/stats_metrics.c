@@ -119,7 +119,7 @@ void stats_metrics(const struct stats *stats, struct mer_buf *out)
 	add_head(out, "mer_build_info", "gauge", "Always 1; which mer has written this.");
 	mer_buf_text(out, "mer_build_info{version=\"" MER_VERSION "\"} 1\n");
 	add_head(out, "mer_runs_total", "counter",
-	         "Runs in the log that have ended, by how; what is pruned counts no more.");
+	         "Runs that have ended, by how; also those that the log has forgotten.");
 	add_counts(stats, "mer_runs_total", STATS_OK, STATS_REJECTED, out);
 	add_head(out, "mer_runs_open", "gauge", "Runs that have not ended.");
 	add_counts(stats, "mer_runs_open", STATS_QUEUED, STATS_RUNNING, out);

@@ -21,7 +21,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mer_runner;
 GRANT USAGE ON SCHEMA public TO mer_runner;
 
 GRANT SELECT ON migrations, servers, models, deployments, model_weights, provenance, model_access,
-	model_access_io, feedback, owners TO mer_runner;
+	model_access_io, feedback, run_totals, owners TO mer_runner;
 
 GRANT INSERT ON provenance, model_access, model_access_io, feedback TO mer_runner;
 

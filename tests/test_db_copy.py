@@ -24,8 +24,9 @@ DEADLINE_S = 300
 ENVIRONMENT = {key: value for key, value in os.environ.items()
                if not key.startswith(("MER_", "XDG_", "PG"))} | {"LC_ALL": "C.UTF-8"}
 TABLES = ("servers", "models", "deployments", "model_weights", "provenance", "model_access",
-          "model_access_io", "feedback", "owners")
-KEYS = {"provenance": "digest", "model_access": "request_uid", "model_access_io": "request_uid"}
+          "model_access_io", "feedback", "run_totals", "owners")
+KEYS = {"provenance": "digest", "model_access": "request_uid", "model_access_io": "request_uid",
+        "run_totals": "series"}
 KINDS = ("sqlite", "postgres")
 PAIRS = [(a, b) for a in KINDS for b in KINDS]
 EXAMPLES = 5  # models that they make
@@ -91,6 +92,7 @@ def rich():
     for number, expected in ((40, BYTES), (41, b""), (42, None)):
         yield "feedback", {"uid": uid(number), "request_uid": uid(20), "rating": 1 + number % 5, "expected": expected,
                            "note": ODD, "created_at": TIME}
+    yield "run_totals", {"series": f"{'m' * 128}/queue_le_3600000", "value": MAX}
     yield "owners", {"uid": uid(30), "host": ODD, "pid": 7, "program": ODD,
                      "started_at": "2999-01-01T00:00:00.000Z"}  # dead; Postgres gives older ones a grace
 

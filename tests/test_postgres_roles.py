@@ -49,6 +49,7 @@ MAY = {
     "SELECT 1 FROM migrations WHERE num < 1000": 1,
     "SELECT 1 FROM model_access": 4,
     "SELECT 1 FROM model_access_io": 4,
+    "SELECT 1 FROM run_totals": 0,
     RUN: 1,
     RUN + " RETURNING ctid": 1,
     CLOSE + f"'{OPEN}'": 1,
@@ -73,16 +74,17 @@ MAY = {
 # What it must not even try.
 MUST_NOT = [
     *(f"INSERT INTO {table} SELECT * FROM {table}" for table in
-      ("migrations", "servers", "models", "deployments", "model_weights")),
+      ("migrations", "servers", "models", "deployments", "model_weights", "run_totals")),
     *(f"UPDATE {table} SET {column} = {column}" for table, column in
       (("migrations", "name"), ("servers", "host"), ("models", "feedback"), ("models", "input_contract"), ("deployments", "argv"),
        ("model_weights", "state"), ("model_access_io", "output"), ("provenance", "program_sha256"), ("feedback", "rating"),
-       ("owners", "pid"),
+       ("owners", "pid"), ("run_totals", "value"),
        *(("model_access", column) for column in
          ("request_uid", "model", "weights", "door", "who", "host", "pid",
           "queued_at", "bytes_in", "sha256_in", "owner", "kind", "replays", "traceparent")))),
     *(f"DELETE FROM {table}" for table in ("migrations", "servers", "models", "deployments", "model_weights",
-                                           "provenance", "model_access", "model_access_io", "feedback")),
+                                           "provenance", "model_access", "model_access_io", "feedback",
+                                           "run_totals")),
     *(f"TRUNCATE {table}" for table in ("migrations", "models", "model_access", "feedback", "owners")),
     "ALTER TABLE model_access DISABLE ROW LEVEL SECURITY",
     "DROP POLICY mer_close ON model_access",

@@ -37,6 +37,7 @@ GOOD = {
                      "pid": 1, "status": "ok", "queued_at": TIME, "stopped_at": TIME},
     "model_access_io": {"request_uid": uid(941)},
     "feedback": {"uid": uid(951), "request_uid": uid(941), "rating": 5},
+    "run_totals": {"series": "good/ok", "value": 1},
     "owners": {"uid": uid(961), "host": "h", "pid": 1, "program": "p"},
 }
 ANOTHER = {
@@ -48,6 +49,7 @@ ANOTHER = {
     "model_access": {"request_uid": uid(942)},
     "model_access_io": {"request_uid": uid(949)},  # a run without
     "feedback": {"uid": uid(952)},
+    "run_totals": {"series": "good/failed"},
     "owners": {"uid": uid(962)},
 }
 OBJECTS = ("servers.params", "models.input_contract", "models.output_contract", "deployments.env",
@@ -118,6 +120,11 @@ def rows_of_checks():
     yield "model_access", {"status": "done"}, "model_access_status"
     for text in ("", "0" * 31, "0" * 33):
         yield "provenance", {"digest": text}, "provenance_digest"
+    for text in ("", "/", "ok", "/ok", "good/"):
+        yield "run_totals", {"series": text}, "run_totals_series"
+    yield "run_totals", {"series": "a/b/ünï"}, None
+    for number, constraint in ((0, None), (2**63 - 1, None), (-1, "run_totals_value")):
+        yield "run_totals", {"value": number}, constraint
 
 
 def rows_of_keys():

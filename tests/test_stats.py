@@ -215,6 +215,56 @@ class Metrics:
                                    found.pop(f'mer_run_last_end_timestamp_seconds{{model="{model}"}}'), 3)
         self.assertEqual(["mer_build_info"], [name.partition("{")[0] for name in found])
 
+    GAUGES = ("mer_runs_open", "mer_run_last_end_timestamp_seconds", "mer_build_info")
+
+    def counters(self, *words):
+        return {name: value for name, value in self.samples(*words).items() if not name.startswith(self.GAUGES)}
+
+    def prune(self, before, code=0):
+        return self.change("log", "prune", "--before", before, code=code)
+
+    def test_what_is_forgotten_counts(self):
+        """No counter falls or rises by a prune, be it of a part, of all of a model or of all."""
+        rows = list(runs_of(3000, 1000))
+        self.insert(rows)
+        of_all, of_one, times = self.counters(), self.counters("a"), sorted(row["queued_at"] for row in rows)
+        self.assertGreater(of_all['mer_run_infer_seconds_count{model="a"}'], 400)
+        for before in (times[0], times[1], times[700], times[2000], "2999-01-01"):
+            self.prune(before)
+            self.assertEqual((of_all, of_one), (self.counters(), self.counters("a")), before)
+            self.assertEqual(self.samples("--since", "2026-01-01").get('mer_runs_total{model="a",status="ok"}', 0),
+                             sum(row["model"] == "a" and row["kind"] == "run" and row["status"] == "ok" and
+                                 row["queued_at"] >= before for row in rows))
+        self.assertEqual({"queued", "running"}, {run["status"] for run in self.log("--limit", 10000)})
+        self.insert([next(runs_of(1, 1)) | {"request_uid": uid(START_MS, 1 << 40), "model": "a", "status": "ok",
+                                            "kind": "run", "infer_ms": 7}])
+        name = 'mer_runs_total{model="a",status="ok"}'
+        self.assertEqual(of_all[name] + 1, self.counters()[name])
+
+    def test_forgotten_by_age(self):
+        """The same by the settings, and of trainings nothing counts."""
+        self.insert(list(runs_of(300, 1000)))
+        before = self.counters()
+        self.call(0, "--allow-changes", "log", "prune", env={"MER_KEEP_RUNS_FOR": "1h"})
+        self.assertEqual(before, self.counters())
+        self.assertEqual([], self.log("--status", "ok"))
+
+    def test_odd_names_are_forgotten(self):
+        for number, name in enumerate(('quo"te', "back\\slash", "li\nne", "ünï ☃", "a/b", "a")):
+            self.insert([next(runs_of(1, 5)) | {"model": name, "request_uid": uid(START_MS, number), "kind": "run"}])
+        before = self.counters(), self.counters("a")
+        self.prune("2999-01-01")
+        self.assertEqual(before, (self.counters(), self.counters("a")))
+
+    def test_both_or_neither(self):
+        """Where the totals take no more nothing is forgotten."""
+        self.insert(list(runs_of(300, 1000)))
+        self.sql(f"INSERT INTO run_totals (series, value) VALUES ('a/ok', {2**63 - 1})")
+        before = self.log("--limit", 1000)
+        self.assertIn("mer: ", self.change("log", "prune", "--before", "2999-01-01", code=self.FULL))
+        self.assertEqual(before, self.log("--limit", 1000))
+        self.assertEqual([(1,)], self.sql("SELECT count(*) AS n FROM run_totals"))
+
     def test_empty_and_one(self):
         self.assertEqual({'mer_build_info{version="0.1.0"}': 1.0}, self.samples())
         self.out("run", "digest", "x")
@@ -245,11 +295,11 @@ class Metrics:
 
 
 class MetricsOfSqlite(Metrics, OnSqlite, unittest.TestCase):
-    pass
+    FULL = 2
 
 
 class MetricsOfPostgres(Metrics, OnPostgres, unittest.TestCase):
-    pass
+    FULL = 2
 
 
 class OfSqlite(Stats, OnSqlite, unittest.TestCase):

@@ -24,7 +24,7 @@
 struct mer_dal;
 
 /* The highest number of MER's own scripts in sql/ that this program is built for. */
-#define MER_SCHEMA_NUM 11
+#define MER_SCHEMA_NUM 12
 
 enum mer_dal_flags {
 	MER_DAL_CREATE = 1,     /* make the database (0600) and the folders above it (0700) */

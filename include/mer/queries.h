@@ -21,6 +21,7 @@ enum mer_table {
 	MER_TABLE_RUNS,
 	MER_TABLE_IO,
 	MER_TABLE_FEEDBACK,
+	MER_TABLE_TOTALS,
 	MER_TABLE_OWNERS,
 	MER_TABLE_COUNT
 };
@@ -111,11 +112,13 @@ enum mer_query {
 	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
 	MER_Q_RUN_MOVE,     /* request uid, deployment uid, server: where an open run is now */
 	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
-	MER_Q_RUNS_PRUNE,   /* time, limit: ended runs from before it are forgotten, with their feedback
-	                        and what they kept, the oldest first */
-
+	MER_Q_RUNS_PRUNE,   /* struct mer_run_gone_row; time, limit: ended runs from before it are
+	                        forgotten, with their feedback and what they kept, the oldest first; in a
+	                        transaction with MER_Q_TOTALS_ADD */
 	MER_Q_RUNS_EXPIRE, /* the same, but for those that have feedback, and trainings whose weights are
 	                        there */
+	MER_Q_TOTALS_ADD,  /* a JSON object of numbers, which are added to these series */
+	MER_Q_TOTALS,      /* struct mer_total_row; model or "": its series, and maybe others' */
 	MER_Q_IO_EXPIRE,   /* time, limit: what such runs from before it have kept; those with feedback
 	                        stay */
 
@@ -288,6 +291,18 @@ struct mer_run_times_row {
 	const char *request_uid, *model, *status;
 	const char *queued_at, *stopped_at;
 	int64_t queue_ms, start_ms, infer_ms;
+};
+
+/* What a run was that is there no more. */
+struct mer_run_gone_row {
+	const char *model, *status, *kind;
+	int64_t queue_ms, start_ms, infer_ms; /* -1: none */
+};
+
+/* What runs that are there no more had counted; sql/sqlite/12-Totals.sql. */
+struct mer_total_row {
+	const char *series; /* model, slash, figure */
+	int64_t value;
 };
 
 /* The bytes that answered a run, as they were when its worker was started. */

@@ -19,7 +19,7 @@
 #define SCRIPTED "01980000-0000-7000-8000-"
 
 enum {
-	KEY_MAX = 160,           /* bytes: 36 characters */
+	KEY_MAX = 160,           /* bytes: 36 characters, or a name and a figure */
 	UNSETTLED_MAX = 1 << 20, /* bytes that are sent to the target and not answered for yet */
 	OWN_SCRIPTS = 1000,      /* the first number of an operator's */
 	LEDGER_MAX = 1 << 24,

@@ -120,6 +120,10 @@ static_assert(MER_LOCK_POSTGRES == INT64_C(5567946869359731563), "as written abo
 #define NOT_MADE \
 	"AND (kind = 'run' OR NOT EXISTS (SELECT 1 FROM model_weights WHERE made_by = a.request_uid)) "
 
+#define GONE \
+	" RETURNING model, status, kind, coalesce(queue_ms, -1) AS queue_ms, " \
+	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms"
+
 const char *const pg_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM pg_catalog.pg_class "
 							"WHERE oid = to_regclass($mer${ledger}$mer$)",
@@ -281,10 +285,17 @@ const char *const pg_text[] = {
 	[MER_Q_RUNS_PRUNE] =
 		"DELETE FROM model_access WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_access "
 		"WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
-		" ORDER BY request_uid LIMIT $2))",
+		" ORDER BY request_uid LIMIT $2))" GONE,
 	[MER_Q_RUNS_EXPIRE] =
 		"DELETE FROM model_access WHERE ctid = ANY (ARRAY(SELECT ctid FROM model_access AS a " ENDED
-			NOT_RATED NOT_MADE "ORDER BY request_uid LIMIT $2))",
+			NOT_RATED NOT_MADE "ORDER BY request_uid LIMIT $2))" GONE,
+	/* In their order, so that two that add do not wait for each other. */
+	[MER_Q_TOTALS_ADD] =
+		"INSERT INTO run_totals (series, value) SELECT key, value::bigint "
+		"FROM json_each_text($1::json) ORDER BY key COLLATE \"C\" ON CONFLICT (series) DO UPDATE "
+		"SET value = run_totals.value + excluded.value",
+	[MER_Q_TOTALS] = "SELECT series, value FROM run_totals WHERE $1 = '' OR "
+					 "(series >= $1 || '/' AND series < $1 || '0') ORDER BY series",
 	[MER_Q_IO_EXPIRE] =
 		"DELETE FROM model_access_io WHERE request_uid = ANY (ARRAY(SELECT a.request_uid FROM "
 		"model_access_io JOIN model_access AS a USING (request_uid) " ENDED NOT_RATED
@@ -351,7 +362,8 @@ const char *const pg_text[] = {
 							  "stopped_at IS NULL AND request_uid >= substr($1, 1, 18)",
 	[MER_Q_KEYS_LATER] = "SET CONSTRAINTS ALL DEFERRED",
 	[MER_Q_LOCK_TABLES] = "LOCK TABLE servers, models, deployments, model_weights, provenance, "
-						  "model_access, model_access_io, feedback, owners IN EXCLUSIVE MODE",
+						  "model_access, model_access_io, feedback, run_totals, owners "
+						  "IN EXCLUSIVE MODE",
 	/* Who writes to one of them later waits, or has us wait: always in this order. */
 	[MER_Q_LOCK_MODELS] = "LOCK TABLE servers, models, deployments, model_weights "
 						  "IN SHARE ROW EXCLUSIVE MODE",

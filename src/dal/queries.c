@@ -105,6 +105,15 @@ static const struct dal_field run_times_fields[] = {
 	RUN_TIMES(stopped_at),  RUN_TIMES(queue_ms), RUN_TIMES(start_ms), RUN_TIMES(infer_ms),
 };
 
+#define RUN_GONE(member) DAL_FIELD(struct mer_run_gone_row, member)
+static const struct dal_field run_gone_fields[] = {
+	RUN_GONE(model),    RUN_GONE(status),   RUN_GONE(kind),
+	RUN_GONE(queue_ms), RUN_GONE(start_ms), RUN_GONE(infer_ms),
+};
+
+#define TOTAL(member) DAL_FIELD(struct mer_total_row, member)
+static const struct dal_field total_fields[] = { TOTAL(series), TOTAL(value) };
+
 #define PROVENANCE(member) DAL_FIELD(struct mer_provenance_row, member)
 static const struct dal_field provenance_fields[] = {
 	PROVENANCE(digest),         PROVENANCE(host),  PROVENANCE(program),
@@ -169,6 +178,8 @@ WHOLE(deployment);
 WHOLE(weights);
 WHOLE(run);
 WHOLE(run_times);
+WHOLE(run_gone);
+WHOLE(total);
 WHOLE(provenance);
 WHOLE(named);
 WHOLE(owner);
@@ -257,8 +268,10 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUN_CLOSE_AT] = { "run-close-at", MER_RUN_CLOSE_AT_ARGS, NO_ROWS },
 	[MER_Q_RUN_MOVE] = { "run-move", 3, NO_ROWS },
 	[MER_Q_RUNS_LOST] = { "runs-lost", 1, NO_ROWS },
-	[MER_Q_RUNS_PRUNE] = { "runs-prune", 2, NO_ROWS },
-	[MER_Q_RUNS_EXPIRE] = { "runs-expire", 2, NO_ROWS },
+	[MER_Q_RUNS_PRUNE] = { "runs-prune", 2, ROWS(run_gone) },
+	[MER_Q_RUNS_EXPIRE] = { "runs-expire", 2, ROWS(run_gone) },
+	[MER_Q_TOTALS_ADD] = { "totals-add", 1, NO_ROWS },
+	[MER_Q_TOTALS] = { "totals", 1, ROWS(total) },
 	[MER_Q_IO_EXPIRE] = { "io-expire", 2, NO_ROWS },
 	[MER_Q_RUN_TIMES] = { "run-times", 5, ROWS(run_times) },
 

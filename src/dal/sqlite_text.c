@@ -93,6 +93,10 @@
 #define NOT_MADE \
 	"AND (kind = 'run' OR NOT EXISTS (SELECT 1 FROM model_weights WHERE made_by = a.request_uid)) "
 
+#define GONE \
+	" RETURNING model, status, kind, coalesce(queue_ms, -1) AS queue_ms, " \
+	"coalesce(start_ms, -1) AS start_ms, coalesce(infer_ms, -1) AS infer_ms"
+
 const char *const dal_sqlite_text[] = {
 	[MER_Q_LEDGER_EXISTS] = "SELECT count(*) AS count FROM sqlite_schema "
 							"WHERE type = 'table' AND name = 'migrations'",
@@ -246,10 +250,16 @@ const char *const dal_sqlite_text[] = {
 						"request_uid >= substr($1, 1, 18)",
 	[MER_Q_RUNS_PRUNE] = "DELETE FROM model_access WHERE rowid IN (SELECT rowid FROM model_access "
 						 "WHERE stopped_at IS NOT NULL AND queued_at < $1 AND request_uid < " UNTIL
-						 " ORDER BY request_uid LIMIT $2)",
+						 " ORDER BY request_uid LIMIT $2)" GONE,
 	[MER_Q_RUNS_EXPIRE] =
 		"DELETE FROM model_access WHERE rowid IN (SELECT rowid FROM model_access AS a " ENDED
-			NOT_RATED NOT_MADE "ORDER BY request_uid LIMIT $2)",
+			NOT_RATED NOT_MADE "ORDER BY request_uid LIMIT $2)" GONE,
+	[MER_Q_TOTALS_ADD] = "INSERT INTO run_totals (series, value) SELECT key, value "
+						 "FROM json_each($1) WHERE true ON CONFLICT (series) DO UPDATE "
+						 "SET value = run_totals.value + excluded.value",
+	/* '0' follows the slash. */
+	[MER_Q_TOTALS] = "SELECT series, value FROM run_totals WHERE $1 = '' OR "
+					 "(series >= $1 || '/' AND series < $1 || '0') ORDER BY series",
 	[MER_Q_IO_EXPIRE] =
 		"DELETE FROM model_access_io WHERE request_uid IN (SELECT a.request_uid FROM "
 		"model_access_io JOIN model_access AS a USING (request_uid) " ENDED NOT_RATED

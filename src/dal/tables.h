@@ -20,6 +20,7 @@
 	X(MER_TABLE_RUNS, model_access, request_uid, 32, 256) \
 	X(MER_TABLE_IO, model_access_io, request_uid, 5, 8) \
 	X(MER_TABLE_FEEDBACK, feedback, uid, 6, 8) \
+	X(MER_TABLE_TOTALS, run_totals, series, 2, 256) \
 	X(MER_TABLE_OWNERS, owners, uid, 5, 256)
 
 /* The columns behind the key, in the order of sql/. T, N and B are given the name of one that holds
@@ -46,9 +47,11 @@
 	T(sha256_out) T(owner) T(kind) T(replays) T(provenance) N(cpu_us) N(max_rss_kib) T(traceparent)
 #define DAL_COLUMNS_model_access_io(T, N, B) B(input) B(output) T(input_meta) T(output_meta)
 #define DAL_COLUMNS_feedback(T, N, B) T(request_uid) N(rating) B(expected) T(note) T(created_at)
+#define DAL_COLUMNS_run_totals(T, N, B) N(value)
 #define DAL_COLUMNS_owners(T, N, B) T(host) N(pid) T(program) T(started_at)
 
-#define DAL_PLACES_3 "$1, $2, $3"
+#define DAL_PLACES_2 "$1, $2"
+#define DAL_PLACES_3 DAL_PLACES_2 ", $3"
 #define DAL_PLACES_4 DAL_PLACES_3 ", $4"
 #define DAL_PLACES_5 DAL_PLACES_4 ", $5"
 #define DAL_PLACES_6 DAL_PLACES_5 ", $6"
