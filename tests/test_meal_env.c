@@ -37,7 +37,7 @@ END_TEST
 static const struct {
 	bool clean;
 	struct mer_pair added[3];
-	const char *hidden[2];
+	const char *hidden[3];
 	const char *want; /* joined by blanks, or the error behind '!' */
 } environments[] = {
 	{ .want = "HOME=/h LC_TIME=C LANGUAGE=de SECRET=s X=1=2 EMPTY= PYTHONUNBUFFERED=1" },
@@ -67,7 +67,16 @@ static const struct {
 	  .want = "HOME=/h LC_TIME=C KEY=a\nb PYTHONUNBUFFERED=1" },
 	{ .hidden = { "SECRET" },
 	  .want = "HOME=/h LC_TIME=C LANGUAGE=de X=1=2 EMPTY= PYTHONUNBUFFERED=1" },
-	{ .hidden = { "HOME" }, .clean = true, .want = "LC_TIME=C PYTHONUNBUFFERED=1" },
+	{ .hidden = { "SECRE", "S*" },
+	  .want = "HOME=/h LC_TIME=C LANGUAGE=de SECRET=s X=1=2 EMPTY= PYTHONUNBUFFERED=1" },
+	{ .added = { { "SECRET", "env:SECRET" } },
+	  .hidden = { "SECRET" },
+	  .clean = true,
+	  .want = "HOME=/h LC_TIME=C SECRET=s PYTHONUNBUFFERED=1" },
+	/* What a login needs stays, though somebody refers to it. */
+	{ .hidden = { "HOME", "LC_TIME" },
+	  .clean = true,
+	  .want = "HOME=/h LC_TIME=C PYTHONUNBUFFERED=1" },
 	{ .added = { { "KEY", "env:NO_SUCH" } },
 	  .want = "!variable 'KEY': the variable of 'env:NO_SUCH' is not set" },
 	{ .added = { { "A=B", "1" } }, .want = "!no name of a variable: 'A=B'" },

@@ -189,6 +189,47 @@ class Secrets(Case):
         self.assertEqual(rows.execute("select count(*) from model_access").fetchone(), (4,))
         rows.close()
 
+    def test_children_do_not_inherit_them(self):
+        """What a server or a model names by env: is in the environment of no other model, nor in that of a training
+        or of the system's ssh; of that model under the name that it asks for."""
+        env = {name: f"{MARK}-{name}" for name in ("SSH_SECRET", "HTTP_SECRET", "HEADER_SECRET", "MODEL_SECRET", "LATER")}
+        env |= {"PLAIN": "plain", "PATH": os.environ["PATH"]}
+        self.migrate(env=env)
+        self.mer("model", "add", "look", "--train", "sh -c 'env >{new_weights}'", "--", "env", env=env)
+        self.mer("server", "add", "gpu", "--kind=ssh", "--host=h", "--param=password=env:SSH_SECRET", env=env)
+        self.mer("server", "add", "api", "--kind=http", "--url=http://127.0.0.1:1", "--param=api_key=env:HTTP_SECRET",
+                 "--param=header.X-Key=env:HEADER_SECRET", env=env)
+        self.mer("model", "add", "uses", "--env=TOKEN=env:MODEL_SECRET", "--env=MODEL_SECRET=env:MODEL_SECRET",
+                 "--env=WHERE=env:PATH", "--", "env", env=env)
+        seen = self.run_it(MER, "run", "look", "x", env=env).stdout.decode()
+        self.assertIn("PLAIN=plain\n", seen)
+        self.assertIn("PATH=", seen)  # which is no secret, though one refers to it
+        self.assertEqual(seen.count(MARK), 1)
+        self.assertIn(f"LATER={MARK}-LATER\n", seen)  # which nobody refers to yet
+        own = self.run_it(MER, "run", "uses", "x", env=env).stdout.decode()
+        self.assertEqual([f"MODEL_SECRET={MARK}-MODEL_SECRET", f"TOKEN={MARK}-MODEL_SECRET"],
+                         sorted(line for line in own.splitlines() if "MODEL_SECRET" in line))
+        for name in ("SSH_SECRET", "HTTP_SECRET", "HEADER_SECRET"):
+            self.assertNotIn(name, own)
+        data = self.folder / "data"
+        data.write_text("1")
+        self.mer("train", "look", "--dataset", data, env=env)
+        trained = [path for path in self.home.rglob("weights/look/*") if path.is_file()]
+        self.assertEqual(1, trained[0].read_text().count(MARK))
+        # One process, in which a secret gets a name between two runs: the model's next new worker has it no more.
+        both = self.mer("-c", "run look x", "-c", "server set gpu param=passphrase=env:LATER",
+                        "-c", "model set look timeout=2h", "-c", "run look x", env=env).stdout.decode()
+        self.assertEqual(1, both.count(MARK), both)
+        # The system's ssh is a child as well.
+        tools = self.folder / "tools"
+        tools.mkdir()
+        (tools / "ssh").write_text(f"#!/bin/sh\nenv >>'{self.folder}/ssh-env'\nexit 255\n")
+        (tools / "ssh").chmod(0o755)
+        self.mer("server", "add", "far", "--kind=ssh", "--host=h", "--param=transport=openssh", env=env)
+        self.run_it(MER, "server", "ping", "far", env=env | {"PATH": f"{tools}:{env['PATH']}"}, code=None)
+        self.assertIn("PLAIN=plain\n", (self.folder / "ssh-env").read_text())
+        self.assertNotIn(MARK, (self.folder / "ssh-env").read_text())
+
     @unittest.skipIf(SANITIZED, "the search for leaks takes a process that can be traced")
     def test_memory_is_nobodys(self):
         """A model cannot read what the mer that runs it holds: its environment, its memory."""

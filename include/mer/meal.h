@@ -298,8 +298,8 @@ MER_API bool mer_expand_uses(const char *word, const char *name);
  *
  * @param base    mer's own environment, NAME=VALUE, ended by NULL
  * @param added   the deployment's: values may be references (mer/ref.h) or text:VALUE
- * @param hidden  further names to leave out (those that references elsewhere name); ended by NULL;
- *                NULL allowed
+ * @param hidden  further names to leave out (those that references elsewhere name), but for those that
+ *                clean leaves in; ended by NULL; NULL allowed
  * @param out     gives a vector; free with mer_words_done()
  * @return MER_EINPUT a reference that cannot be resolved
  */

@@ -80,6 +80,8 @@ enum mer_query {
 	                             max_workers idle_ms timeout_ms start_timeout_ms priority name
 	                             enabled */
 	MER_Q_DEPLOYMENT_DELETE, /* uid; its runs stay */
+	MER_Q_SECRET_NAMES, /* struct mer_name_row: variables that a reference env:NAME of any server,
+	                             deployment or model names */
 
 	/* weights: struct mer_weights_row, newest first */
 	MER_Q_WEIGHTS,          /* model name */

@@ -38,13 +38,15 @@ struct mer_remote_row {
  *
  * @param guard        the supervisor program of this machine, beside which the far one is
  * @param environment  mer's own, NAME=VALUE ended by NULL
- * @param hidden       a name in it that nobody gets; NULL: none
+ * @param hidden       names in it that nobody gets, beside those of its own references
+ *                     (mer/secrets.h); ended by NULL; NULL: none
  * @param out          gives it; free with mer_remote_free()
  * @return MER_EINPUT a parameter that this mer does not know
  */
 MER_API MER_MUST enum mer_status mer_remote_new(const struct mer_remote_row *row, const char *guard,
-                                                const char *const environment[], const char *hidden,
-                                                struct mer_remote **out, struct mer_error *err);
+                                                const char *const environment[],
+                                                const char *const hidden[], struct mer_remote **out,
+                                                struct mer_error *err);
 MER_API void mer_remote_free(struct mer_remote *remote);
 
 /** A copy of one that mer_remote_new() made, or of what is like it: for mer_remote_free(). MER_ENOMEM. */

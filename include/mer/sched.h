@@ -34,8 +34,8 @@ struct mer_sched_options {
 	const char *guard;    /* the supervisor program; copied */
 	const char *python;   /* where the Python SDK is; copied */
 	const char *const *environment; /* mer's own, NAME=VALUE ended by NULL; borrowed */
-	const char *hidden; /* a name in it that no model gets, since a reference names it; static
-	                     * or borrowed; NULL: none */
+	const char *hidden; /* a name in it that no model gets, beside those that the database names
+	                     * (mer/secrets.h); static or borrowed; NULL: none */
 	const char
 		*traceparent; /* the trace that all of its runs belong to (mer/trace.h); copied; NULL or
 	                          * "": none */

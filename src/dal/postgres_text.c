@@ -218,6 +218,11 @@ const char *const pg_text[] = {
 		"idle_ms = $11, timeout_ms = $12, start_timeout_ms = $13, priority = $14, name = $15, "
 		"enabled = $16, updated_at = " NOW " WHERE uid = $1",
 	[MER_Q_DEPLOYMENT_DELETE] = "DELETE FROM deployments WHERE uid = $1",
+	[MER_Q_SECRET_NAMES] =
+		"SELECT substr(v.value, 5) AS name FROM servers AS s, json_each_text(s.params::json) AS v "
+		"WHERE replace(s.params, '\"env:', '') <> s.params AND left(v.value, 4) = 'env:' "
+		"UNION SELECT substr(v.value, 5) FROM deployments AS d, json_each_text(d.env::json) AS v "
+		"WHERE replace(d.env, '\"env:', '') <> d.env AND left(v.value, 4) = 'env:'",
 
 	[MER_Q_WEIGHTS] = "SELECT w.uid AS uid, m.name AS model, w.version AS version, "
 					  "w.state AS state, w.path AS path, w.sha256 AS sha256, w.bytes AS bytes, "

@@ -243,6 +243,7 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_DEPLOYMENT_INSERT] = { "deployment-insert", 16, NO_ROWS },
 	[MER_Q_DEPLOYMENT_UPDATE] = { "deployment-update", 16, NO_ROWS },
 	[MER_Q_DEPLOYMENT_DELETE] = { "deployment-delete", 1, NO_ROWS },
+	[MER_Q_SECRET_NAMES] = { "secret-names", 0, ROWS(name) },
 
 	[MER_Q_WEIGHTS] = { "weights", 1, ROWS(weights) },
 	[MER_Q_WEIGHTS_INSERT] = { "weights-insert", 9, NO_ROWS },

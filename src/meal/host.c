@@ -214,26 +214,32 @@ enum mer_status mer_remote_check_params(const char *text, struct mer_error *err)
 	return st;
 }
 
-/* What ssh gets: nothing that a reference names. */
+/* What ssh gets: nothing that a reference names, its own first. */
 static enum mer_status fill_env(struct owner *owner, const char *const environment[],
-                                const char *hidden, struct mer_error *err)
+                                const char *const hidden[], struct mer_error *err)
 {
-	const char *const refs[] = { owner->password, owner->passphrase };
-	const char *names_hidden[4] = { NULL };
-	size_t n = 0;
-	if (hidden != NULL)
-		names_hidden[n++] = hidden;
-	for (size_t i = 0; i < sizeof refs / sizeof *refs; i++) {
-		const char *name = refs[i] != NULL ? mer_ref_env_name(refs[i]) : NULL;
+	const char *const own[] = { owner->password, owner->passphrase };
+	size_t n_hidden = 0, n = 0;
+	while (hidden != NULL && hidden[n_hidden] != NULL)
+		n_hidden++;
+	const char **all = calloc(n_hidden + sizeof own / sizeof *own + 1, sizeof *all);
+	if (all == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+		const char *name = own[i] != NULL ? mer_ref_env_name(own[i]) : NULL;
 		if (name != NULL)
-			names_hidden[n++] = name;
+			all[n++] = name;
 	}
-	return mer_worker_env(environment, NULL, 0, false, names_hidden, &owner->env, err);
+	for (size_t i = 0; i < n_hidden; i++)
+		all[n++] = hidden[i];
+	enum mer_status st = mer_worker_env(environment, NULL, 0, false, all, &owner->env, err);
+	free(all);
+	return st;
 }
 
 static enum mer_status fill(struct owner *owner, const struct mer_remote_row *row,
-                            const char *guard, const char *const environment[], const char *hidden,
-                            struct mer_error *err)
+                            const char *guard, const char *const environment[],
+                            const char *const hidden[], struct mer_error *err)
 {
 	const char *slash = strrchr(guard, '/');
 	owner->server = strdup(row->server);
@@ -266,7 +272,7 @@ static enum mer_status fill(struct owner *owner, const struct mer_remote_row *ro
 }
 
 enum mer_status mer_remote_new(const struct mer_remote_row *row, const char *guard,
-                               const char *const environment[], const char *hidden,
+                               const char *const environment[], const char *const hidden[],
                                struct mer_remote **out, struct mer_error *err)
 {
 	struct owner *owner = calloc(1, sizeof *owner);

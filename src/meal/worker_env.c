@@ -25,6 +25,16 @@ static bool is_among(const char *const globs[], const char *name, size_t len)
 	return false;
 }
 
+/* What a login needs is no secret, whoever refers to it. */
+static bool is_hidden(const char *const hidden[], const char *name, size_t len)
+{
+	for (size_t i = 0; hidden != NULL && hidden[i] != NULL; i++) {
+		if (strlen(hidden[i]) == len && memcmp(hidden[i], name, len) == 0)
+			return !is_among(login_names, name, len);
+	}
+	return false;
+}
+
 /* Whether the deployment sets a variable, or takes its value as a secret under another name. */
 static bool is_taken(const struct mer_pair added[], size_t n_added, const char *name, size_t len)
 {
@@ -87,7 +97,7 @@ enum mer_status mer_worker_env(const char *const base[], const struct mer_pair a
 	for (size_t i = 0; i < n_base; i++) {
 		size_t len = strcspn(base[i], "=");
 		bool inherited = base[i][len] == '=' && (!clean || is_among(login_names, base[i], len));
-		if (!inherited || is_among(own_names, base[i], len) || is_among(hidden, base[i], len) ||
+		if (!inherited || is_among(own_names, base[i], len) || is_hidden(hidden, base[i], len) ||
 		    is_taken(added, n_added, base[i], len) || is_taken(&unbuffered, 1, base[i], len))
 			continue;
 		if ((env[at++] = strdup(base[i])) == NULL)

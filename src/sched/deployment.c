@@ -141,7 +141,6 @@ static enum mer_status read_argv(struct deployment *deployment,
 static enum mer_status read_env(struct deployment *deployment, const char *text, bool clean,
                                 const struct mer_sched *sched, struct mer_error *err)
 {
-	const char *const hidden[] = { sched->hidden, NULL };
 	MER_AUTO(mer_json_done) json_t *json = NULL;
 	enum mer_status st = mer_json_parse("env", text, strlen(text), &json, err);
 	if (st != MER_OK)
@@ -158,8 +157,8 @@ static enum mer_status read_env(struct deployment *deployment, const char *text,
 	}
 	static const char *const none[] = { NULL }; /* another host has an environment of its own */
 	bool here = deployment->remote == NULL;
-	st = mer_worker_env(here ? sched->environment : none, added, i, clean && here, hidden,
-	                    &deployment->env, err);
+	st = mer_worker_env(here ? sched->environment : none, added, i, clean && here,
+	                    (const char *const *)sched->secrets, &deployment->env, err);
 	free(added);
 	const char *python = here ? sched->python : deployment->python;
 	if (st == MER_OK && deployment->spec.protocol == MER_PROTOCOL_FRAME && python != NULL)
@@ -269,8 +268,9 @@ static enum mer_status read_remote(struct deployment *deployment,
 		.port = row->server_port,
 		.params = row->server_params,
 	};
-	enum mer_status st = mer_remote_new(&host, sched->guard, sched->environment, sched->hidden,
-	                                    &deployment->remote, err);
+	enum mer_status st =
+		mer_remote_new(&host, sched->guard, sched->environment, (const char *const *)sched->secrets,
+	                   &deployment->remote, err);
 	if (st != MER_OK)
 		return mer_wrap(err, MER_EUNREACHABLE, "cannot be used");
 	deployment->remote->clean = mer_json_get_bool(params, "clean_env", false);

@@ -281,6 +281,7 @@ struct mer_sched {
 
 	/* the database thread's alone */
 	struct mer_dal *dal;
+	char **secrets;    /* names of the environment that nobody inherits; NULL: not read yet */
 	bool registered;   /* our owner row is written and its lock is held */
 	bool owes;         /* a row of ours stays open */
 	int64_t synced_ms; /* when rows were brought to the disk last, or first written; 0: never */

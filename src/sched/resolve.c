@@ -6,6 +6,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/log.h>
+#include <mer/secrets.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -244,13 +245,57 @@ static enum mer_status read_tests(struct mer_dal *dal, const struct resolving *r
 	return st;
 }
 
+/* What no worker inherits; *changed: it is not what it was. */
+static enum mer_status read_secrets(struct mer_sched *sched, bool *changed, struct mer_error *err)
+{
+	MER_AUTO(mer_words_done) char **names = NULL, **old = NULL;
+	enum mer_status st = mer_secret_names(sched->dal, sched->hidden, &names, err);
+	if (st != MER_OK)
+		return st;
+	size_t i = 0;
+	while (sched->secrets != NULL && sched->secrets[i] != NULL && names[i] != NULL &&
+	       strcmp(sched->secrets[i], names[i]) == 0)
+		i++;
+	*changed = sched->secrets == NULL || sched->secrets[i] != NULL || names[i] != NULL;
+	old = sched->secrets;
+	sched->secrets = names;
+	names = NULL;
+	return MER_OK;
+}
+
+static enum mer_status read_rows(struct mer_sched *sched, struct resolving *resolving,
+                                 struct mer_error *err)
+{
+	const struct route *route = resolving->route;
+	return mer_dal_query(sched->dal, MER_Q_RESOLVE,
+	                     MER_ARGS(mer_text(route->model), mer_text(route->weights)), on_deployment,
+	                     resolving, err);
+}
+
+/* What is made of rows that are new is made with what holds secrets by now. */
+static enum mer_status read_places(struct mer_sched *sched, struct resolving *resolving,
+                                   struct mer_error *err)
+{
+	const bool first = sched->secrets == NULL;
+	bool changed = false;
+	enum mer_status st = first ? read_secrets(sched, &changed, err) : MER_OK;
+	if (st == MER_OK)
+		st = read_rows(sched, resolving, err);
+	if (st != MER_OK || first || !resolving->any_fresh)
+		return st;
+	st = read_secrets(sched, &changed, err);
+	if (st != MER_OK || !changed)
+		return st;
+	resolving_done(resolving);
+	*resolving = (struct resolving){ .route = resolving->route };
+	return read_rows(sched, resolving, err);
+}
+
 enum mer_status resolve_route(struct mer_sched *sched, struct route *route, struct places **fresh,
                               struct mer_error *err)
 {
 	MER_AUTO(resolving_done) struct resolving resolving = { .route = route };
-	enum mer_status st = mer_dal_query(sched->dal, MER_Q_RESOLVE,
-	                                   MER_ARGS(mer_text(route->model), mer_text(route->weights)),
-	                                   on_deployment, &resolving, err);
+	enum mer_status st = read_places(sched, &resolving, err);
 	if (st != MER_OK)
 		return st;
 	if (resolving.places.n == 0 && resolving.error.status != MER_OK) {

@@ -348,6 +348,7 @@ static void sched_free(struct mer_sched *sched)
 		route_free(route);
 	}
 	free(sched->database);
+	mer_words_done(&sched->secrets);
 	free(sched->models);
 	free(sched->python);
 	free(sched->guard);
