@@ -5,11 +5,28 @@
  */
 #include "ssh_login.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <mer/clean.h>
 #include <mer/json.h>
 #include <mer/remote.h>
 #include <mer/text.h>
+#include <netdb.h>
 #include <string.h>
+
+/* In the place of libc's: one name fails as none does otherwise, by what the system lacks. */
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **out)
+{
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	void *found = dlsym(RTLD_NEXT, "getaddrinfo");
+	if (strcmp(name, "no-descriptor.invalid") == 0 && (hints->ai_flags & AI_NUMERICHOST) == 0) {
+		errno = EMFILE;
+		return EAI_SYSTEM;
+	}
+	memcpy(&real, &found, sizeof real);
+	return real(name, service, hints, out);
+}
 
 static json_t *text(const char *value)
 {

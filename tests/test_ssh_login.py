@@ -231,27 +231,59 @@ class Login(unittest.TestCase):
         told = self.refused("cannot log in: ", IdentityFile=self.folder / "none", IdentitiesOnly="no", IdentityAgent=path)
         self.assertTrue("IdentitiesOnly=yes" in told["hint"] or "Too many authentication failures" in told["message"], told)
 
+    def fake_agent(self, name, *answers):
+        """A socket that gives one answer a message, to whoever comes, and then none."""
+        server = socket.socket(socket.AF_UNIX)
+        self.addCleanup(server.close)
+        server.bind(str(self.folder / name))
+        server.listen()
+
+        def talk(peer):
+            with peer:
+                for answer in answers:
+                    peer.recv(4096)
+                    peer.sendall(answer)
+                    if not answer:
+                        return
+                while peer.recv(4096): # until it is tired of us
+                    pass
+
+        def accept():
+            try:
+                while True:
+                    threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
+            except OSError:
+                pass
+
+        threading.Thread(target=accept, daemon=True).start()
+        return self.folder / name
+
     def test_agents_that_misbehave(self):
-        answers = {"silent": None, "hangs up": b"", "endless": b"\xff\xff\xff\xff", "refuses": b"\0\0\0\1\5",
-                   "many": b"\0\0\0\5\x0c\xff\xff\xff\xff", "cut": b"\0\0\0\x09\x0c\0\0\0\1\0\0\xff\xff"}
+        """One that is of no use is passed over, within a share of the time: files are tried."""
+        answers = {"silent": [], "hangs up": [b""], "endless": [b"\xff\xff\xff\xff"], "refuses": [b"\0\0\0\1\5"],
+                   "many": [b"\0\0\0\5\x0c\xff\xff\xff\xff"], "cut": [b"\0\0\0\x09\x0c\0\0\0\1\0\0\xff\xff"]}
         for name, answer in answers.items():
             with self.subTest(agent=name):
-                server = socket.socket(socket.AF_UNIX)
-                self.addCleanup(server.close)
-                server.bind(str(self.folder / name))
-                server.listen()
-                thread = threading.Thread(target=self.answer_once, args=(server, answer), daemon=True)
-                thread.start()
-                self.refused("the agent of keys ", IdentityAgent=self.folder / name, ConnectTimeout=1)
+                path = self.fake_agent(name, *answer)
+                self.good(IdentityAgent=path, ConnectTimeout=9, how=f"publickey {self.server.folder}"[:20])
+                told = self.refused("Permission denied", IdentityAgent=path, IdentityFile=self.folder / "none", ConnectTimeout=9)
+                self.assertIn("the agent of keys ", told["hint"])
+        stale = self.folder / "stale"
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(stale))
+        self.good(IdentityAgent=stale)
 
-    def answer_once(self, server, answer):
-        peer, _ = server.accept()
-        peer.recv(100)
-        if answer is None:
-            peer.recv(1) # until it is tired of us
-        else:
-            peer.sendall(answer)
-        peer.close()
+    def test_agent_that_does_not_sign(self):
+        """It has the key of a file, which signs in its place."""
+        blob = base64.b64decode((self.server.folder / "id.pub").read_text().split()[1])
+        body = b"\x0c\0\0\0\1" + len(blob).to_bytes(4, "big") + blob + b"\0\0\0\1x"
+        keys = len(body).to_bytes(4, "big") + body
+        for name, answer in {"silent": [keys], "refuses": [keys, b"\0\0\0\1\5"], "hangs up": [keys, b""]}.items():
+            with self.subTest(agent=name):
+                path = self.fake_agent(name, *answer)
+                self.good(IdentityAgent=path, ConnectTimeout=9, how=f"publickey {self.server.folder}"[:20])
+                told = self.refused("Permission denied", IdentityAgent=path, IdentityFile=f"{self.server.folder}/id.pub", ConnectTimeout=9)
+                self.assertIn("the agent does not sign with the key 'x'", told["hint"])
 
     # --- the host's key
 
@@ -398,6 +430,10 @@ class Login(unittest.TestCase):
             port = nobody.getsockname()[1]
             self.refused(f"cannot reach server 'box': connect to host 127.0.0.1 port {port}: Connection refused", port=port)
         self.refused("cannot reach server 'box': Could not resolve hostname no-such-host.invalid: ", host="no-such-host.invalid")
+
+    def test_name_service_that_fails(self):
+        self.refused("cannot reach server 'box': Could not resolve hostname no-descriptor.invalid: Too many open files",
+                     host="no-descriptor.invalid") # the probe sees to it
 
     # --- servers that misbehave
 

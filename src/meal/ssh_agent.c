@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #define ANSWER_MAX ((size_t)256 << 10) /* as AGENT_MAX_LEN of OpenSSH */
 #define KEYS_MAX 2048
@@ -64,8 +65,9 @@ static enum mer_status move(int fd, bool write, char *bytes, size_t n, struct ss
 }
 
 /* Sends a message and reads the answer, whose first byte must be that. out: what is behind it. */
-static enum mer_status call(struct ssh_agent *agent, struct mer_buf *message, char want,
-                            struct ssh_until until, struct mer_buf *answer, struct mer_error *err)
+static enum mer_status exchange(struct ssh_agent *agent, struct mer_buf *message, char want,
+                                struct ssh_until until, struct mer_buf *answer,
+                                struct mer_error *err)
 {
 	char size[4];
 	size_t len;
@@ -89,6 +91,20 @@ static enum mer_status call(struct ssh_agent *agent, struct mer_buf *message, ch
 	if (answer->ptr[0] == want)
 		return MER_OK;
 	return mer_fail(err, MER_EUNREACHABLE, "the agent of keys refuses");
+}
+
+/* One that did not answer in time might answer later, when something else was asked. */
+static enum mer_status call(struct ssh_agent *agent, struct mer_buf *message, char want,
+                            struct ssh_until until, struct mer_buf *answer, struct mer_error *err)
+{
+	if (agent->fd < 0)
+		return mer_fail(err, MER_EUNREACHABLE, "the agent of keys was left");
+	enum mer_status st = exchange(agent, message, want, until, answer, err);
+	if (st != MER_OK && answer->len == 0) {
+		(void)close(agent->fd);
+		agent->fd = -1;
+	}
+	return st;
 }
 
 static enum mer_status dial(struct ssh_agent *agent, const char *path, struct mer_error *err)

@@ -13,7 +13,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define TRIES_MAX 6 /* MaxAuthTries of sshd, unless told otherwise */
+#define TRIES_MAX 6   /* MaxAuthTries of sshd, unless told otherwise */
+#define AGENT_SHARE 3 /* of the time that is left an agent gets one part of so many */
 
 /* A key that is offered: of the agent, or of a file. Borrows from these. */
 struct offer {
@@ -89,13 +90,30 @@ static bool supports(const struct ssh_auth *auth, const char *name)
 	return false;
 }
 
+/* An agent may hang, or ask somebody who is not there, and there may be other ways in. */
+static struct ssh_until until_tired(struct ssh_until until)
+{
+	until.deadline_ms -= ssh_left_ms(until) - ssh_left_ms(until) / AGENT_SHARE;
+	return until;
+}
+
+/* One that is of no use is passed over, as ssh does. */
 static enum mer_status find_agent(struct ssh_auth *auth, struct mer_error *err)
 {
 	const struct ssh_config *config = auth->login->config;
+	struct mer_error why;
 	if (config->agent == NULL)
 		return MER_OK;
-	enum mer_status st = ssh_agent_open(&auth->agent, config->agent, auth->until, err);
-	return st == MER_ENOTFOUND ? MER_OK : st;
+	enum mer_status st =
+		ssh_agent_open(&auth->agent, config->agent, until_tired(auth->until), &why);
+	if (st == MER_OK)
+		return st;
+	ssh_agent_release(&auth->agent);
+	if (st == MER_ECANCELED || st == MER_ENOMEM)
+		return mer_fail(err, st, "%s", why.message);
+	if (st != MER_ENOTFOUND)
+		note(auth, "%s", why.message);
+	return MER_OK;
 }
 
 static enum mer_status find_files(struct ssh_auth *auth, struct mer_error *err)
@@ -299,6 +317,7 @@ struct trying {
 	int tries;                 /* that count */
 	struct ssh_secret *answer; /* what a keyboard is to say; NULL: it was said */
 	const struct offer *offer; /* whose key signs */
+	bool mute;                 /* the agent has not signed with it */
 	struct mer_error *err;
 };
 
@@ -391,14 +410,15 @@ static unsigned flags_of(struct mer_str data)
 
 static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
 {
-	const struct trying *t = *abstract;
+	struct trying *t = *abstract;
 	const struct ssh_agent_key *key = t->offer->held;
 	const struct mer_str blob = { (char *)key->blob, key->len };
 	const struct mer_str message = { (const char *)data, data_len };
 	(void)session;
-	if (ssh_agent_sign(&t->auth->agent, blob, message, flags_of(message), t->tap->until, sig,
-	                   sig_len, NULL) == MER_OK)
+	if (ssh_agent_sign(&t->auth->agent, blob, message, flags_of(message),
+	                   until_tired(t->tap->until), sig, sig_len, NULL) == MER_OK)
 		return 0;
+	t->mute = true;
 	note(t->auth, "the agent does not sign with the key '%.60s'", key->comment);
 	return -1;
 }
@@ -446,6 +466,19 @@ static enum mer_status try_file(struct trying *t, int *rc)
 	return st;
 }
 
+/* By the agent; where that does not sign, by the key's file. */
+static enum mer_status try_offer(struct trying *t, int *rc)
+{
+	const struct offer alone = { NULL, t->offer->file };
+	if (t->offer->held == NULL)
+		return try_file(t, rc);
+	t->mute = false;
+	enum mer_status st = try_held(t, rc);
+	if (st == MER_OK && t->mute && alone.file != NULL && is_ready(t->auth, &alone))
+		st = try_file(t, rc);
+	return st;
+}
+
 static bool is_known_status(enum mer_status st)
 {
 	return st == MER_OK || st == MER_ETIMEOUT || st == MER_ECANCELED;
@@ -459,7 +492,7 @@ static enum mer_status try_keys(struct trying *t, bool *done, char how[100])
 	for (size_t i = 0; i < auth->n_offers && t->tries < most && may(t, "publickey"); i++) {
 		int rc = 0;
 		t->offer = &auth->offers[i];
-		enum mer_status st = t->offer->held != NULL ? try_held(t, &rc) : try_file(t, &rc);
+		enum mer_status st = try_offer(t, &rc);
 		if (!is_known_status(st))
 			return st;
 		*done = st == MER_OK && rc == 0;

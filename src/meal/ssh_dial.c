@@ -25,6 +25,7 @@ struct lookup {
 	char *host, port[24];
 	struct addrinfo hints, *found;
 	int error;
+	int reason; /* an errno, where error is EAI_SYSTEM */
 };
 
 static void drop(struct lookup *lookup)
@@ -42,6 +43,7 @@ static void *look_up(void *arg)
 {
 	struct lookup *lookup = arg;
 	lookup->error = getaddrinfo(lookup->host, lookup->port, &lookup->hints, &lookup->found);
+	lookup->reason = errno;
 	(void)eventfd_write(lookup->done_fd, 1);
 	drop(lookup);
 	return NULL;
@@ -105,7 +107,8 @@ static enum mer_status resolve(struct lookup *lookup, const char *name, struct s
 	if (lookup->error == 0)
 		return MER_OK;
 	return mer_fail(err, MER_EUNREACHABLE, "Could not resolve hostname %s: %s", name,
-	                lookup->error == EAI_SYSTEM ? strerror(errno) : gai_strerror(lookup->error));
+	                lookup->error == EAI_SYSTEM ? strerror(lookup->reason)
+	                                            : gai_strerror(lookup->error));
 }
 
 /* --- addresses --------------------------------------------------------------------------------- */
