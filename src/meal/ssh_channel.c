@@ -72,8 +72,8 @@ void ssh_channel_lost(struct ssh_channel *c, const char *why)
 		return;
 	}
 	MER_DEBUG("channel lost server=%s why=%s", c->host->remote->server, why);
-	(void)snprintf(problem, sizeof problem, "the connection to server '%s' was lost",
-	               c->host->remote->server);
+	(void)snprintf(problem, sizeof problem, "the connection to server '%s' was lost: %s",
+	               c->host->remote->server, why);
 	end(c, problem, 0);
 	channel_free(c);
 }

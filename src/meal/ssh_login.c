@@ -292,6 +292,7 @@ static void leave_behind(struct way *way, bool good)
 	if (good) {
 		ssh_tap_off(&way->tap, way->session);
 		login->session = way->session;
+		login->held = way->tap.heap.held;
 	} else {
 		if (way->session != NULL)
 			hang_up(way->session);

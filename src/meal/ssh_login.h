@@ -24,6 +24,7 @@ struct ssh_login {
 	int cancel_fd; /* readable: give up at once (an eventfd, which is not read); -1: nobody does */
 	int64_t deadline_ms; /* of mer_clock_ms(), for all of it. Until the keys are exchanged
 	                           * ConnectTimeout counts too */
+	size_t held;         /* out: bytes that the session holds */
 	LIBSSH2_SESSION
 	*session;               /* out: not blocking, authenticated; gives it, to be freed before fd is
 	                           * closed. NULL without one */

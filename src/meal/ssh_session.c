@@ -14,8 +14,9 @@
 #define OUT_SOFT ((size_t)512 << 10) /* payload that waits to be sent */
 #define OUT_HARD ((size_t)4 << 20)   /* then nothing is read, since what is read is answered */
 #define OUT_MAX ((size_t)64 << 20)
-#define KEPT_MAX SSH_READ_BYTES /* what a server may say while nothing is asked of it */
-#define READS_A_TURN 4          /* before the loop's other handles have their turn */
+#define KEPT_MAX SSH_READ_BYTES     /* what a server may say while nothing is asked of it */
+#define HELD_MAX ((size_t)32 << 20) /* by libssh2, beside what workers have said */
+#define READS_A_TURN 4              /* before the loop's other handles have their turn */
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
@@ -149,6 +150,23 @@ static void bury(struct ssh_session *s)
 	ssh_host_settle(host);
 }
 
+/* Libssh2 keeps what nobody asks for, whatever of it a server sends. What workers have said may wait for who
+ * reads it, as small pieces of which each is dearer than what it holds. */
+static bool holds_too_much(const struct ssh_session *s)
+{
+	const struct ssh_channel *channel;
+	unsigned long said;
+	size_t most = HELD_MAX;
+	if (s->heap.held <= most)
+		return false;
+	TAILQ_FOREACH(channel, &s->channels, link)
+	if (channel->ssh != NULL) {
+		(void)libssh2_channel_window_read_ex(channel->ssh, &said, NULL);
+		most += 2 * said;
+	}
+	return s->heap.held > most;
+}
+
 /* Libssh2 takes all that was read when it is asked for anything. */
 static void turn(struct ssh_session *s)
 {
@@ -161,6 +179,8 @@ static void turn(struct ssh_session *s)
 			ssh_channel_turn(channel);
 		}
 	} while (s->in.len > 0 && s->in.len < before && !s->dead);
+	if (!s->dead && holds_too_much(s))
+		ssh_session_lose(s, "it sends what nobody has asked for");
 	ssh_session_flush(s);
 }
 
@@ -330,6 +350,7 @@ enum mer_status ssh_session_new(struct ssh_host *host, struct ssh_login *login,
 	s->host = host;
 	s->pool = host->pool;
 	s->ssh = login->session;
+	s->heap.held = login->held;
 	s->fd = login->fd;
 	s->times = login->times;
 	memcpy(s->how, login->how, sizeof s->how);

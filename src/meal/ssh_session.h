@@ -11,6 +11,7 @@
 
 #include "ssh_channel.h"
 #include "ssh_login.h"
+#include "ssh_tap.h"
 
 #include <mer/buf.h>
 #include <uv.h>
@@ -18,6 +19,7 @@
 struct ssh_pool;
 
 struct ssh_session {
+	struct ssh_heap heap;
 	TAILQ_ENTRY(ssh_session) link; /* in its host */
 	struct ssh_host *host;
 	struct ssh_pool *pool;

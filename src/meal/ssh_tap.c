@@ -19,15 +19,25 @@
  * all that it moves would be for nothing. */
 static _Thread_local bool wiping;
 
+static void tally(void *const *abstract, void *ptr, bool taken)
+{
+	struct ssh_heap *heap = *abstract;
+	if (heap == NULL || ptr == NULL)
+		return;
+	const size_t size = malloc_usable_size(ptr);
+	heap->held = taken ? heap->held + size : heap->held - size;
+}
+
 static LIBSSH2_ALLOC_FUNC(take)
 {
-	(void)abstract;
-	return malloc(count);
+	void *ptr = malloc(count);
+	tally(abstract, ptr, true);
+	return ptr;
 }
 
 static LIBSSH2_FREE_FUNC(give)
 {
-	(void)abstract;
+	tally(abstract, ptr, false);
 	if (wiping && ptr != NULL)
 		explicit_bzero(ptr, malloc_usable_size(ptr));
 	free(ptr);
@@ -35,13 +45,12 @@ static LIBSSH2_FREE_FUNC(give)
 
 static LIBSSH2_REALLOC_FUNC(change)
 {
-	if (!wiping || ptr == NULL)
-		return realloc(ptr, count);
-	const size_t size = malloc_usable_size(ptr);
-	void *fresh = malloc(count);
+	const size_t size = ptr != NULL ? malloc_usable_size(ptr) : 0;
+	void *fresh = take(count, abstract);
 	if (fresh == NULL)
 		return NULL;
-	memcpy(fresh, ptr, size < count ? size : count);
+	if (ptr != NULL)
+		memcpy(fresh, ptr, size < count ? size : count);
 	give(ptr, abstract);
 	return fresh;
 }

@@ -3,6 +3,8 @@
  * for as long as lines come, and keeps what it frees as it was: so what comes is counted and its beginning
  * kept, and memory is wiped when it is given back.
  *
+ * Memory is counted as long as the session lives, since libssh2 keeps each packet that it has no use for.
+ *
  * Part of the private module `ssh`.
  */
 #ifndef MEAL_SSH_TAP_H
@@ -14,7 +16,13 @@
 #include <mer/buf.h>
 #include <stdbool.h>
 
+/* What a session holds. First in whatever its abstract pointer leads to. */
+struct ssh_heap {
+	size_t held; /* bytes */
+};
+
 struct ssh_tap {
+	struct ssh_heap heap;
 	struct ssh_until until;
 	int fd;
 	struct mer_buf hello;          /* what came first */
@@ -30,7 +38,7 @@ struct ssh_tap {
  * is given back in this thread. NULL: out of memory */
 LIBSSH2_SESSION *ssh_tap_on(struct ssh_tap *tap);
 
-/** The session stands alone. */
+/** The session stands alone, and what it holds is not counted, until its abstract pointer leads to another heap. */
 void ssh_tap_off(struct ssh_tap *tap, LIBSSH2_SESSION *session);
 
 /** Frees the tap's own; the session is another's. */
