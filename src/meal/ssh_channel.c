@@ -120,6 +120,21 @@ static void grow_window(struct ssh_channel *c, size_t n)
 	c->came_since_us = now_us;
 }
 
+/* Of a connection further, which is for another host to take. */
+static void open_refused(struct ssh_channel *c)
+{
+	char problem[400] = "", *why = NULL;
+	(void)libssh2_session_last_error(c->session->ssh, &why, NULL, 0);
+	const char *from = why != NULL ? strchr(why, '(') : NULL;
+	if (!c->left) /* else nobody has its name any more */
+		(void)snprintf(
+			problem, sizeof problem, "server '%.80s' cannot connect to %.80s port %d%s%.*s",
+			c->host->remote->server, c->want.to_host, c->want.to_port, from != NULL ? ": " : "",
+			from != NULL ? (int)strcspn(from + 1, ")") : 0, from != NULL ? from + 1 : "");
+	end(c, problem, 0);
+	ssh_session_kick(c->session);
+}
+
 static void open_step(struct ssh_channel *c)
 {
 	struct ssh_session *s = c->session;
@@ -139,7 +154,10 @@ static void open_step(struct ssh_channel *c)
 	s->opening = NULL;
 	if (c->ssh == NULL && error == LIBSSH2_ERROR_CHANNEL_FAILURE) {
 		ssh_session_kick(s); /* for others that wait to be opened */
-		ssh_host_refused(c->host, c);
+		if (want->to_host != NULL)
+			open_refused(c);
+		else
+			ssh_host_refused(c->host, c);
 	} else if (c->ssh == NULL) {
 		ssh_session_fail(s, error);
 	} else {
@@ -305,6 +323,8 @@ void ssh_channel_close(struct ssh_channel *c)
 		c->state = SSH_CHANNEL_CLOSES;
 		c->since_us = 0;
 		ssh_session_kick(c->session);
+	} else if (c->want.to_host != NULL) {
+		ssh_session_unload(c->session);
 	}
 }
 

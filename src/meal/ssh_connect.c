@@ -37,7 +37,8 @@ struct ssh_connect {
 	enum mer_status status;
 	struct mer_error err;
 
-	struct ssh_relay *relay; /* to the jump host; NULL: none, or it is with the session */
+	struct ssh_relay *relay;  /* through the jump host; NULL: none, or it is with the session */
+	struct ssh_host *through; /* that one, while it is waited for */
 };
 
 static void count(struct ssh_connect *connect, bool logging_in)
@@ -160,9 +161,77 @@ static void on_relay_ready(void *ctx, int fd, const char *problem, bool openssh)
 		finish(connect);
 		return;
 	}
+	connect->through = NULL;
 	connect->login.fd = fd;
 	count(connect, true);
 	mer_work_push(connect->work, &connect->job);
+}
+
+/* Whether one host waits for another one, so that this must not wait for it. What waits for itself is never let
+ * happen, so this ends. */
+static bool waits_for(const struct ssh_host *host, const struct ssh_host *other)
+{
+	const struct ssh_connect *connect;
+	while (host != NULL && host != other) {
+		TAILQ_FOREACH(connect, &host->connects, link)
+		if (connect->through != NULL)
+			break;
+		host = connect != NULL ? connect->through : NULL;
+	}
+	return host != NULL;
+}
+
+/* The way through a jump host, for which its session is made where there is none. */
+static enum mer_status begin_relay(struct ssh_connect *connect)
+{
+	struct ssh_host *jump = ssh_relay_through(connect->host, connect->config);
+	if (jump == NULL)
+		return mer_fail(&connect->err, MER_ENOMEM, "out of memory");
+	if (waits_for(jump, connect->host)) {
+		(void)mer_fail(&connect->err, MER_EUNREACHABLE,
+		               "server '%s': its ProxyJump leads back to itself, by way of '%s'",
+		               connect->host->remote->server, jump->remote->server);
+		mer_hint(&connect->err, "mend ssh's configuration");
+		return MER_EUNREACHABLE;
+	}
+	connect->relay = ssh_relay_new(jump, connect->config, on_relay_ready, connect, &connect->err);
+	if (connect->relay == NULL)
+		return connect->err.status;
+	connect->through = jump;
+	return MER_OK;
+}
+
+/* Neither a jump host nor the host behind it need ever answer. */
+static void give_up(struct ssh_connect *connect)
+{
+	char why[200];
+	const struct ssh_config *config = connect->config;
+	const char *jump = connect->through->remote->server;
+	if (ssh_relay_is_there(connect->relay))
+		(void)snprintf(why, sizeof why, "server '%.60s' gets no connection to %.60s port %lld",
+		               jump, config->hostname, (long long)config->port);
+	else
+		(void)snprintf(why, sizeof why, "server '%.60s' has not let us in", jump);
+	connect->status =
+		mer_fail(&connect->err, MER_EUNREACHABLE, "server '%s', on the way there: %s within %lld s",
+	             connect->host->remote->server, why, (long long)config->connect_timeout_s);
+	finish(connect);
+}
+
+static struct ssh_connect *find_late(const struct ssh_host *host, int64_t now_ms)
+{
+	struct ssh_connect *connect;
+	TAILQ_FOREACH(connect, &host->connects, link)
+	if (connect->through != NULL && now_ms >= connect->deadline_ms)
+		break;
+	return connect;
+}
+
+void ssh_connect_tick(struct ssh_host *host, int64_t now_ms)
+{
+	struct ssh_connect *connect;
+	while ((connect = find_late(host, now_ms)) != NULL)
+		give_up(connect);
 }
 
 static void on_done(struct mer_job *job)
@@ -180,12 +249,9 @@ static void on_done(struct mer_job *job)
 		return;
 	}
 	count(connect, false);
-	connect->relay =
-		ssh_relay_new(connect->host, connect->config, on_relay_ready, connect, &connect->err);
-	if (connect->relay == NULL) {
-		connect->status = connect->err.status;
+	connect->status = begin_relay(connect);
+	if (connect->status != MER_OK)
 		finish(connect);
-	}
 }
 
 void ssh_connect_begin(struct ssh_host *host)

@@ -11,4 +11,7 @@ void ssh_connect_begin(struct ssh_host *host);
 /** Gives up all of a host, silently. */
 void ssh_connect_cancel(struct ssh_host *host);
 
+/** Ends those that wait for another host for longer than they may. */
+void ssh_connect_tick(struct ssh_host *host, int64_t now_ms);
+
 #endif

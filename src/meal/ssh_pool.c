@@ -86,7 +86,8 @@ static struct ssh_session *find_session(struct ssh_host *host, const struct ssh_
 {
 	struct ssh_session *s;
 	TAILQ_FOREACH(s, &host->sessions, link)
-	if ((wants_only_login(channel) ? s->born_us >= channel->asked_us
+	if (!ssh_session_is_stuck(s) &&
+	    (wants_only_login(channel) ? s->born_us >= channel->asked_us
 	                               : s->n_channels < workers_max(host)) &&
 	    ssh_session_lives(s))
 		return s;
@@ -229,7 +230,9 @@ static void look_at(struct ssh_session *s, int64_t now_us)
 	TAILQ_FOREACH(channel, &s->channels, link)
 	{
 		int64_t took_ms = channel->since_us != 0 ? (now_us - channel->since_us) / 1000 : 0;
-		bool opens = channel->state == SSH_CHANNEL_OPENS;
+		/* A far host may take its time, and what else is on that session is not to blame for it. */
+		bool is_far = channel->want.to_host != NULL && (!channel->left || s->n_channels > 1);
+		bool opens = channel->state == SSH_CHANNEL_OPENS && !is_far;
 		bool closes = channel->state == SSH_CHANNEL_CLOSES;
 		if ((opens && took_ms > host->connect_ms) || (closes && took_ms > CLOSE_MS)) {
 			ssh_session_lose(s, "the server does not answer");
@@ -250,6 +253,7 @@ static void on_tick(uv_timer_t *tick)
 	{
 		TAILQ_FOREACH(s, &host->sessions, link)
 		look_at(s, now_us);
+		ssh_connect_tick(host, now_us / 1000);
 		if (!TAILQ_EMPTY(&host->waiting))
 			ssh_host_settle(host);
 	}

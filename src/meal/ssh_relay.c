@@ -217,9 +217,8 @@ static void split_hop(char *hop, char **user, char **host, int64_t *port)
 	}
 }
 
-/* The host to go through last: as ssh has it, its own configuration counts for it, and none of the options
- * of the server behind it. */
-static struct ssh_host *jump_of(const struct ssh_host *host, const struct ssh_config *config)
+/* As ssh has it, its own configuration counts for it, and none of the options of the server behind it. */
+struct ssh_host *ssh_relay_through(const struct ssh_host *host, const struct ssh_config *config)
 {
 	MER_AUTO(mer_text_done) char *hops = strdup(config->proxy_jump);
 	if (hops == NULL)
@@ -246,18 +245,22 @@ static struct ssh_host *jump_of(const struct ssh_host *host, const struct ssh_co
 	return ssh_pool_host(host->pool, &jump);
 }
 
-struct ssh_relay *ssh_relay_new(struct ssh_host *host, const struct ssh_config *config,
+bool ssh_relay_is_there(const struct ssh_relay *r)
+{
+	return r->channel != NULL && r->channel->session != NULL;
+}
+
+struct ssh_relay *ssh_relay_new(struct ssh_host *jump, const struct ssh_config *config,
                                 ssh_relay_fn *ready, void *ctx, struct mer_error *err)
 {
 	struct ssh_relay *r = calloc(1, sizeof *r);
-	struct ssh_host *jump = jump_of(host, config);
-	if (r == NULL || jump == NULL || (r->to_host = strdup(config->hostname)) == NULL) {
+	if (r == NULL || (r->to_host = strdup(config->hostname)) == NULL) {
 		free(r);
 		(void)mer_fail(err, MER_ENOMEM, "out of memory");
 		return NULL;
 	}
 	const struct ssh_channel_want want = { .to_host = r->to_host, .to_port = (int)config->port };
-	r->pool = host->pool;
+	r->pool = jump->pool;
 	r->jump = jump;
 	r->ready = ready;
 	r->ctx = ctx;

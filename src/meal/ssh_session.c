@@ -323,6 +323,25 @@ void ssh_session_drop(struct ssh_session *s, struct ssh_channel *channel)
 	set_busy(s);
 }
 
+bool ssh_session_is_stuck(const struct ssh_session *s)
+{
+	return s->opening != NULL && s->opening->left && s->opening->want.to_host != NULL;
+}
+
+void ssh_session_unload(struct ssh_session *s)
+{
+	struct ssh_channel *channel, *next;
+	for (channel = TAILQ_FIRST(&s->channels); channel != NULL; channel = next) {
+		next = TAILQ_NEXT(channel, link);
+		if (channel->state != SSH_CHANNEL_OPENS || channel == s->opening || channel->left)
+			continue;
+		ssh_session_drop(s, channel);
+		channel->state = SSH_CHANNEL_WAITS;
+		TAILQ_INSERT_TAIL(&s->host->waiting, channel, link);
+	}
+	ssh_host_settle_soon(s->host);
+}
+
 void ssh_session_leave(struct ssh_session *s)
 {
 	if (s->dead)

@@ -62,8 +62,15 @@ void ssh_session_ping(struct ssh_session *session);
 /** Whether the server has not hung up: one that has is lost. */
 bool ssh_session_lives(struct ssh_session *session);
 
+/** Gives those of its channels that it has not begun to open to another session. */
+void ssh_session_unload(struct ssh_session *session);
+
 /** Forgets a channel. */
 void ssh_session_drop(struct ssh_session *session, struct ssh_channel *channel);
+
+/** Whether it opens nothing, since a connection further from there, which nobody waits for any more, is not answered.
+ * Libssh2 opens one at a time. */
+bool ssh_session_is_stuck(const struct ssh_session *session);
 
 /** Has a turn soon. */
 void ssh_session_kick(struct ssh_session *session);
