@@ -190,7 +190,7 @@ START_TEST(makes_a_header)
 	const char *const argv[] = { "a\n" NONCE "b", "it's", NULL }, *const env[] = { "A=b c", NULL };
 	const struct far_header header = { .names = &names, .argv = argv, .env = env, .clean = true };
 	const char *want =
-		"far_dir=''\nfar_clean='1'\nfar_probe=''\nfar_room=''\nfar_env() {\n:\nexport A='b c'\n}\n"
+		"far_dir=''\nfar_clean='1'\nfar_probe=''\nfar_room=''\nfar_env() {\n:\ncommand export A='b c' 2>/dev/null && far_same A='b c' || far_odd=A\n}\n"
 		"set -- 'a\n" NONCE "b' 'it'\\''s'\n" NONCE "\n";
 	struct mer_buf out;
 	mer_buf_init(&out, SIZE_MAX);

@@ -212,6 +212,56 @@ class Ssh(ssh_case.Ssh, unittest.TestCase):
                 self.refused(1, "exit code 7", "run", "seven", "x", env=env)
                 self.refused(1, "was killed by SIGSEGV", "run", "segv", "x", env=env)
 
+    def test_variables_of_shells(self):
+        """What a shell itself goes by reaches the worker all the same."""
+        values = {"IFS": "/ae:-=n\n", "PATH": "/nonexistent:/bin", "ENV": "/nonexistent", "PS4": "$(exit 1)", "OPTIND": "5", "HOME": "/nowhere",
+                  "CDPATH": "/usr", "PWD": "/else", "OLDPWD": "x", "LC_ALL": "xx_XX", "BASH_ENV": "/nonexistent", "POSIXLY_CORRECT": "1",
+                  "LINENO": "7", "_far": "y", "MAILCHECK": "z", "SHELL": "/bin/nosh", "TERM": "a b"}
+        names = [name for name in values if name != "LINENO"]
+        show = f"import json, os; print(json.dumps([[os.environ.get(name) for name in {names}], os.getcwd()]))"
+        variables = [word for name in names for word in ("--env", f"{name}={values[name]}")]
+        self.add("m", record_case.PYTHON, "-c", show, options=(*variables, "--workdir", "/usr/bin"))
+        self.add("by-name", "python3", "-c", show, options=("--env", "PATH=/nonexistent:/usr/bin", "--env", "IFS=/:"))
+        self.add("nowhere", "python3", "-c", show, options=("--env", "PATH=/nonexistent", "--env", "IFS=/:"))
+        self.add("odd", record_case.PYTHON, "-c", "import os; print(end=os.environ['OPTIND'])", options=("--env", "OPTIND=odd"))
+        for shell in ("dash", "bash", "bash --posix", "busybox sh", "mksh", "zsh --emulate sh"):
+            for path in (None, self.tools()):
+                with self.subTest(shell=shell, perl=path is None):
+                    words = ssh_case.shell_words(shell)
+                    if not words:
+                        self.skipTest(f"{shell} is not installed")
+                    env = self.fake(words, path)
+                    self.assertEqual([[values[name] for name in names], "/usr/bin"], json.loads(self.out("run", "m", "x", env=env)))
+                    self.call(0, "run", "by-name", "x", env=env)
+                    self.refused(6, "cannot start 'python3' on server 'box': No such file or directory", "run", "nowhere", "x", env=env)
+                    child = self.start("run", "odd", "x", env=env)
+                    out, err = child.communicate(timeout=60)
+                    if child.returncode: # dash has it for a number
+                        self.assertEqual((6, False), (child.returncode, path is None), err)
+                        self.assertIn(b"the variable 'OPTIND' cannot be set on server 'box'", err)
+                    else:
+                        self.assertEqual(b"odd", out)
+
+    def test_program_with_a_sign(self):
+        """A name with = in it is that of a program, not an assignment."""
+        program = self.folder / "a=b"
+        program.write_text("#!/bin/sh\necho ran \"$@\"\n")
+        program.chmod(0o755)
+        self.add("path", program, "c=d")
+        self.add("name", "a=b", "c=d", options=("--env", f"PATH={self.folder}:/bin:/usr/bin"))
+        tools = self.tools()
+        for shell in ("dash", "bash", "busybox sh", "mksh"):
+            for path in (None, tools, without := self.folder / "without"):
+                with self.subTest(shell=shell, tools=path and path.name):
+                    words = ssh_case.shell_words(shell)
+                    if not words:
+                        self.skipTest(f"{shell} is not installed")
+                    if not without.exists(): # setsid, too
+                        shutil.copytree(tools, without, symlinks=True)
+                        (without / "setsid").unlink()
+                    for name in ("path", "name"):
+                        self.assertEqual(b"ran c=d\n", self.out("run", name, "x", env=self.fake(words, path)))
+
     # --- what goes wrong
 
     def test_unreachable(self):

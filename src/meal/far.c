@@ -13,6 +13,7 @@
 	"while IFS= read -r far_l; do [ \"$far_l\" != "
 #define LOADER_END " ] || break; far_m=$far_m$far_l$far_n; done; unset far_l; eval \"$far_m\"\n"
 
+#define SHORT 64 /* bytes of a value that a shell may have changed */
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
 
 enum mer_status far_names_init(struct far_names *names, struct mer_error *err)
@@ -91,6 +92,21 @@ static void add_text(struct mer_buf *out, const char *name, const char *value)
 	mer_buf_byte(out, '\n');
 }
 
+/* A shell may refuse some of its own, or make a number of what was none, and such are short. Perl reads each NAME='...'
+ * for itself. */
+static void add_variable(struct mer_buf *out, int len, const char *variable)
+{
+	const char *value = variable + len + 1;
+	mer_buf_printf(out, "command export %.*s=", len, variable);
+	far_quote(out, value);
+	mer_buf_text(out, " 2>/dev/null");
+	if (strlen(value) <= SHORT) {
+		mer_buf_printf(out, " && far_same %.*s=", len, variable);
+		far_quote(out, value);
+	}
+	mer_buf_printf(out, " || far_odd=%.*s\n", len, variable);
+}
+
 static enum mer_status add_env(struct mer_buf *out, const char *const *env, struct mer_error *err)
 {
 	mer_buf_text(out, "far_env() {\n:\n");
@@ -100,9 +116,7 @@ static enum mer_status add_env(struct mer_buf *out, const char *const *env, stru
 		    strncmp(*env, "far_", 4) == 0)
 			return mer_fail(err, MER_EINPUT, "the variable '%.*s' cannot be set on another host",
 			                (int)strcspn(*env, "="), *env);
-		mer_buf_printf(out, "export %.*s=", (int)len, *env);
-		far_quote(out, *env + len + 1);
-		mer_buf_byte(out, '\n');
+		add_variable(out, (int)len, *env);
 	}
 	mer_buf_text(out, "}\n");
 	return MER_OK;

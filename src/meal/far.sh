@@ -14,7 +14,7 @@
 # The header is the number of its bytes, then text for a shell: far_dir (the worker's folder, "": the
 # home), far_clean (1: a login's environment), far_probe (1: nothing is run), far_room (what makes a
 # folder of its own for the worker, "": it has none), far_env (a function that exports the worker's
-# variables), and the worker's command line as arguments; then the nonce. All that can
+# variables; far_odd is one that the shell does not take), and the worker's command line as arguments; then the nonce. All that can
 # be done before it comes is done by then, since a run may be waiting for nothing else.
 #
 # Marks are lines on stderr, "\036MER-NONCE WHAT...\n", each one write. A POSIX sh is all that this needs.
@@ -99,7 +99,7 @@ far_look()
 	far_ifs=$IFS
 	IFS=:
 	set -f
-	for far_place in ${PATH-/bin:/usr/bin}; do
+	for far_place in $far_path; do
 		[ ! -f "${far_place:-.}/$1" ] || far_found=${far_found:-no}
 		if [ -f "${far_place:-.}/$1" ] && [ -x "${far_place:-.}/$1" ]; then
 			far_found=yes
@@ -114,8 +114,8 @@ far_look()
 	esac
 }
 
-# What the worker's program finds: of the environment that is there only what a login has with
-# far_clean, then its own variables and its folder. In a subshell: our own tools are to be found as before.
+# What the worker's program finds: of the environment that is there only what a login has with far_clean,
+# and its folder. In a subshell, as what follows.
 far_enter()
 {
 	if [ -n "$far_clean" ]; then
@@ -130,13 +130,38 @@ far_enter()
 	x*) LC_ALL=${far_lc#x} ;;
 	*) unset LC_ALL ;;
 	esac
-	far_env
 	if [ -n "$far_dir" ]; then
-		unset CDPATH
 		cd "$far_dir" >/dev/null 2>&1 || far_fail workdir
 	fi
+}
+
+# Whether NAME=VALUE holds.
+far_same()
+{
+	eval "[ \"\${${1%%=*}}\" = \"\${1#*=}\" ]"
+}
+
+# Its own variables, among which may be those that a shell lives by: behind it nothing is looked for or split.
+far_dress()
+{
+	far_odd=
+	far_env
 	MER_FAR=$far_id
 	export MER_FAR
+}
+
+# Whether it can be started.
+far_try()
+{
+	far_enter
+	far_ifs=$IFS
+	far_tools=$PATH
+	far_dress
+	far_path=${PATH-/bin:/usr/bin}
+	IFS=$far_ifs
+	PATH=$far_tools
+	[ -z "$far_odd" ] || far_fail variable "$far_odd"
+	far_look "$1"
 }
 
 # A worker's folder, /tmp/mer-OWN, with links to what it is lent of mer's cache (lend.sh); its name is known
@@ -510,15 +535,21 @@ far_take()
 	[ "$far_l" = "$far_nonce" ] || exit 0
 }
 
-# Runs the worker in the background as far_pid; 4 is its stdin and 3 its stdout.
+# Runs the worker in the background as far_pid; 4 is its stdin and 3 its stdout. To env a name with a = is no
+# program; whoever has a group by job control has no signal to get back.
 far_start()
 {
 	[ -n "$far_alone" ] || set -m 2>/dev/null # a group of its own at least
 	(
 		far_enter
 		trap - PIPE HUP
-		# shellcheck disable=SC2086 # words
-		exec $far_alone $far_default "$@"
+		[ -z "$far_alone" ] || set -- "$far_alone" -- "$@"
+		case $1 in
+		*=*) ;;
+		*) [ -z "$far_default" ] || set -- "$far_default" --default-signal=INT,QUIT,PIPE -- "$@" ;;
+		esac
+		far_dress
+		exec "$@"
 	) <&4 >&3 3>&- 4>&- &
 	far_pid=$!
 	set +m
@@ -536,7 +567,7 @@ far_serve()
 	far_alone=$(command -v setsid) || far_alone=
 	far_default=
 	if env --default-signal=INT,QUIT,PIPE true >/dev/null 2>&1 </dev/null; then
-		far_default="$(command -v env) --default-signal=INT,QUIT,PIPE --"
+		far_default=$(command -v env)
 	fi
 	printf '\036MER-%s up\n' "$far_nonce"
 	far_mark up
@@ -549,10 +580,7 @@ far_serve()
 			far_fail "$far_why"
 		fi
 	fi
-	(
-		far_enter
-		far_look "$1"
-	) || {
+	(far_try "$1") || {
 		far_clear
 		exit 0
 	}

@@ -200,7 +200,7 @@ static void explain_failure(struct remote *r, const char *why)
 {
 	char *text = r->how.problem;
 	size_t size = sizeof r->how.problem;
-	char limit[31];
+	char limit[31], variable[64];
 	int error = 0;
 	if (strcmp(why, "missing") == 0)
 		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
@@ -217,6 +217,11 @@ static void explain_failure(struct remote *r, const char *why)
 	else if (sscanf(why, "limit %30[a-z-]", limit) == 1)
 		(void)snprintf(text, size, "the limit '%s' cannot be held on server '%s'", limit,
 		               r->server);
+	else if (sscanf(why, "variable %63[A-Za-z0-9_]", variable) == 1)
+		(void)snprintf(
+			text, size,
+			"the variable '%s' cannot be set on server '%s': its shell has it for itself", variable,
+			r->server);
 	else if (strcmp(why, "lacks") == 0)
 		(void)snprintf(text, size, "what '%s' needs is not on server '%s'", r->program, r->server);
 	else if (strcmp(why, "input") == 0)
