@@ -52,8 +52,6 @@ class Sessions(ssh_case.Ssh):
 
     def test_few_logins(self):
         """A server that has too many who have not logged in hangs up; it is asked again."""
-        if self.transport == "openssh":
-            self.skipTest("ssh makes one attempt, as told")
         server = self.serve("MaxStartups 2:100:2")
         self.add("up", "tr", "a-z", "A-Z")
         others = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]

@@ -37,8 +37,10 @@
 #define CONNECT_S 10             /* ConnectTimeout */
 #define SHELL_MS 30000           /* a login shell may take so long beyond that */
 #define LEAVE_MS 2000            /* the second channel may take so long to close */
-#define TIDY_S 60                /* who tidies up behind a worker does not beat for so long */
-#define SOCKET_FOLDER_MAX 60     /* a socket's path has room for 107 bytes, and ssh adds 17 */
+#define AGAIN_MS 100         /* before ssh is started anew after a server that hung up at once, */
+#define AGAIN_MAX_MS 2000    /* doubled each time up to this */
+#define TIDY_S 60            /* who tidies up behind a worker does not beat for so long */
+#define SOCKET_FOLDER_MAX 60 /* a socket's path has room for 107 bytes, and ssh adds 17 */
 
 /* Two carriers: one with the worker's channel, and one with that of orders. */
 struct remote {
@@ -62,6 +64,8 @@ struct remote {
 	bool begun;              /* the header was sent; what is written goes to inner */
 	bool held;               /* pause came */
 	bool last;               /* nothing follows early */
+	bool once;               /* what was written cannot be written again */
+	int64_t go_ms, again_ms; /* go came; to wait before ssh is started anew. 0: not yet */
 	struct meal_queue early; /* written before that */
 	int64_t prepared_us, heard_ms;
 	struct mer_reach reach;
@@ -552,6 +556,52 @@ static bool is_cut(const struct remote *r, const struct meal_exit *inner)
 	return lost && r->over && r->how.exit_code == 0 && !r->was_killed && !r->probes;
 }
 
+/* Whether ssh says that the server hung up before it said who it is, as one does that has too many logins under way
+ * (MaxStartups), and nothing else: a jump host, too, may have said no. */
+static bool was_dropped(const struct remote *r, const struct meal_exit *ssh)
+{
+	static const char *const lines[] = { "kex_exchange_identification: ", "Connection closed by ",
+		                                 "Connection reset by " };
+	enum { SSH_FAILED = 255, LINES = sizeof lines / sizeof *lines };
+	struct mer_str rest = { r->noise.ptr, r->noise.len };
+	if (ssh->exit_code != SSH_FAILED || rest.len == 0 ||
+	    memmem(rest.ptr, rest.len, lines[0], strlen(lines[0])) == NULL)
+		return false;
+	while (rest.len > 0) {
+		const char *end = memchr(rest.ptr, '\n', rest.len);
+		size_t len = end != NULL ? (size_t)(end - rest.ptr) + 1 : rest.len, i = 0;
+		while (i < LINES &&
+		       (strlen(lines[i]) > len || memcmp(rest.ptr, lines[i], strlen(lines[i])) != 0))
+			i++;
+		if (i == LINES)
+			return false;
+		rest.ptr += len;
+		rest.len -= len;
+	}
+	return true;
+}
+
+static void on_again(uv_timer_t *timer);
+
+/* It is asked again, within ConnectTimeout. */
+static bool begins_again(struct remote *r, const struct meal_exit *ssh)
+{
+	if (r->ssh != NULL || r->err_up || r->was_killed || r->once || !was_dropped(r, ssh))
+		return false;
+	r->again_ms = r->again_ms == 0                 ? AGAIN_MS
+	              : r->again_ms < AGAIN_MAX_MS / 2 ? 2 * r->again_ms
+	                                               : AGAIN_MAX_MS;
+	if (mer_clock_ms() + r->again_ms > r->go_ms + r->connect_s * 1000)
+		return false;
+	MER_DEBUG("ssh again server=%s ms=%lld", r->server, (long long)r->again_ms);
+	r->inner->ops->close(r->inner);
+	r->inner = NULL;
+	r->begun = false;
+	mer_buf_clear(&r->noise);
+	(void)uv_timer_start(&r->timer, on_again, (uint64_t)r->again_ms, 0);
+	return true;
+}
+
 /* What carried it has ended. */
 static void on_ended(void *ctx, const struct meal_exit *inner)
 {
@@ -567,6 +617,8 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		use_openssh(r);
 		return;
 	}
+	if (begins_again(r, inner))
+		return;
 	if (is_cut(r, inner)) {
 		how->exit_code = -1;
 		say_lost(r);
@@ -799,6 +851,37 @@ static void use_openssh(struct remote *r)
 	}
 }
 
+static void wait_for_shell(struct remote *r)
+{
+	(void)uv_timer_start(&r->timer, on_timer, (uint64_t)(r->connect_s * 1000 + SHELL_MS), 0);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+	struct remote *r = timer->data;
+	struct mer_error err;
+	enum mer_status st = MER_OK;
+	if (!r->was_killed) {
+		free(r->socket);
+		r->socket = NULL;
+		st = far_names_init(&r->order_names, &err);
+		if (st == MER_OK)
+			st = name_socket(r, &err);
+		if (st == MER_OK)
+			st = begin_inner(r, &err);
+		if (st == MER_OK) {
+			wait_for_shell(r);
+			r->inner->ops->go(r->inner);
+			return;
+		}
+		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
+		               (int)sizeof r->how.problem - 1, err.message);
+	} else {
+		r->how.signal = SIGKILL;
+	}
+	tell_end(r);
+}
+
 /* How it is to be carried. */
 static enum mer_status choose(struct remote *r, struct mer_links *links, struct mer_error *err)
 {
@@ -872,24 +955,31 @@ static void go(struct meal_carrier *carrier)
 	if (r->wanted || r->over)
 		return;
 	r->wanted = true;
-	r->heard_ms = mer_clock_ms();
+	r->go_ms = r->heard_ms = mer_clock_ms();
 	if (!r->err_up)
-		(void)uv_timer_start(&r->timer, on_timer, (uint64_t)(r->connect_s * 1000 + SHELL_MS), 0);
+		wait_for_shell(r);
 	if (r->prepared)
 		begin(r);
 	r->inner->ops->go(r->inner);
+}
+
+/* Whether ssh is to be started anew soon. */
+static bool waits_again(const struct remote *r)
+{
+	return r->again_ms > 0 && r->inner == NULL && !r->over;
 }
 
 static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
                   const void *owner)
 {
 	struct remote *r = downcast(carrier);
-	if (r->inner == NULL)
+	if (r->inner == NULL && !waits_again(r))
 		return;
-	if (r->begun) {
+	if (r->begun)
 		send_input(r, pieces, n, last, owner);
+	r->once |= r->early.n + n > MEAL_QUEUE_MAX;
+	if (r->begun && (r->ssh != NULL || r->err_up || r->once))
 		return;
-	}
 	for (size_t i = 0; i < n && !r->last; i++)
 		meal_queue_add(&r->early, pieces[i], owner);
 	r->last |= last;
@@ -898,8 +988,9 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
 static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 {
 	struct remote *r = downcast(carrier);
-	if (r->inner == NULL || (!r->begun && r->last))
+	if ((r->inner == NULL && !waits_again(r)) || (!r->begun && r->last))
 		return MER_OK;
+	r->once |= r->begun;
 	return r->begun ? r->inner->ops->tell(r->inner, bytes) : meal_queue_tell(&r->early, bytes);
 }
 
@@ -915,6 +1006,10 @@ static void hold(struct meal_carrier *carrier, bool pause)
 static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 {
 	struct remote *r = downcast(carrier);
+	if (waits_again(r)) {
+		r->was_killed = true;
+		(void)uv_timer_start(&r->timer, on_again, 0, 0);
+	}
 	if (r->inner == NULL)
 		return;
 	if (signal == MEAL_TERM && r->pid != 0) {
@@ -930,6 +1025,7 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 static enum mer_status settle(struct meal_carrier *carrier, const void *owner, bool hear)
 {
 	struct remote *r = downcast(carrier);
+	r->once |= r->begun; /* what is kept of it is its owner's */
 	if (!r->begun)
 		return meal_queue_settle(&r->early, owner);
 	return r->inner != NULL ? r->inner->ops->settle(r->inner, owner, hear) : MER_OK;
