@@ -12,7 +12,11 @@
 #include <mer/remote.h>
 #include <mer/text.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
 /* In the place of libc's: one name fails as none does otherwise, by what the system lacks. */
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
@@ -96,6 +100,17 @@ static void tell(json_t *told, const char *name, json_t *value)
 	(void)json_object_set_new(told, name, value);
 }
 
+/* What its socket does about a peer that is gone. */
+static json_t *watched(int fd)
+{
+	int alive = 0, silence_ms = 0;
+	socklen_t len = sizeof alive;
+	(void)getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &alive, &len);
+	len = sizeof silence_ms;
+	(void)getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, &len);
+	return json_pack("[b, i]", alive, silence_ms);
+}
+
 static enum mer_status log_in(const struct mer_remote *remote, char **argv, int argc, json_t *told,
                               struct mer_error *err)
 {
@@ -117,6 +132,7 @@ static enum mer_status log_in(const struct mer_remote *remote, char **argv, int 
 	if (argc > 7)
 		tell(told, "found", json_integer(count_in_memory(argv[7])));
 	if (login.session != NULL) {
+		tell(told, "watched", watched(login.fd));
 		tell(told, "hello", run(login.session));
 		(void)libssh2_session_disconnect(login.session, "bye");
 		(void)libssh2_session_free(login.session);
@@ -149,6 +165,7 @@ int main(int argc, char **argv)
 	tell(told, "status", text(st == MER_OK ? "ok" : mer_status_name(st)));
 	tell(told, "message", text(st == MER_OK ? "" : err.message));
 	tell(told, "hint", text(st == MER_OK ? "" : err.hint));
+	tell(told, "cpu", json_real((double)clock() / CLOCKS_PER_SEC));
 	mer_remote_free(remote);
 	(void)json_dumpf(told, stdout, JSON_SORT_KEYS);
 	(void)putchar('\n');

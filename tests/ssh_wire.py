@@ -12,8 +12,9 @@ class Wire:
         self.to, self.delay, self.room = port, delay, room
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
-        self.is_open, self.spoil = threading.Event(), False
-        self.is_open.set()
+        self.open, self.spoil = [threading.Event(), threading.Event()], False
+        for way in self.open:
+            way.set()
         self.moved = threading.Condition()
         self.bytes = [0, 0]  # to the server, from it
         self.met = 0
@@ -60,7 +61,7 @@ class Wire:
                     due, data = queue.pop(0)
                     wake.notify()
                 time.sleep(max(0, due - time.monotonic()))  # the delay is what this is for
-                self.is_open.wait()
+                self.open[way].wait()
                 if self.spoil and data:
                     data = bytes(byte ^ 1 for byte in data)
                 try:
@@ -84,11 +85,16 @@ class Wire:
 
     def cut(self):
         """Nothing goes either way any more, and nobody is told."""
-        self.is_open.clear()
+        for way in (0, 1):
+            self.close_way(way)
+
+    def close_way(self, way):
+        self.open[way].clear()
 
     def stop(self):
         self.server.close()
-        self.is_open.set()
+        for way in self.open:
+            way.set()
         for end in self.sockets:
             try:
                 end.shutdown(socket.SHUT_RDWR)

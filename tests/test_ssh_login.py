@@ -258,6 +258,13 @@ class Login(unittest.TestCase):
         threading.Thread(target=accept, daemon=True).start()
         return self.folder / name
 
+    def test_no_more_than_six_keys(self):
+        """Though the server would take more: others ban who tries so many."""
+        server = self.start("patient", "MaxAuthTries 40")
+        path = self.agent(*(keygen(self.folder / f"other{i}") for i in range(9)))
+        self.refused("Permission denied", server, IdentityFile=self.folder / "none", IdentitiesOnly="no", IdentityAgent=path)
+        self.assertEqual(6, (server.folder / "log").read_text().count("Failed publickey"))
+
     def test_agents_that_misbehave(self):
         """One that is of no use is passed over, within a share of the time: files are tried."""
         answers = {"silent": [], "hangs up": [b""], "endless": [b"\xff\xff\xff\xff"], "refuses": [b"\0\0\0\1\5"],
@@ -332,6 +339,14 @@ class Login(unittest.TestCase):
         (self.folder / "config").write_text("HostKeyAlias gpu\n")
         self.good(UserKnownHostsFile=self.known(f"gpu {self.server.host_key}"))
         self.refused("is not known", UserKnownHostsFile=self.known(f"127.0.0.1 {self.server.host_key}"))
+
+    def test_known_to_all(self):
+        path = self.folder / "global"
+        path.write_text(f"[127.0.0.1]:{self.server.port} {self.server.host_key}\n")
+        (self.folder / "config").write_text(f"GlobalKnownHostsFile /nonexistent {path}\n")
+        self.good(UserKnownHostsFile=self.known())
+        path.write_text(f"@revoked * {self.server.host_key}\n")
+        self.refused("is revoked", UserKnownHostsFile=self.known(f"[127.0.0.1]:{self.server.port} {self.server.host_key}"))
 
     def test_accept_new(self):
         path = self.folder / "new" / "known"
@@ -425,6 +440,47 @@ class Login(unittest.TestCase):
                 pass
         return False
 
+    def test_included_configuration(self):
+        (self.folder / "more").write_text(f"HostName 127.0.0.1\nMatch host 127.0.0.1 user user\n Port {self.server.port}\n")
+        (self.folder / "config").write_text(f"Host gpu\n Include {self.folder}/more\n")
+        words = [PROBE, "gpu", "0", "user", self.words()[-1]]
+        done = subprocess.run(words, capture_output=True, timeout=120, check=True)
+        self.assertEqual("hello", json.loads(done.stdout).get("hello"), done.stdout)
+
+    def test_peers_that_are_gone(self):
+        """TCP is told how long an unanswered packet may be: libssh2's own keepalive counts no answers."""
+        self.assertEqual([True, 15000], self.good()["watched"], "as ssh is told where nobody says otherwise")
+        self.assertEqual([True, 14000], self.good(ServerAliveInterval="7", ServerAliveCountMax="2")["watched"])
+        (self.folder / "config").write_text("TCPKeepAlive no\nServerAliveInterval 7\n")
+        self.assertEqual([False, 15000], self.good()["watched"])
+
+    def test_methods_that_are_off(self):
+        """What ssh would not try is not tried."""
+        server = self.asyncssh_server(password=True, keyboard=True, keys=f"{self.server.folder}/id.pub")
+        both = {"password": "env:HUSH", "env": {"HUSH": SECRET}, "IdentityFile": self.folder / "none"}
+        key = {"IdentityFile": f"{self.server.folder}/id"}
+        for config, words, how in (
+                ("PasswordAuthentication no", both, "keyboard-interactive"), ("KbdInteractiveAuthentication no", both, "password"),
+                ("PreferredAuthentications keyboard-interactive", both, "keyboard-interactive"),
+                ("PreferredAuthentications publickey,password", both, "password"), ("PubkeyAuthentication yes", key, "publickey"),
+                ("PubkeyAuthentication no", both | key, "password"), ("PreferredAuthentications password", both | key, "password"),
+                ("PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256", both | key, "password"),
+                ("PasswordAuthentication no\nKbdInteractiveAuthentication no", both, None)):
+            with self.subTest(config=config):
+                (self.folder / "config").write_text(config + "\n")
+                server.seen.clear()
+                if how:
+                    self.assertEqual(how, self.good(server, **words)["how"].split(", ")[2].split()[0])
+                else:
+                    self.refused("Permission denied", server, **words)
+                    self.assertEqual([], server.seen)
+
+    def test_family(self):
+        for family, good in (("any", True), ("inet", True), ("inet6", False)):
+            with self.subTest(AddressFamily=family):
+                (self.folder / "config").write_text(f"AddressFamily {family}\n")
+                self.good() if good else self.refused("cannot reach server 'box': ")
+
     def test_unreachable(self):
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0)) # and does not listen
@@ -491,8 +547,10 @@ class Login(unittest.TestCase):
                                (half_a_banner, "is no SSH server"), (a_banner, "it stopped answering"),
                                (half_a_packet, "it stopped answering")):
             with self.subTest(serve=serve.__name__):
+                begun = time.monotonic()
                 told = self.refused("cannot reach server 'box': ", port=self.fake(serve), ConnectTimeout=1)
                 self.assertIn(message, told["message"])
+                self.assertLess(told["cpu"], (time.monotonic() - begun) / 2, "who waits does not spin")
 
     def test_garbage(self):
         lists = b"".join(len(text).to_bytes(4, "big") + text for text in (

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import unittest
 
 import ssh_case
@@ -68,6 +69,41 @@ class Servers(ssh_case.Ssh):
                 self.assertIn(b"cannot reach server 'box'", err)
         self.assertIn(0, ends)
 
+    def test_paced_logins(self):
+        """Few at a time, so that a server drops none."""
+        if self.transport == "openssh":
+            self.skipTest("each worker has an ssh of its own")
+        server = self.make("MaxStartups 10:100:10\nMaxSessions 1")
+        self.add("up", "tr", "a-z", "A-Z", options=("--max-workers", "24"))
+        want = b"".join(b"LINE%c\n" % (65 + i) for i in range(24))
+        self.assertEqual(want, self.lines("up", want.lower(), "--jobs", "24"))
+        self.assertNotIn("drop connection", (server.folder / "log").read_text())
+
+    def test_patience(self):
+        """Who is not let in does not come back at once."""
+        if self.transport == "openssh":
+            self.skipTest("each worker has an ssh of its own")
+        met = []
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            def refuse():
+                try:
+                    while True:
+                        peer, _ = server.accept()
+                        met.append(time.monotonic())
+                        peer.sendall(b"no SSH here\r\n")
+                        peer.close()
+                except OSError:
+                    pass
+
+            threading.Thread(target=refuse, daemon=True).start()
+            self.call(0, "server", "add", "box", "--kind", "ssh", "--host", "127.0.0.1", "--port", server.getsockname()[1], "--param",
+                      "ConnectTimeout=5", "--param", "transport=libssh2")
+            self.add("m", "cat")
+            self.call(6, "--keep-going", "-f", self.file("commands", "run m x\n" * 4))
+        gaps = [after - before for before, after in zip(met, met[1:])]
+        self.assertEqual(3, len(gaps))
+        self.assertGreater(gaps[2], 0.4, gaps) # 250 ms, and twice as long each time
+
     # --- what passes
 
     def test_rekey(self):
@@ -100,6 +136,24 @@ class Servers(ssh_case.Ssh):
         self.make("Subsystem sftp internal-sftp\nForceCommand internal-sftp")
         self.add("m", "cat")
         self.refused(6, "server 'box' did not run what it was told", "run", "m", "x")
+
+    # A shell is all that there is. Whose channel dies has nothing left, as with perl.
+    def test_without_perl(self):
+        server = self.make(f"ForceCommand PATH={self.tools()}; export PATH; eval \"$SSH_ORIGINAL_COMMAND\"", params=BEATS)
+        self.add("cat", "cat")
+        self.assertEqual(b"hello", self.out("run", "cat", "hello"))
+        mark = self.sleeper("m")
+        for who in ("mer", "session"):
+            with self.subTest(who=who):
+                child = self.start("run", "m", "x")
+                self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
+                for pid in [child.pid] if who == "mer" else server.sessions():
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                child.communicate(timeout=60)
+                self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)), who)
 
     # However long its scripts take, what was sent ahead is not lost on them.
     def test_slow_login(self):

@@ -135,6 +135,46 @@ class Sessions(ssh_case.Ssh):
         self.add("up", "tr", "a-z", "A-Z")
         self.assertEqual(b"".join(b"LINE %d\n" % i for i in range(8)), self.out("run", "--lines", "up", f"@{self.lines(8)}"))
 
+    def test_window(self):
+        """On a line with a delay much more than libssh2's 2 MiB may be under way: what comes when nothing is said any more."""
+        if self.transport == "openssh":
+            self.skipTest("ssh has 2 MiB")
+        _, wire = self.serve(wire={"delay": 0.05})
+        self.add("m", "cat", "/dev/zero")
+        child = self.start("run", "--timeout", "1m", "m", "x", stdout=subprocess.DEVNULL)
+        self.assertTrue(wire.wait_for(1, 24 * MIB))
+        wire.close_way(0)
+        self.assertTrue(wire.wait_for(1, wire.bytes[1] + 6 * MIB))
+        child.kill()
+        child.communicate()
+
+    def test_nobody_spins(self):
+        """Who waits for a run takes no time of a processor."""
+        _, wire = self.serve(wire={"delay": 0.025})
+        self.add("m", "sleep", "4")
+        child = self.start("run", "m", "x")
+        begun = os.times()
+        self.assertEqual(0, child.wait(60))
+        ended = os.times()
+        took = ended.children_user + ended.children_system - begun.children_user - begun.children_system
+        self.assertLess(took, (ended.elapsed - begun.elapsed) / 2)
+
+    def test_long_path_of_temporary_files(self):
+        """A socket's has room for 107 bytes."""
+        if self.transport == "libssh2":
+            self.skipTest("it has no socket")
+        folder = self.folder / ("x" * 100)
+        folder.mkdir()
+        self.serve()
+        told, log = self.folder / "told", self.folder / "log"
+        self.add("m", "sh", "-c", f"trap 'echo term >{told}; exit 0' TERM; echo up >{told}; sleep 3600 & wait")
+        with open(log, "wb") as err:
+            child = self.start("--log", "meal=debug", "run", "m", "x", env={"TMPDIR": str(folder)}, stderr=err)
+        self.assertTrue(ssh_case.wait_for(lambda: told.exists() and "says=watch" in log.read_text()))
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+        self.assertEqual((130, "term\n"), (child.returncode, told.read_text()))
+
     def test_reader_that_waits(self):
         """Output that nobody takes stops the model, not the marks behind it, and all of it comes in the end."""
         self.serve()
