@@ -3,6 +3,7 @@
 Each over every transport. MER_PREFIX names the installation. Prints TAP when run as a program."""
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -269,11 +270,32 @@ class Sessions(ssh_case.Ssh):
 
         for name in ("odd", "up"):
             run(name)
-        self.assertTrue(ssh_case.wait_for(lambda: "no spare server=odd" in (self.folder / "log").read_text()))
+        self.assertTrue(ssh_case.wait_for(lambda: "spare server=box" in (self.folder / "log").read_text()))
         for name in ("odd", "up", "odd"):
             run(name)
         child.communicate(timeout=60)
         self.assertEqual(0, child.returncode)
+        self.assertNotIn("spare server=odd", (self.folder / "log").read_text())
+
+    def test_answer_before_its_channel_closes(self):
+        """All has been said once both streams have ended: what is taken apart there behind that keeps nobody waiting."""
+        if self.transport == "openssh":
+            self.skipTest("ssh ends with its channel")
+        perl = shutil.which("perl")
+        if not perl:
+            self.skipTest("perl is not installed")
+        folder, fifo = self.folder / "tools", self.folder / "fifo"
+        folder.mkdir()
+        os.mkfifo(fifo)
+        self.addCleanup(lambda: os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK)))
+        (folder / "perl").write_text(f"#!/bin/sh\n[ \"$2\" != 'exit 0' ] || exec {perl} \"$@\"\n{perl} \"$@\"\n"
+                                     f"exec <&- >&- 2>&-\nread -r word <{fifo}\n")
+        (folder / "perl").chmod(0o755)
+        self.serve(f"SetEnv PATH={folder}:{os.environ['PATH']}")
+        self.add("up", "tr", "a-z", "A-Z")
+        out = self.out("run", "--lines", "up", f"@{self.lines(3)}")
+        self.assertEqual("".join(f"LINE {i}\n" for i in range(3)), out.decode())
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)) # fails unless one of them is there still
 
     def test_session_is_lost_between_runs(self):
         """The next run has another one, and nobody is told."""

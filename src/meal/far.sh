@@ -249,7 +249,7 @@ far_clear()
 # shellcheck disable=SC2016 # for perl
 far_perl='
 my ($id, $silence, $head, $lc, $rooms) = ("", 0, "", @ARGV);
-my ($self, $child, $ticker, $adopts) = ($$, 0, 0, 0);
+my ($self, $child, $ticker, $adopts, $children) = ($$, 0, 0, 0);
 sub mark { my $text = join "", map { "$head$_\n" } @_; return defined syswrite STDERR, $text; }
 
 # No byte more than that: what is behind them is the input of the worker.
@@ -299,6 +299,12 @@ sub descended {
 		push @found, $pid if $above && $above == $self;
 	}
 	return @found;
+}
+
+# Whether nothing is left of the worker, where that is soon told: we have no child but the ticker.
+sub alone {
+	my $left = "";
+	return $adopts && $children && sysseek($children, 0, 0) && sysread($children, $left, 200) && $left eq "$ticker ";
 }
 
 # Kills what is left of the worker.
@@ -426,6 +432,10 @@ sub tick {
 		if ($n > 0) {
 			my $got = sysread $from, my $byte, 1;
 			last if defined $got && $got == 0;
+			if ($got && $byte eq "q") { # at once: what a process holds it lets go of late as it ends
+				close STDERR;
+				return;
+			}
 			$begun = 1;
 			next;
 		}
@@ -461,8 +471,10 @@ $SIG{ALRM} = sub { };
 idle();
 close $tell;
 pipe(my $from, my $to) and defined($ticker = fork) or do { kill "KILL", $child; mark("fail fork " . ($! + 0)); exit 0 };
-if ($ticker == 0) { close $to; close $hear; tick($from); exit 0 }
+if ($ticker == 0) { close $to; close $hear; tick($from); kill "KILL", $$ }
 close $from;
+open $children, "<", "/proc/$self/task/$self/children" or undef $children;
+alone();
 my $why = "";
 1 while !defined(sysread $hear, $why, 1) && $! == 4;
 if ($why eq "") {
@@ -474,11 +486,20 @@ if ($why eq "") {
 		kill "KILL", -$child, $child if $pid == $ticker;
 	}
 	my $status = $?;
+	syswrite $to, "q";
 	kill "KILL", -$child;
-	mark($status & 127 ? "signal " . ($status & 127) : "exit " . ($status >> 8));
+	my $how = $status & 127 ? "signal " . ($status & 127) : "exit " . ($status >> 8);
+	if (alone() && !-l "/tmp/mer-$id") {
+		mark($how, "gone");
+		close STDERR; # nobody waits for what follows
+		$why = "gone";
+	} else {
+		mark($how);
+	}
 }
 kill "KILL", $ticker;
 waitpid $ticker, 0;
+exit 0 if $why eq "gone";
 sweep();
 clear();
 mark("gone") if $why eq "";

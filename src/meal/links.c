@@ -12,8 +12,12 @@
 
 #define SPARES_MAX 3 /* of a server: while one is being opened the next may be needed */
 #define SPARE_IDLE_MS 60000
-#define SPARE_AFTER_MS \
+#define SPARE_FIRST_MS \
 	30 /* after a server's first worker: a program with one run has gone by then */
+/* A start keeps a processor of its host busy, and the login there, so it is put off: until a run that has a
+ * supervisor is over, but not for long, since the next may come meanwhile. */
+#define SPARE_BUSY_MS 10
+#define SPARE_AFTER_MS 1 /* then whoever waits has got the answer */
 #define TICK_MS 1000
 #define HANDLES 2
 
@@ -22,6 +26,7 @@ struct used {
 	TAILQ_ENTRY(used) link;
 	struct mer_remote *remote; /* a copy */
 	size_t spares, wanted;     /* there are, and ought to be */
+	int64_t due_ms;            /* when they are to be opened; 0: not */
 	bool again;                /* it is used more than once */
 };
 
@@ -96,6 +101,7 @@ static void open_spares(struct mer_links *links, struct used *used)
 			MER_DEBUG("no spare server=%s why=%s", used->remote->server, err.message);
 			return;
 		}
+		MER_DEBUG("spare server=%s", used->remote->server);
 		spare->since_ms = mer_clock_ms();
 		TAILQ_INSERT_TAIL(&links->spares, spare, link);
 		used->spares++;
@@ -104,30 +110,67 @@ static void open_spares(struct mer_links *links, struct used *used)
 	}
 }
 
+static void on_later(uv_timer_t *timer);
+
+/* Waits for whoever is due next. */
+static void await_due(struct mer_links *links)
+{
+	const struct used *used;
+	int64_t next_ms = 0;
+	TAILQ_FOREACH(used, &links->used, link)
+	if (used->due_ms != 0 && (next_ms == 0 || used->due_ms < next_ms))
+		next_ms = used->due_ms;
+	if (next_ms == 0 || links->closing)
+		return;
+	int64_t left_ms = next_ms - mer_clock_ms();
+	(void)uv_timer_start(&links->later, on_later, left_ms > 0 ? (uint64_t)left_ms : 0, 0);
+}
+
 static void on_later(uv_timer_t *timer)
 {
 	struct mer_links *links = timer->data;
 	struct used *used;
+	int64_t now_ms = mer_clock_ms();
 	TAILQ_FOREACH(used, &links->used, link)
 	{
+		if (used->due_ms == 0 || used->due_ms > now_ms)
+			continue;
+		used->due_ms = 0;
 		used->again = true;
 		open_spares(links, used);
 	}
+	await_due(links);
 }
 
-void links_used(struct mer_links *links, const struct mer_remote *remote)
+/* Spares are to be opened so soon, or sooner. */
+static void open_within(struct mer_links *links, struct used *used, int64_t wait_ms)
+{
+	int64_t due_ms = mer_clock_ms() + wait_ms;
+	if (used->due_ms != 0 && used->due_ms <= due_ms)
+		return;
+	used->due_ms = due_ms;
+	await_due(links);
+}
+
+void links_used(struct mer_links *links, const struct mer_remote *remote, bool at_once)
 {
 	struct used *used = used_of(links, remote);
-	if (used == NULL || links->closing)
+	if (used == NULL || links->closing || !used->again)
 		return;
-	if (used->again)
-		open_spares(links, used);
+	if (at_once) {
+		open_within(links, used, SPARE_BUSY_MS);
+		return;
+	}
+	if (used->wanted < SPARES_MAX)
+		used->wanted++;
+	open_spares(links, used);
 }
 
-void links_free_again(struct mer_links *links)
+void links_free_again(struct mer_links *links, const struct mer_remote *remote)
 {
-	if (!links->closing && !uv_is_active((uv_handle_t *)&links->later))
-		(void)uv_timer_start(&links->later, on_later, SPARE_AFTER_MS, 0);
+	struct used *used = used_of(links, remote);
+	if (used != NULL && !links->closing)
+		open_within(links, used, used->again ? SPARE_AFTER_MS : SPARE_FIRST_MS);
 }
 
 struct remote_spare *links_spare(struct mer_links *links, const struct mer_remote *remote)
@@ -139,8 +182,7 @@ struct remote_spare *links_spare(struct mer_links *links, const struct mer_remot
 	return NULL;
 }
 
-/* Spares leave the list here: it gets a worker, or is to close. */
-static struct used *take_out(struct remote_spare *spare)
+void links_take(struct remote_spare *spare)
 {
 	struct mer_links *links = spare->links;
 	struct used *used = used_of(links, spare->remote);
@@ -148,19 +190,11 @@ static struct used *take_out(struct remote_spare *spare)
 	spare->waits = false;
 	if (used != NULL)
 		used->spares--;
-	return used;
-}
-
-void links_take(struct remote_spare *spare, bool was_up)
-{
-	struct used *used = take_out(spare);
-	if (used != NULL && !was_up && used->wanted < SPARES_MAX)
-		used->wanted++;
 }
 
 void links_drop(struct remote_spare *spare)
 {
-	(void)take_out(spare);
+	links_take(spare);
 	remote_spare_close(spare);
 }
 

@@ -15,14 +15,14 @@ MER_MUST enum mer_status links_ssh(struct mer_links *links, const struct meal_ss
 /* One that waits on that server, still links' own. NULL: none. */
 struct remote_spare *links_spare(struct mer_links *links, const struct mer_remote *remote);
 
-/* It gets a worker. was_up: its supervisor was there in time. */
-void links_take(struct remote_spare *spare, bool was_up);
+/* It gets a worker, or is to close. */
+void links_take(struct remote_spare *spare);
 
-/* A worker starts there: another one may soon. */
-void links_used(struct mer_links *links, const struct mer_remote *remote);
+/* A worker starts there: another one may soon. at_once: a supervisor was there for it; else there are too few. */
+void links_used(struct mer_links *links, const struct mer_remote *remote, bool at_once);
 
 /* A worker is gone: soon there are spares for the next. */
-void links_free_again(struct mer_links *links);
+void links_free_again(struct mer_links *links, const struct mer_remote *remote);
 
 /* It is of no use: closes it. */
 void links_drop(struct remote_spare *spare);

@@ -86,7 +86,10 @@ struct remote {
 	long long pid, far_timer; /* of whom orders are for; 0: not known */
 	bool by_perl;
 	struct meal_exit how;
-	bool over; /* how says how it ended */
+	bool over;       /* how says how it ended */
+	bool told;       /* and so who asked for it knows */
+	bool inner_over; /* it has ended */
+	bool lingers;    /* it was closed, and its channels are to end by themselves */
 
 	struct far_room room;
 	struct mer_str script;
@@ -248,6 +251,47 @@ static void explain_failure(struct remote *r, const char *why)
 	r->over = true;
 }
 
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void on_part_closed(struct remote *r)
+{
+	if (--r->open > 0)
+		return;
+	if (r->links != NULL && r->ssh != NULL && !r->probes)
+		links_free_again(r->links, r->remote);
+	if (r->spare.links != NULL)
+		links_gone(&r->spare);
+	if (r->base.events != NULL)
+		r->base.events->closed(r->base.ctx);
+	release(r);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	on_part_closed(handle->data);
+}
+
+static void close_parts(struct remote *r)
+{
+	r->closing = true;
+	if (r->inner != NULL)
+		r->inner->ops->close(r->inner);
+	if (r->orders != NULL)
+		r->orders->ops->close(r->orders);
+	uv_close((uv_handle_t *)&r->timer, on_timer_closed);
+}
+
+/* A channel that is closed from here is still somebody's on the server until what ran in it is gone: the next
+ * one could be refused. So who has ended closes with its server, or does not wait for it any longer. */
+static void linger(struct remote *r)
+{
+	bool orders_over = r->orders == NULL || r->orders_over;
+	if (r->inner_over && orders_over) {
+		r->lingers = false;
+		close_parts(r);
+	}
+}
+
 /* --- the channel of orders -------------------------------------------------------------------- */
 
 static void order(struct remote *r, const char *word)
@@ -282,19 +326,8 @@ static void on_orders_ended(void *ctx, const struct meal_exit *how)
 	struct remote *r = ctx;
 	r->orders_over = true;
 	MER_DEBUG("orders ended worker=%p exit=%d", r->base.ctx, how->exit_code);
-}
-
-static void on_part_closed(struct remote *r)
-{
-	if (--r->open > 0)
-		return;
-	if (r->links != NULL && r->ssh != NULL && !r->probes)
-		links_free_again(r->links);
-	if (r->spare.links != NULL)
-		links_gone(&r->spare);
-	if (r->base.events != NULL)
-		r->base.events->closed(r->base.ctx);
-	release(r);
+	if (r->lingers)
+		linger(r);
 }
 
 static void on_orders_closed(void *ctx)
@@ -378,6 +411,11 @@ static bool is_silent(const struct remote *r)
 static void on_timer(uv_timer_t *timer)
 {
 	struct remote *r = timer->data;
+	if (r->lingers) {
+		r->lingers = false;
+		close_parts(r);
+		return;
+	}
 	if (r->gone && r->orders != NULL && !r->orders_over)
 		r->orders->ops->signal(r->orders, MEAL_KILL);
 	if (!r->err_up) {
@@ -510,6 +548,8 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 {
 	struct remote *r = ctx;
 	r->heard_ms = mer_clock_ms();
+	if (r->told) /* a server that sends behind the end */
+		return;
 	if (stream == MEAL_STDERR)
 		hear_stderr(ctx, bytes, n);
 	else
@@ -518,6 +558,22 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 		links_drop(&r->spare);
 }
 
+static void tell_end(struct remote *r)
+{
+	(void)uv_timer_stop(&r->timer);
+	r->over = true;
+	r->told = true;
+	if (r->reach_out != NULL)
+		*r->reach_out = r->reach;
+	if (r->ssh != NULL && !r->prepared) {
+		r->base.events->eof(r->base.ctx, MEAL_STDERR);
+		r->base.events->eof(r->base.ctx, MEAL_STDOUT);
+	}
+	r->base.events->ended(r->base.ctx, &r->how);
+}
+
+/* Of a channel both streams end at once, stdout as the second. Where the supervisor has said all there is
+ * nothing to wait for: a channel is closed only once its processes there have been taken apart. */
 static void on_eof(void *ctx, enum meal_stream stream)
 {
 	struct remote *r = ctx;
@@ -529,19 +585,9 @@ static void on_eof(void *ctx, enum meal_stream stream)
 	if (rest.len > 0 && r->err_up)
 		r->base.events->data(r->base.ctx, MEAL_STDERR, rest.ptr, rest.len);
 	r->base.events->eof(r->base.ctx, stream);
-}
-
-static void tell_end(struct remote *r)
-{
-	(void)uv_timer_stop(&r->timer);
-	r->over = true;
-	if (r->reach_out != NULL)
-		*r->reach_out = r->reach;
-	if (r->ssh != NULL && !r->prepared) {
-		r->base.events->eof(r->base.ctx, MEAL_STDERR);
-		r->base.events->eof(r->base.ctx, MEAL_STDOUT);
-	}
-	r->base.events->ended(r->base.ctx, &r->how);
+	if (r->ssh != NULL && stream == MEAL_STDOUT && r->gone && r->over && !r->closing &&
+	    r->ssh->whole(r->inner))
+		tell_end(r);
 }
 
 static void use_openssh(struct remote *r);
@@ -607,6 +653,12 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 {
 	struct remote *r = ctx;
 	struct meal_exit *how = &r->how;
+	r->inner_over = true;
+	if (r->told) {
+		if (r->lingers)
+			linger(r);
+		return;
+	}
 	if (r->spare.waits) {
 		MER_DEBUG("spare ended server=%s why=%s", r->server, inner->problem);
 		links_drop(&r->spare);
@@ -936,14 +988,14 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 		return st;
 	}
 	if (spare)
-		links_take(&r->spare, r->err_up);
+		links_take(&r->spare);
 	else
 		st = start_new(r, loop, spec->links, err);
 	if (st != MER_OK)
 		return st;
 	r->links = spec->links;
 	if (r->ssh != NULL && !r->logs_in)
-		links_used(r->links, r->remote);
+		links_used(r->links, r->remote, spare && r->err_up);
 	return st;
 }
 
@@ -1037,21 +1089,6 @@ static int in_flight(struct meal_carrier *carrier)
 	return -1; /* how much is on its way nobody knows */
 }
 
-static void on_timer_closed(uv_handle_t *handle)
-{
-	on_part_closed(handle->data);
-}
-
-static void close_parts(struct remote *r)
-{
-	r->closing = true;
-	if (r->inner != NULL)
-		r->inner->ops->close(r->inner);
-	if (r->orders != NULL)
-		r->orders->ops->close(r->orders);
-	uv_close((uv_handle_t *)&r->timer, on_timer_closed);
-}
-
 static void close_carrier(struct meal_carrier *carrier)
 {
 	struct remote *r = downcast(carrier);
@@ -1060,6 +1097,9 @@ static void close_carrier(struct meal_carrier *carrier)
 	} else if (r->spare.waits) { /* nor was its worker */
 		r->base.events = NULL;
 		links_drop(&r->spare);
+	} else if (r->told && !r->inner_over) {
+		r->lingers = true;
+		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, 0);
 	} else {
 		close_parts(r);
 	}

@@ -244,6 +244,12 @@ struct meal_carrier *ssh_carrier_beside(struct meal_carrier *other)
 	return there ? carrier_new(c->pool, c->channel->session) : NULL;
 }
 
+bool ssh_carrier_whole(const struct meal_carrier *carrier)
+{
+	const struct carrier *c = (const struct carrier *)carrier;
+	return c->channel != NULL && c->heard_eof;
+}
+
 bool ssh_carrier_lives(const struct meal_carrier *carrier)
 {
 	const struct carrier *c = (const struct carrier *)carrier;

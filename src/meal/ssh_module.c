@@ -33,6 +33,7 @@ const struct meal_ssh mer_ssh = {
 	.refuses = refuses,
 	.channel = ssh_carrier_new,
 	.beside = ssh_carrier_beside,
+	.whole = ssh_carrier_whole,
 	.lives = ssh_carrier_lives,
 	.lose = ssh_carrier_lose,
 	.reach = ssh_carrier_reach,

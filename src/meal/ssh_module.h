@@ -30,6 +30,8 @@ struct meal_ssh {
 	/* The same on the session of one that is prepared, or nowhere. NULL: out of memory. */
 	struct meal_carrier *(*beside)(struct meal_carrier *channel);
 
+	/* Whether both of its streams have ended because the server said so, and not because it was lost. */
+	bool (*whole)(const struct meal_carrier *channel);
 	/* Whether its session is not known to be dead, looked at just now. */
 	bool (*lives)(const struct meal_carrier *channel);
 	/* Nothing is heard of the server any more: all channels of that session are lost. */
