@@ -102,6 +102,38 @@ static enum mer_status parse_typed(const struct cmd_arg *arg, const char *text, 
 	return MER_OK;
 }
 
+static enum mer_status fail_too_small(const struct cmd_arg *arg, const char *what, const char *text,
+                                      struct mer_error *err)
+{
+	(void)mer_fail(err, MER_EINPUT, "%s: '%s' is too small", what, text);
+	mer_hint(err, "the least is %lld%s", (long long)arg->least, arg->type == ARG_MS ? "ms" : "");
+	return MER_EINPUT;
+}
+
+/* Whether it names what is there, or is to be, of which nothing has the name "". */
+static bool is_a_name(const struct cmd_arg *arg)
+{
+	switch (arg->is) {
+	case VALUE_MODEL:
+	case VALUE_SERVER:
+	case VALUE_DEPLOYMENT:
+	case VALUE_WEIGHTS:
+	case VALUE_SESSION:
+	case VALUE_RUN:
+	case VALUE_RATED:
+	case VALUE_FILE: return true;
+	case VALUE_FREE:
+	case VALUE_FOLDER: /* "" is where one is */
+	case VALUE_AT_FILE:
+	case VALUE_TENSOR:
+	case VALUE_COMMAND:
+	case VALUE_KEY:
+	case VALUE_SETTING:
+	case VALUE_SET: break;
+	}
+	return false;
+}
+
 enum mer_status cmd_value_parse(const struct cmd_arg *arg, const char *what, const char *text,
                                 struct cmd_value *out, struct mer_error *err)
 {
@@ -109,9 +141,11 @@ enum mer_status cmd_value_parse(const struct cmd_arg *arg, const char *what, con
 	if (parse_typed(arg, text, &number, err) != MER_OK)
 		return mer_wrap(err, MER_EINPUT, "%s", what);
 	if (is_number(arg->type) && number < arg->least)
-		return mer_fail(err, MER_EINPUT, "%s: '%s' is too small", what, text);
+		return fail_too_small(arg, what, text, err);
 	if (is_number(arg->type) && arg->most > 0 && number > arg->most)
 		return mer_fail(err, MER_EINPUT, "%s: '%s' is too large", what, text);
+	if (text[0] == '\0' && is_a_name(arg))
+		return mer_fail(err, MER_EINPUT, "%s: it is empty", what);
 	out->number = number;
 	out->text = text;
 	return MER_OK;

@@ -37,6 +37,7 @@ enum arg_value {
 	VALUE_SERVER,
 	VALUE_DEPLOYMENT, /* name of one of the model's on the line */
 	VALUE_WEIGHTS,    /* version of that model's weights */
+	VALUE_SESSION,    /* what its user calls it; none is listed */
 	VALUE_RUN,        /* request_uid */
 	VALUE_RATED,      /* a model, or request_uid of a run */
 	VALUE_FILE,       /* or a folder */

@@ -1,6 +1,7 @@
 /* log and log show: what ran. */
 #include "caret.h"
 #include "commands.h"
+#include "find.h"
 #include "log_rows.h"
 #include "session.h"
 
@@ -151,6 +152,8 @@ static enum mer_status list(struct session *s, const struct cmd_value *argv, str
 		argv[TRACE].given ? read_trace(argv[TRACE].text, choice.trace, err) : MER_OK;
 	if (st == MER_OK && argv[TRACE].given && argv[FOLLOW].given)
 		st = mer_fail(err, MER_EINPUT, "--trace and --follow do not go together");
+	if (st == MER_OK && argv[MODEL].given)
+		st = find_logged_model(s->dal, argv[MODEL].text, err);
 	if (st != MER_OK)
 		return st;
 	return argv[FOLLOW].given ? follow(s, &choice, err) : log_print(s, &choice, err);

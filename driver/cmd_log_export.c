@@ -1,6 +1,8 @@
 /* log export: all runs, for other programs. */
 #include "commands.h"
+#include "find.h"
 #include "log_rows.h"
+#include "session.h"
 
 #include <mer/text.h>
 
@@ -22,6 +24,11 @@ static enum mer_status export_runs(struct session *s, const struct cmd_value *ar
 		mer_time_text(argv[SINCE].number, choice.since);
 	if (argv[UNTIL].given)
 		mer_time_text(argv[UNTIL].number, choice.until);
+	if (argv[MODEL].given) {
+		enum mer_status st = find_logged_model(s->dal, argv[MODEL].text, err);
+		if (st != MER_OK)
+			return st;
+	}
 	s->out.format = argv[FORMAT].number == 0 ? MER_FORMAT_JSONL : MER_FORMAT_CSV;
 	return log_export(s, &choice, err);
 }

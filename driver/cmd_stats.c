@@ -246,11 +246,10 @@ static enum mer_status stats(struct session *s, const struct cmd_value *argv, st
 		want = argv[SINCE].given ? 0 : STATS_FORGOTTEN;
 	enum mer_status st =
 		read_log(s, model, argv[SINCE].given ? argv[SINCE].number : -1, want, &stats, err);
-	struct mer_uid uid;
 	if (st == MER_OK && argv[OUTPUT].given && !argv[PROMETHEUS].given)
 		st = mer_fail(err, MER_EINPUT, "--output goes with --prometheus");
 	if (st == MER_OK && argv[MODEL].given && stats.n_models == 0)
-		st = find_model(s->dal, model, &uid, err); /* a removed one may have runs */
+		st = find_logged_model(s->dal, model, err); /* it has none since then */
 	if (st != MER_OK)
 		return st;
 	if (argv[OUTPUT].given)

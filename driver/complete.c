@@ -229,6 +229,7 @@ static void offer_value(struct gather *gather, const struct cmd_arg *arg, size_t
 	case VALUE_SETTING: offer_settings(gather, head); break;
 	case VALUE_SET: offer_set(gather, head); break;
 	case VALUE_COMMAND:
+	case VALUE_SESSION:
 	case VALUE_FREE: break;
 	}
 }

@@ -72,6 +72,31 @@ enum mer_status find_model(struct mer_dal *dal, const char *name, struct mer_uid
 	return fail_missing(dal, "model", name, MER_Q_MODELS, on_other_model, err);
 }
 
+static enum mer_status on_run(void *ctx, const void *row, struct mer_error *err)
+{
+	(void)row;
+	(void)err;
+	*(bool *)ctx = true;
+	return MER_OK;
+}
+
+enum mer_status find_logged_model(struct mer_dal *dal, const char *name, struct mer_error *err)
+{
+	struct mer_uid uid;
+	bool ran = false;
+	enum mer_status st = find_model(dal, name, &uid, err);
+	if (st != MER_ENOTFOUND)
+		return st;
+	struct mer_error other;
+	st = mer_dal_query(
+		dal, MER_Q_RUNS,
+		MER_ARGS(mer_text(name), mer_text(""), mer_text(""), mer_i64(1), mer_text("")), on_run,
+		&ran, &other);
+	if (st != MER_OK)
+		*err = other;
+	return st != MER_OK ? st : ran ? MER_OK : MER_ENOTFOUND;
+}
+
 enum mer_status find_server(struct mer_dal *dal, const char *name, struct mer_uid *uid, char *kind,
                             struct mer_error *err)
 {

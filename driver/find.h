@@ -10,6 +10,10 @@
 MER_MUST enum mer_status find_model(struct mer_dal *dal, const char *name, struct mer_uid *uid,
                                     struct mer_error *err);
 
+/** The same for what asks of runs: one that was removed is there as long as the log has runs of it. */
+MER_MUST enum mer_status find_logged_model(struct mer_dal *dal, const char *name,
+                                           struct mer_error *err);
+
 /** The same of a server; kind has room for 16 bytes, NULL allowed. */
 MER_MUST enum mer_status find_server(struct mer_dal *dal, const char *name, struct mer_uid *uid,
                                      char *kind, struct mer_error *err);

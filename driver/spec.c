@@ -68,7 +68,7 @@ const struct cmd_arg spec_args[SPEC_ARGS] = {
 	[SPEC_MAX_QUEUE] = CMD_OPTION("max-queue", ARG_I64, NULL,
 		"how many runs may wait for one; what comes then is refused", .fallback = "64"),
 	[SPEC_MAX_OUTPUT] = CMD_OPTION("max-output", ARG_BYTES, NULL, "the most that a run may answer",
-		.fallback = "256MiB"),
+		.fallback = "256MiB", .least = 1),
 	[SPEC_LIMIT] = CMD_OPTION("limit", ARG_PAIR, "NAME=VALUE",
 		"what its processes may take: memory, cpu-time, processes, open-files, file-size, "
 		"core-size, nice, cpus, isolate", .repeat = true),

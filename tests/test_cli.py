@@ -281,7 +281,23 @@ CHANGE_ROWS = [
     ("model add x --train 'a \"b' -- cat", 2, b"", "--train: a quote is not closed"),
     ("model add x --timeout 0 -- cat", 2, b"", "--timeout: '0' is too small"),
     ("model add x --max-output 1KB -- cat", 2, b"", "--max-output: not a size: '1KB'"),
+    ("model add x --max-output 0 -- cat", 2, b"", "--max-output: '0' is too small"),
+    ("model set echo max-output=0", 2, b"", "max-output: '0' is too small"),
     ("model add x --max-workers 0 -- cat", 2, b"", "--max-workers: '0' is too small"),
+    # Nothing is called "".
+    *((line, 2, b"", f"{what}: it is empty") for line, what in (
+        ("run --server= echo x", "--server"), ("run --weights= echo x", "--weights"),
+        ("run --deployment= echo x", "--deployment"), ("run --session= echo x", "--session"),
+        ("run --lines --resume= echo @x", "--resume"), ("run '' x", "MODEL"), ("log --model=", "--model"),
+        ("log export --model=", "--model"), ("replay --server= x", "--server"), ("replay --weights= x", "--weights"),
+        ("model add --server= x -- cat", "--server"), ("model set echo server=", "server"), ("model show ''", "NAME"),
+        ("deployment add echo --server= -- cat", "--server"), ("weights use echo ''", "V"),
+        ("train echo --dataset=", "--dataset"), ("train echo --dataset x --weights=", "--weights"),
+        ("server show ''", "NAME"), ("log show ''", "UID"), ("stats --prometheus --output=", "--output"))),
+    ("log --model nosuch", 3, b"", NO_MODEL),
+    ("log --model eco", 3, b"", "there is no model 'eco'"),
+    ("log --follow --model nosuch", 3, b"", NO_MODEL),
+    ("log export --model nosuch", 3, b"", NO_MODEL),
     ("model add x --max-queue -1 -- cat", 2, b"", "--max-queue: '-1' is too small"),
     ("model add x --retries often -- cat", 2, b"", "--retries: not a whole number: 'often'"),
     ("model add x --priority 1 -- cat", 2, b"", "no such option of 'model add': '--priority'"),
@@ -546,7 +562,6 @@ class Lists(Case):
         self.assertEqual([r["model"] for r in self.log("--limit", "2")], ["late", "killed"])
         self.assertEqual([r["model"] for r in self.log("--status", "failed")], ["killed", "fail"])
         self.assertEqual([r["model"] for r in self.log("--model", "echo")], ["echo"])
-        self.assertEqual(self.log("--model", "nosuch"), [])
         self.assertEqual(len(self.log("--since", "2020-01-01")), 4)
         self.assertEqual(self.log("--since", "2999-01-01T00:00:00Z"), [])
         self.assertEqual([r["model"] for r in self.log("--since", runs[1]["queued_at"])], ["late", "killed"])

@@ -348,7 +348,16 @@ class Log:
         self.assertEqual([run for run in every if run["queued_at"] >= every[7]["queued_at"]],
                          self.log("--since", every[7]["queued_at"]))
         self.assertEqual([], self.log("--since", "2999-01-01"))
-        self.assertEqual([], self.log("--model", "nobody"))
+        self.call(3, "log", "--model", "nobody")
+        # What ran of one that was removed is found by its name, as long as it is there.
+        self.change("model", "remove", "b")
+        self.assertEqual([run for run in every if run["model"] == "b"], self.log("--model", "b"))
+        self.assertEqual(11, len(self.out("log", "export", "--model", "b").splitlines()))
+        self.assertEqual([], self.log("--model", "b", "--since", "2999-01-01"))
+        self.change("log", "prune", "--before", "2999-01-01")
+        self.assertEqual([], self.log("--model", "a"))
+        self.assertIn("mer: there is no model 'b'\nhint: ", self.call(3, "log", "--model", "b")[1])
+        self.assertIn("hint: did you mean 'iris'?\n", self.call(3, "log", "--model", "irs")[1])
         for words in (("--status", "good"), ("--limit", 0), ("--since", "x")):
             self.call(2, "log", *words)
 
