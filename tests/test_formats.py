@@ -635,7 +635,7 @@ class Log:
         self.rows(0, 1, "failed")
         self.rows(1, 2, "running")
         failed, running = self.follow("--status", "failed"), self.follow("--status", "running")
-        other = self.follow("--model", "other")
+        other = self.follow("--model", "digest")
         self.assertEqual([0], self.numbers(failed, 1))
         self.assertEqual([1], self.numbers(running, 1))
         self.rows(2, 3, "running")
@@ -643,7 +643,7 @@ class Log:
         self.close(2, "failed")
         self.assertEqual([2], self.numbers(failed, 1))
         self.rows(3, 4, "ok")
-        self.rows(4, 5, "ok", model="other")
+        self.rows(4, 5, "ok", model="digest")
         self.assertEqual([4], self.numbers(other, 1))
         for child in (failed, running, other):
             self.leave(child)
