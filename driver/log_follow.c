@@ -1,8 +1,10 @@
 /*
  * Following the log. A run may end long after it began, and its row may come later than that of a run
  * that began after it (another host's clock, a group that was written together). So each look reads
- * the last minute's rows again, and those of older runs that are still open; what has been told is
- * remembered for as long as a look reaches back.
+ * the last minute's rows again, and those of older runs that are still open. Older ones that are new,
+ * since their host's clock is behind, are found by when they were written; a server has to read all of
+ * a day for that, so it is asked seldom. What has been told is remembered for as long as a look may
+ * meet it again.
  */
 #include "log_rows.h"
 
@@ -17,12 +19,17 @@ enum {
 	REMOTE_MS = 1000,  /* and at a server */
 	BACK_MS = 60000,   /* how far back a look reaches, */
 	BACK_ROWS = 20000, /* but over no more rows than that */
+	LATE_MS = 5000,    /* between looks at a server for what came late, */
+	LATE_SHARE = 20,   /* and at least so many times as long as one takes; */
+	LATE_BACK_MS = 86400000,
+	KNOWN_MOST = 1 << 20, /* a transaction that is open for hours has us remember no more */
 	CHANGES_SIZE = 256,
 };
 
 struct known {
 	struct mer_uid uid;
-	bool over; /* nothing more is to be told of it */
+	bool over;     /* nothing more is to be told of it */
+	int64_t until; /* then: where the log was written to by the next look; 0: that is to come */
 };
 
 struct follow {
@@ -37,6 +44,10 @@ struct follow {
 	size_t n_known, cap_known;
 	size_t n_sorted; /* those after it were added by this look */
 	int64_t got;
+	struct mer_written_row written; /* by this look */
+	int64_t late_from;              /* what came late is looked for from there on */
+	int64_t late_due_ms;            /* mer_clock_ms() */
+	bool late_owed;                 /* something has changed since the last look for it */
 	bool told;
 	bool looked;                /* at least once */
 	char changes[CHANGES_SIZE]; /* what the database said at the last look */
@@ -85,6 +96,13 @@ static void sort_known(struct follow *follow)
 	follow->n_sorted = follow->n_known;
 }
 
+static void mark_at(int64_t ms, struct mer_uid *out)
+{
+	ms = ms > 0 ? ms : 0;
+	(void)snprintf(out->text, sizeof out->text, "%08x-%04x", (unsigned)(ms >> 16),
+	               (unsigned)(ms & 0xFFFF));
+}
+
 /* The mark for looks that reach back from the newest run. A clock that is ahead does not hide the
  * others' runs. */
 static void mark_back(const struct follow *follow, struct mer_uid *out)
@@ -94,9 +112,7 @@ static void mark_back(const struct follow *follow, struct mer_uid *out)
 	if (sscanf(follow->newest.text, "%8x-%4x", &high, &low) == 2 &&
 	    ((int64_t)high << 16 | low) < ms)
 		ms = (int64_t)high << 16 | low;
-	ms = ms > BACK_MS ? ms - BACK_MS : 0;
-	(void)snprintf(out->text, sizeof out->text, "%08x-%04x", (unsigned)(ms >> 16),
-	               (unsigned)(ms & 0xFFFF));
+	mark_at(ms - BACK_MS, out);
 }
 
 /* Moves the mark on, and forgets what no look will meet again. */
@@ -114,7 +130,9 @@ static void move_mark(struct follow *follow)
 	size_t kept = 0;
 	for (size_t i = 0; i < follow->n_known; i++) {
 		const struct known *known = &follow->known[i];
-		if (!known->over || strcmp(known->uid.text, follow->mark.text) > 0)
+		const bool met = known->until == 0 || known->until > follow->late_from;
+		if (!known->over || strcmp(known->uid.text, follow->mark.text) > 0 ||
+		    (met && follow->n_known < KNOWN_MOST))
 			follow->known[kept++] = *known;
 	}
 	follow->n_known = follow->n_sorted = kept;
@@ -158,6 +176,11 @@ static enum mer_status on_run(void *ctx, const void *data, struct mer_error *err
 	return out_row(follow->s, cells, err);
 }
 
+static bool is_remote(const struct follow *follow)
+{
+	return strcmp(mer_dal_dialect(follow->s->dal), "sqlite") != 0;
+}
+
 /* What is open and older than the mark, by its uids. */
 static enum mer_status look_at_open(struct follow *follow, struct mer_error *err)
 {
@@ -179,10 +202,49 @@ static enum mer_status look_at_open(struct follow *follow, struct mer_error *err
 	return st;
 }
 
+static enum mer_status on_written(void *ctx, const void *data, struct mer_error *err)
+{
+	struct follow *follow = ctx;
+	(void)err;
+	follow->written = *(const struct mer_written_row *)data;
+	for (size_t i = 0; i < follow->n_known; i++) {
+		struct known *known = &follow->known[i];
+		if (known->over && known->until == 0)
+			known->until = follow->written.any;
+	}
+	return MER_OK;
+}
+
+/* What came since the last time, and is older than the mark. */
+static enum mer_status look_for_late(struct follow *follow, struct mer_error *err)
+{
+	const int64_t began_ms = mer_clock_ms();
+	follow->late_owed = is_remote(follow) && began_ms < follow->late_due_ms;
+	if (follow->late_owed)
+		return MER_OK;
+	struct mer_uid from = { "" };
+	if (is_remote(follow))
+		mark_at(mer_time_now_ms() - LATE_BACK_MS, &from);
+	enum mer_status st = mer_dal_query(
+		follow->s->dal, MER_Q_RUNS_LATE,
+		MER_ARGS(mer_i64(follow->late_from), mer_text(from.text), mer_text(follow->mark.text)),
+		on_run, follow, err);
+	sort_known(follow);
+	follow->late_from = follow->written.all;
+	const int64_t now_ms = mer_clock_ms(), rest_ms = LATE_SHARE * (now_ms - began_ms);
+	follow->late_due_ms = now_ms + (rest_ms > LATE_MS ? rest_ms : LATE_MS);
+	return st;
+}
+
 static enum mer_status look(struct follow *follow, struct mer_error *err)
 {
 	follow->told = false;
-	enum mer_status st = look_at_open(follow, err);
+	enum mer_status st =
+		mer_dal_query(follow->s->dal, MER_Q_WRITTEN, NULL, 0, on_written, follow, err);
+	if (st == MER_OK)
+		st = look_at_open(follow, err);
+	if (st == MER_OK && follow->looked)
+		st = look_for_late(follow, err);
 	follow->last = follow->mark;
 	follow->got = LOG_PAGE;
 	while (st == MER_OK && follow->got == LOG_PAGE) {
@@ -239,6 +301,9 @@ static enum mer_status start(struct follow *follow, struct mer_error *err)
 	(void)snprintf(follow->first.text, sizeof follow->first.text, "g"); /* behind all uids */
 	enum mer_status st = mer_dal_query(dal, MER_Q_CHANGES, NULL, 0, on_changes, follow, err);
 	if (st == MER_OK)
+		st = mer_dal_query(dal, MER_Q_WRITTEN, NULL, 0, on_written, follow, err);
+	follow->late_from = follow->written.all;
+	if (st == MER_OK)
 		st = mer_dal_query(dal, MER_Q_RUNS,
 		                   MER_ARGS(mer_text(choice->model), mer_text(choice->status),
 		                            mer_text(choice->since), mer_i64(choice->limit), mer_text("")),
@@ -278,7 +343,7 @@ static bool reader_left(void)
 static enum mer_status await(struct follow *follow, struct mer_error *err)
 {
 	struct session *s = follow->s;
-	bool remote = strcmp(mer_dal_dialect(s->dal), "sqlite") != 0;
+	const bool remote = is_remote(follow);
 	enum mer_status st = MER_OK;
 	for (bool changed = false; st == MER_OK && !changed;) {
 		follow->due = false;
@@ -293,7 +358,7 @@ static enum mer_status await(struct follow *follow, struct mer_error *err)
 		}
 		follow->due = false;
 		st = mer_dal_query(s->dal, MER_Q_CHANGES, NULL, 0, on_changes, follow, err);
-		changed = follow->due;
+		changed = follow->due || (follow->late_owed && mer_clock_ms() >= follow->late_due_ms);
 	}
 	return st;
 }

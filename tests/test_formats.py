@@ -631,6 +631,39 @@ class Log:
         self.assertEqual("failed", got["status"])
         self.leave(child)
 
+    def test_follow_clocks(self):
+        """Rows of hosts whose clocks are behind, by minutes or hours, are told once, be they ended or open when
+        they come; and neither are those that were there."""
+        now, hours = self.prefix, []
+        for back in (600, 3 * 3600):
+            ms = time.time_ns() // 1000000 - back * 1000
+            hours.append(f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7000-8000-")
+        for self.prefix in hours:
+            self.rows(1, 3)
+        self.prefix = now
+        self.rows(50, 51)
+        child = self.follow("--limit", "1")
+        self.assertEqual([50], self.numbers(child, 1))
+        self.prefix = hours[0]
+        self.rows(10, 12)
+        self.assertEqual([10, 11], sorted(self.numbers(child, 2)))
+        self.prefix = hours[1]
+        self.rows(20, 21)
+        self.assertEqual([20], self.numbers(child, 1))
+        self.rows(30, 31, "running")
+        self.rows(40, 41)
+        self.assertEqual([40], self.numbers(child, 1))
+        self.close(30)
+        self.assertEqual([30], self.numbers(child, 1))
+        # Once: the next one that comes late is the next one that is told.
+        self.prefix = hours[0]
+        self.rows(60, 61)
+        self.assertEqual([60], self.numbers(child, 1))
+        self.prefix = now
+        self.rows(70, 71)
+        self.assertEqual([70], self.numbers(child, 1))
+        self.leave(child)
+
     def test_follow_statuses(self):
         self.rows(0, 1, "failed")
         self.rows(1, 2, "running")

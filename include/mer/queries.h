@@ -107,10 +107,13 @@ enum mer_query {
 	MER_Q_RUNS_TRACE, /* from, to: traceparents from the one and before the other, model or "", status
 	                      or "", since or "", limit, request uid: only from before it, or "" */
 	MER_Q_RUNS_OF,    /* a JSON array of request uids: those that are there */
-	MER_Q_RUNS_OPEN,    /* struct mer_name_row: request uids of owners' runs that have not ended */
-	MER_Q_RUN_BY_UID,   /* request uid */
-	MER_Q_RUN_INSERT,   /* struct mer_run_open, by mer_run_open_args() */
-	MER_Q_RUN_CLOSE,    /* struct mer_run_close, by mer_run_close_args() */
+	MER_Q_WRITTEN,    /* struct mer_written_row: how far the log is written by now */
+	MER_Q_RUNS_LATE,  /* such a place, request uid, request uid: behind the one and up to the other,
+	                     what was written from that place on, whatever clock its uid is of */
+	MER_Q_RUNS_OPEN,  /* struct mer_name_row: request uids of owners' runs that have not ended */
+	MER_Q_RUN_BY_UID, /* request uid */
+	MER_Q_RUN_INSERT, /* struct mer_run_open, by mer_run_open_args() */
+	MER_Q_RUN_CLOSE,  /* struct mer_run_close, by mer_run_close_args() */
 	MER_Q_RUN_CLOSE_AT, /* the same and its place: only where the row is still there */
 	MER_Q_RUN_MOVE,     /* request uid, deployment uid, server: where an open run is now */
 	MER_Q_RUNS_LOST,    /* owner uid: its open runs, none of them older than it, become lost */
@@ -293,6 +296,12 @@ struct mer_run_times_row {
 	const char *request_uid, *model, *status;
 	const char *queued_at, *stopped_at;
 	int64_t queue_ms, start_ms, infer_ms;
+};
+
+/* The log in the order in which it is written, by rows or by their transactions. */
+struct mer_written_row {
+	int64_t all; /* what is before this place is all there */
+	int64_t any; /* from this place on there is nothing */
 };
 
 /* What a run was that is there no more. */

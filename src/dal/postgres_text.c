@@ -266,6 +266,12 @@ const char *const pg_text[] = {
 	"request_uid < coalesce(nullif($7, ''), 'g') ORDER BY request_uid DESC LIMIT $6",
 	[MER_Q_RUNS_OF] = RUNS "WHERE request_uid IN (SELECT json_array_elements_text($1::json)) "
 						   "ORDER BY request_uid",
+	/* A row has the transaction of its last change, by the last 32 bits of its number. */
+	[MER_Q_WRITTEN] = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS \"all\", "
+					  "pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS \"any\"",
+	[MER_Q_RUNS_LATE] = RUNS
+	"WHERE (xmin::text::bigint - $1::bigint) & 4294967295 < 2147483648 AND request_uid > $2 AND "
+	"request_uid <= $3 ORDER BY request_uid",
 	/* None is older than its owner, as above. */
 	[MER_Q_RUNS_OPEN] =
 		"SELECT request_uid AS name FROM model_access WHERE stopped_at IS NULL AND "

@@ -105,6 +105,9 @@ static const struct dal_field run_times_fields[] = {
 	RUN_TIMES(stopped_at),  RUN_TIMES(queue_ms), RUN_TIMES(start_ms), RUN_TIMES(infer_ms),
 };
 
+#define WRITTEN(member) DAL_FIELD(struct mer_written_row, member)
+static const struct dal_field written_fields[] = { WRITTEN(all), WRITTEN(any) };
+
 #define RUN_GONE(member) DAL_FIELD(struct mer_run_gone_row, member)
 static const struct dal_field run_gone_fields[] = {
 	RUN_GONE(model),    RUN_GONE(status),   RUN_GONE(kind),
@@ -178,6 +181,7 @@ WHOLE(deployment);
 WHOLE(weights);
 WHOLE(run);
 WHOLE(run_times);
+WHOLE(written);
 WHOLE(run_gone);
 WHOLE(total);
 WHOLE(provenance);
@@ -262,6 +266,8 @@ const struct dal_query dal_queries[] = {
 	[MER_Q_RUNS_AFTER] = { "runs-after", 5, ROWS(run) },
 	[MER_Q_RUNS_TRACE] = { "runs-trace", 7, ROWS(run) },
 	[MER_Q_RUNS_OF] = { "runs-of", 1, ROWS(run) },
+	[MER_Q_WRITTEN] = { "written", 0, ROWS(written) },
+	[MER_Q_RUNS_LATE] = { "runs-late", 3, ROWS(run) },
 	[MER_Q_RUNS_OPEN] = { "runs-open", 0, ROWS(name) },
 	[MER_Q_RUN_BY_UID] = { "run-by-uid", 1, ROWS(run) },
 	[MER_Q_RUN_INSERT] = { "run-insert", MER_RUN_OPEN_ARGS, NO_ROWS },

@@ -232,6 +232,11 @@ const char *const dal_sqlite_text[] = {
 	"request_uid < coalesce(nullif($7, ''), 'g') ORDER BY request_uid DESC LIMIT $6",
 	[MER_Q_RUNS_OF] = RUNS "WHERE request_uid IN (SELECT value FROM json_each($1)) "
 						   "ORDER BY request_uid",
+	/* Rows are numbered as they come. */
+	[MER_Q_WRITTEN] = "SELECT coalesce(max(rowid) + 1, 0) AS \"all\", "
+					  "coalesce(max(rowid) + 1, 0) AS \"any\" FROM model_access",
+	[MER_Q_RUNS_LATE] = RUNS "WHERE rowid >= $1 AND +request_uid > $2 AND +request_uid <= $3 "
+							 "ORDER BY rowid",
 	/* None is older than its owner, as above. */
 	[MER_Q_RUNS_OPEN] =
 		"SELECT request_uid AS name FROM model_access WHERE stopped_at IS NULL AND "
