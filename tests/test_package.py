@@ -5,6 +5,7 @@ MER_TEST_CACHE a folder for what is fetched once; a second run needs no network.
 
 What Debian there is and what is built is made before the tests, which run in namespaces of their own.
 """
+import json
 import os
 import re
 import shutil
@@ -12,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import debian
 import engine
+import http_server
 import postgres
 
 SOURCE = Path(os.environ.get("MER_SOURCE", Path(__file__).parent.parent)).resolve()
@@ -23,9 +26,12 @@ CACHE = os.environ.get("MER_TEST_CACHE", str(SOURCE / "build" / "test-cache"))
 DEADLINE_S = 600  # of one command; some build
 TOOLS = ("debootstrap", "dpkg-buildpackage", "dpkg-deb", "dh", "lintian", "unshare", "git")
 FLOWER = "mer run iris 5.1,3.5,1.4,0.2"
+USE_SSH, USE_HTTP = "mer run far hello", "mer run web hello"
 NEXT = "0.2.0~test"
 MOUNTED = ("debs", "dev", "pool", "proc", "srv")
 SCRIPT = "Of-the-next-version.sql"
+EXTRA = ("logrotate", "openssh-server")  # what the tests take beside what the packages need
+SSH_PORT = 2222
 TOP = None  # the folder of this run
 
 
@@ -77,14 +83,14 @@ def make_next(tree):
             "-- What only the next version knows.\nALTER TABLE models ADD COLUMN of_the_next TEXT;\n")
 
 
-def build(tree, folder):
+def build(tree, folder, **more):
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MER_", "DEB_", "CC", "CFLAGS"))}
-    must(tree / "scripts/package", folder, env=env)
+    must(tree / "scripts/package", folder, env={**env, **more})
 
 
 def needs(folder):
     """Of others, by these packages; the first of alternatives."""
-    found = {"logrotate"}
+    found = set(EXTRA)
     names = {path.name.partition("_")[0] for path in folder.glob("*.deb")}
     for path in folder.glob("*.deb"):
         for part in must("dpkg-deb", "--field", path, "Depends").strip().split(","):
@@ -102,8 +108,12 @@ def prepare(made):
     for name in ("this", "next"):
         copy_sources(made / name / "source tree")
     make_next(made / "next" / "source tree")
-    for name in ("this", "next"):
-        build(made / name / "source tree", made / name / "debs")
+    print("# building", flush=True)
+    with ThreadPoolExecutor() as threads:  # the next one is only there to follow this one, and may be slow
+        for done in [threads.submit(build, made / "this/source tree", made / "this/debs"),
+                     threads.submit(build, made / "next/source tree", made / "next/debs",
+                                    DEB_BUILD_OPTIONS="noopt noautodbgsym")]:
+            done.result()
     try:
         kept = debian.make(Path(CACHE) / "package", needs(made / "this/debs"))
     except debian.Unavailable as error:
@@ -120,19 +130,33 @@ def version_of(made, which):
 
 
 class Root:
-    """A Debian that has what the packages need of others, and a user ada."""
+    """A Debian that has what the packages need of others, and a user ada. As it is then it is kept for the next run."""
 
     def __init__(self, top, made, debs):
         self.path = top / "root"
         self.path.mkdir()
-        must("tar", "-C", self.path, "--numeric-owner", "-xf", made / "base.tar")
+        kept = made / "with-needs.tar"
+        self.unpack(kept if kept.exists() else made / "base.tar", made, debs)
+        if kept.exists():
+            return
+        # No disk has to have it before the next step, and no service starts.
+        (self.path / "etc/dpkg/dpkg.cfg.d/test").write_text("force-unsafe-io\n")
+        policy = self.path / "usr/sbin/policy-rc.d"
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        self.must("useradd --create-home --password '*' ada")  # no password, and not locked
+        (self.path / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/pool ./\n")
+        self.apt("update")
+        self.apt("install", *needs(debs / "this/debs"))
+        must("tar", "-C", self.path, "--numeric-owner", "--one-file-system", "-cf", f"{kept}.new", ".")
+        os.rename(f"{kept}.new", kept)
+
+    def unpack(self, archive, made, debs):
+        must("tar", "-C", self.path, "--numeric-owner", "-xf", archive)
         for inside, outside in (("dev", "/dev"), ("pool", made / "pool"), ("debs", debs)):
             (self.path / inside).mkdir(exist_ok=True)
             must("mount", "--bind", outside, self.path / inside)
         must("mount", "-t", "proc", "proc", self.path / "proc")
-        (self.path / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/pool ./\n")
-        self.apt("update")
-        must("chroot", self.path, "useradd", "--create-home", "ada")
 
     def call(self, command, user="root", **env):
         """As a login of that user would run it."""
@@ -234,6 +258,7 @@ class Life(unittest.TestCase):
         self.version = version_of(self.debs, "this")
         self.root = Root(TOP, Path(os.environ["MER_TEST_DEBIAN"]), self.debs)
         self.postgres = None
+        self.http = self.enterContext(http_server.Server())
 
     def answers(self, command, want, user="mer", **env):
         self.assertEqual(self.root.call(command, user, **env), (0, want))
@@ -251,11 +276,10 @@ class Life(unittest.TestCase):
         self.postgres = {"MER_DATABASE_URL": server.new_database().replace(str(server.top), "/srv/pg")}
 
     def test_life(self):
-        self.root.apt("install", *needs(self.debs / "this/debs"))
         self.start_postgres()
         before = self.root.files()
-        for step in (self.install, self.use, self.use_by_another, self.use_postgres, self.edit_conffile,
-                     self.upgrade, self.upgrade_postgres, self.remove_and_return):
+        for step in (self.install, self.use, self.use_by_another, self.use_postgres, self.use_ssh, self.use_http,
+                     self.edit_conffile, self.upgrade, self.upgrade_postgres, self.remove_and_return):
             print("#", step.__name__.replace("_", " "), flush=True)
             step()
         print("# purge", flush=True)
@@ -297,12 +321,49 @@ class Life(unittest.TestCase):
         if self.postgres is None:
             return
         self.answers("mer-migrate --quiet up && " + FLOWER, "setosa\n", **self.postgres)
-        self.root.must("dpkg --remove mer-postgres")
-        code, out = self.root.call(FLOWER, "mer", **self.postgres)
-        self.assertEqual(code, 5, out)
-        self.assertIn("package mer-postgres", out)
-        self.root.apt("install", *(word for word in self.root.debs("this").split() if "mer-postgres" in word))
+        self.without("mer-postgres", (FLOWER, 5, "package mer-postgres"), **self.postgres)
         self.answers(FLOWER, "setosa\n", **self.postgres)
+
+    def without(self, package, *commands, **env):
+        """Each (command, exit code, what it says) while a package is not there."""
+        self.root.must(f"dpkg --remove {package}")
+        for command, code, says in commands:
+            got, out = self.root.call(command, "mer", **env)
+            self.assertEqual(got, code, out)
+            self.assertIn(says, out)
+        self.root.apt("install", *(word for word in self.root.debs("this").split() if f"/{package}_" in word))
+
+    def start_sshd(self):
+        """Of that machine, for its user ada, who knows the key of mer."""
+        self.root.must("ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519", "mer")
+        self.root.must("install -d -o ada -g ada -m 0700 ~ada/.ssh && "
+                       "install -o ada -g ada -m 0600 /var/lib/mer/.ssh/id_ed25519.pub ~ada/.ssh/authorized_keys")
+        (self.root.path / "run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self.root.must(f"/usr/sbin/sshd -p {SSH_PORT} -o ListenAddress=127.0.0.1")  # listens when it returns
+        host_key = self.root.must("ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+        self.root.must(f"mer --allow-changes server add there --kind ssh --host 127.0.0.1 --port {SSH_PORT} --user ada && "
+                       f"mer --allow-changes server trust there --fingerprint {host_key} && "
+                       "mer --allow-changes model add far --server there -- sh -c 'tr a-z A-Z; id -un'", "mer")
+
+    def transport(self):
+        return json.loads(self.root.must("mer --json server ping there", "mer"))["transport"]
+
+    def use_ssh(self):
+        """By a session of mer's own, and without that package by ssh."""
+        self.start_sshd()
+        self.answers(USE_SSH, "HELLOada\n")
+        self.assertEqual(self.transport(), "libssh2")
+        insist = "mer --allow-changes server set there param=transport="
+        self.without("mer-ssh", (USE_SSH, 0, "HELLOada"), (insist + "libssh2", 0, ""), (USE_SSH, 6, "package mer-ssh"),
+                     (insist + "auto", 0, ""), ("mer server ping there", 0, "openssh"))
+        self.answers(USE_SSH, "HELLOada\n")
+
+    def use_http(self):
+        self.root.must(f"mer --allow-changes server add web --kind http --url {self.http.url}/echo --param api=plain && "
+                       "mer --allow-changes model add web --server web", "mer")
+        self.answers(USE_HTTP, "hello")
+        self.without("mer-http", (USE_HTTP, 6, "package mer-http"), (FLOWER, 0, "setosa"))
+        self.answers(USE_HTTP, "hello")
 
     def edit_conffile(self):
         with open(self.root.path / "etc/logrotate.d/mer", "a", encoding="utf-8") as file:
@@ -325,7 +386,8 @@ class Life(unittest.TestCase):
         self.answers("mer --version", f"mer {NEXT}\n")
         self.after_upgrade()
         self.assertTrue(self.root.must("mer --plain log", "mer").endswith(self.runs))
-        self.answers("mer run shout hello", "HELLO")
+        for command, want in (("mer run shout hello", "HELLO"), (USE_SSH, "HELLOada\n"), (USE_HTTP, "hello")):
+            self.answers(command, want)
         self.assertIn("# of the administrator", (self.root.path / "etc/logrotate.d/mer").read_text())
         self.assertEqual((self.root.path / "etc/mer/jobs/nightly.mer").read_text(), "run moments 1\n")
 
