@@ -13,7 +13,7 @@ enum { FEW_MIB = 16, SOME_MIB = 256 };
 /* --- the installation --------------------------------------------------------------------- */
 
 static void look_at_part(struct doctor *doctor, enum mer_place place, const char *below, int mode,
-                         enum doctor_severity severity, const char *without)
+                         enum doctor_severity severity, const char *advice, const char *without)
 {
 	MER_AUTO(mer_text_done) char *top = NULL;
 	MER_AUTO(mer_text_done) char *path = NULL;
@@ -28,26 +28,42 @@ static void look_at_part(struct doctor *doctor, enum mer_place place, const char
 	if (access(path, mode) == 0)
 		doctor_say(doctor, DOCTOR_OK, "installation", path, NULL, "it is there");
 	else
-		doctor_say(doctor, severity, "installation", path, "install mer again, all of it", "%s: %s",
-		           strerror(errno), without);
+		doctor_say(doctor, severity, "installation", path, advice, "%s: %s", strerror(errno),
+		           without);
+}
+
+/* Packages of their own have some, and not everybody has all of them. */
+static void look_at_modules(struct doctor *doctor, bool postgres)
+{
+	static const struct {
+		const char *below, *advice, *without;
+	} modules[] = {
+		{ "/postgres.so", "install mer-postgres for it", "without it there is no Postgres" },
+		{ "/ssh.so", "install mer-ssh for it", "without it other hosts take an ssh a worker" },
+		{ "/http.so", "install mer-http for it", "without it there are no models behind a URL" },
+		{ "/yaml.so", NULL, "without it there is no 'apply'" },
+		{ "/prompt.so", NULL, "without it there is no prompt" },
+	};
+	for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+		look_at_part(doctor, MER_PLACE_MODULES, modules[i].below, R_OK,
+		             i == 0 && postgres ? DOCTOR_FAULT : DOCTOR_NOTE, modules[i].advice,
+		             modules[i].without);
 }
 
 static void look_at_installation(struct doctor *doctor)
 {
+	static const char again[] = "install mer again, all of it";
 	const char *url = NULL, *dialect = NULL;
 	if (settings_database(&doctor->s->settings, &url, NULL) == MER_OK)
 		dialect = mer_dal_dialect_of(url);
-	bool postgres = dialect != NULL && strcmp(dialect, "postgres") == 0;
-	look_at_part(doctor, MER_PLACE_GUARD, "", X_OK, DOCTOR_FAULT, "without it no worker starts");
-	look_at_part(doctor, MER_PLACE_MODULES, "/postgres.so", R_OK,
-	             postgres ? DOCTOR_FAULT : DOCTOR_NOTE, "without it there is no Postgres");
-	look_at_part(doctor, MER_PLACE_MODULES, "/prompt.so", R_OK, DOCTOR_NOTE,
-	             "without it there is no prompt");
-	look_at_part(doctor, MER_PLACE_PYTHON, "/mer/__init__.py", R_OK, DOCTOR_WARNING,
+	look_at_part(doctor, MER_PLACE_GUARD, "", X_OK, DOCTOR_FAULT, again,
+	             "without it no worker starts");
+	look_at_modules(doctor, dialect != NULL && strcmp(dialect, "postgres") == 0);
+	look_at_part(doctor, MER_PLACE_PYTHON, "/mer/__init__.py", R_OK, DOCTOR_WARNING, again,
 	             "without it no worker finds the Python SDK");
-	look_at_part(doctor, MER_PLACE_MODELS, "", R_OK | X_OK, DOCTOR_WARNING,
+	look_at_part(doctor, MER_PLACE_MODELS, "", R_OK | X_OK, DOCTOR_WARNING, again,
 	             "without it the example models do not run");
-	look_at_part(doctor, MER_PLACE_SQL, "", R_OK | X_OK, DOCTOR_WARNING,
+	look_at_part(doctor, MER_PLACE_SQL, "", R_OK | X_OK, DOCTOR_WARNING, again,
 	             "without it nothing can be migrated");
 }
 

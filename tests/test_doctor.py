@@ -124,6 +124,21 @@ class Doctor:
         self.assertEqual([("fault", "installation"), ("warning", "installation")],
                          [(row["severity"], row["check"]) for row in found])
 
+    def test_modules(self):
+        """Those that are not there are told of, each with its package; none of them is a fault."""
+        shutil.copytree(PREFIX, self.folder / "mer", symlinks=True)
+        packages = {"postgres": "mer-postgres", "ssh": "mer-ssh", "http": "mer-http", "yaml": "", "prompt": ""}
+        used = "postgres" if self.kind == "postgres" else None
+        for name in packages.keys() - {used}:
+            (self.folder / "mer" / "lib" / "mer" / f"{name}.so").unlink(missing_ok=True)
+        said = {os.path.basename(row["subject"]): row for row in
+                self.doctor(0, program=self.folder / "mer" / "bin" / "mer")[1] if row["check"] == "installation"}
+        for name, package in packages.items():
+            row = said[f"{name}.so"]
+            with self.subTest(name):
+                self.assertEqual("ok" if name == used else "note", row["severity"])
+                self.assertIn(package if name != used else "", row["advice"] or "")
+
 
 class OfSqlite(Doctor, OnSqlite, unittest.TestCase):
     def test_not_there(self):
