@@ -369,6 +369,9 @@ class Life(unittest.TestCase):
         with open(self.root.path / "etc/logrotate.d/mer", "a", encoding="utf-8") as file:
             file.write("# of the administrator\n")
         (self.root.path / "etc/mer/jobs/nightly.mer").write_text("run moments 1\n")
+        wants = self.root.path / "etc/systemd/system/timers.target.wants"  # as 'systemctl enable mer@nightly.timer' does
+        wants.mkdir(exist_ok=True)
+        (wants / "mer@nightly.timer").symlink_to("/lib/systemd/system/mer@.timer")
 
     def after_upgrade(self, **env):
         """What was is there, once the database is brought up to date."""
