@@ -85,7 +85,7 @@ static enum mer_status begin_once(struct session *s, struct mer_error *err)
 int main(int argc, char *argv[])
 {
 	static struct session s;
-	session_init(&s, (const char *const *)environ);
+	session_init(&s);
 	const char *const *words = (const char *const *)argv + (argc > 0);
 	size_t n = argc > 0 ? (size_t)argc - 1 : 0;
 	struct mer_error err;
@@ -94,6 +94,7 @@ int main(int argc, char *argv[])
 		st = mer_url_blot_args(argc, argv, &err);
 	if (st == MER_OK)
 		st = settings_load(&s.settings, words, n, &err);
+	s.environment = (const char *const *)environ; /* a setting may have gone there, and moved it */
 	if (st == MER_OK && !did_without(&s)) {
 		log_lines_format((enum log_format)setting(&s.settings, SET_LOG_FORMAT)->number);
 		st = mer_log_open(setting(&s.settings, SET_LOG)->text, log_lines_write, &err);

@@ -19,9 +19,9 @@
 
 enum { AGAIN_MS = 1000, ENOUGH = 4 };
 
-void session_init(struct session *s, const char *const environment[])
+void session_init(struct session *s)
 {
-	*s = (struct session){ .environment = environment };
+	*s = (struct session){ 0 };
 	sink_init(&s->out.sink, STDOUT_FILENO);
 	mer_buf_init(&s->out.raw, PTRDIFF_MAX);
 	signals_open();

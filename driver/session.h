@@ -76,7 +76,7 @@ struct session {
 	void *cancel_ctx;
 };
 
-void session_init(struct session *s, const char *const environment[]);
+void session_init(struct session *s);
 
 /** Ends workers, writes what is to be recorded, closes everything. Failures are reported. */
 void session_close(struct session *s);
