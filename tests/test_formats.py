@@ -664,6 +664,23 @@ class Log:
         self.assertEqual([70], self.numbers(child, 1))
         self.leave(child)
 
+    def test_follow_long_runs(self):
+        """What began long before a look reaches back is told of when it ends, and what had ended before is not."""
+        now, self.prefix = self.prefix, self.THEN
+        self.rows(0, 1)
+        self.rows(1, 3, "running")
+        self.rows(3, 4)
+        child = self.follow("--limit", "1")
+        self.assertEqual([3], self.numbers(child, 1))
+        self.prefix = now
+        self.rows(10, 11)
+        self.assertEqual([10], self.numbers(child, 1))
+        self.prefix = self.THEN
+        for n in (2, 1):
+            self.close(n)
+            self.assertEqual([n], self.numbers(child, 1))
+        self.leave(child)
+
     def test_follow_statuses(self):
         self.rows(0, 1, "failed")
         self.rows(1, 2, "running")
