@@ -14,6 +14,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from on_terminal import on_terminal
+
 PREFIX = Path(os.environ["MER_PREFIX"]).resolve()
 SOURCE = Path(os.environ["MER_SOURCE"])
 MER, MIGRATE = (str(PREFIX / "bin" / name) for name in ("mer", "mer-migrate"))
@@ -268,6 +270,54 @@ class Secrets(Case):
         done = self.run_it("/bin/sh", "-c", script, MER, "run", "parricide", "x", code=None)
         self.assertLess(done.returncode, 0)
         self.assertEqual(cores(), [])
+
+
+class Terminal(Case):
+    """What a model says does not drive a terminal, whichever way it gets there."""
+    HOSTILE = "a\x1b[31mb\x1b]0;t\x07c\x1b]52;c;QQ==\x07d\x9b2Je\x08f\x85g\x0e"
+
+    def setUp(self):
+        super().setUp()
+        said = self.folder / "said"
+        said.write_text(self.HOSTILE + "\n")
+        self.migrate()
+        for name, code in (("good", 0), ("bad", 3)):
+            self.mer("model", "add", name, "--keep-io", "--", "sh", "-c", f"cat {said}; cat {said} >&2; exit {code}")
+        self.mer("model", "add", "dies", "--protocol", "token", "--", "sh", "-c", f"cat {said}; cat {said} >&2; exit 4")
+        self.mer("model", "add", "logs", "--protocol", "token", "--error-line", "a*", "--", "sh", "-c",
+                 f"cat {said}; echo '@!#READY#!@'; read a; cat {said} >&2; sleep 60")
+        for name, code in (("good", 0), ("bad", 1)):
+            self.run_it(MER, "run", name, self.HOSTILE, code=code)
+        runs = json.loads(self.run_it(MER, "log", "--json").stdout)
+        self.uids = {run["model"]: run["request_uid"] for run in runs}
+
+    def check(self, *words, **env):
+        _, text = on_terminal([MER, *words], self.env | {"TERM": "xterm", "NO_COLOR": "1"} | env, self.folder)
+        text = re.sub(r"\r(\d+ done, [^\r\x1b]*)?\x1b\[K", "", text)  # mer's own, where it takes long
+        bad = re.search(r"[^\x20-\x7e\n\t\xa0-\uffff]", text.replace("\r\n", "\n"))
+        self.assertIsNone(bad, (words, bad and text[max(0, bad.start() - 20):bad.end() + 20]))
+        return text
+
+    def test_output_paths(self):
+        uid = self.uids["good"]
+        self.assertIn("a^[[31mb^[]0;t^Gc", self.check("run", "good", "x"))
+        for words in (("run", "bad", "x"), ("run", "dies", "x"), ("run", "logs", "x"),
+                      ("run", "--json", "good", "x"), ("run", "--json", "bad", "x"), ("run", "--jsonl", "--lines", "good", "@said"),
+                      ("run", "--lines", "bad", "@said"), ("--log", "debug", "run", "bad", "x"), ("--log", "debug", "run", "dies", "x"),
+                      ("replay", uid), ("replay", uid, "--diff"), ("model", "ping", "dies"), ("log", "export"),
+                      ("log", "export", "--format", "csv"), ("worker-check", "--", "cat", "said"), ("run", self.HOSTILE, "x"),
+                      ("-c", f"run {self.HOSTILE} x"), ("--allow-changes", "feedback", "add", uid, "3", "--note", self.HOSTILE),
+                      ("feedback", "export", "good"), ("--allow-changes", "model", "set", "good", f"summary={self.HOSTILE}")):
+            with self.subTest(words=words):
+                self.check(*words)
+        for layout in ("json", "journal"):
+            with self.subTest(layout=layout):
+                self.check("--log", "info", "run", "bad", "x", MER_LOG_FORMAT=layout)
+        for how in ("table", "json", "jsonl", "csv", "plain"):
+            for words in (("log",), ("log", "--columns", "model,error,stderr_tail"), ("log", "show", uid),
+                          ("log", "show", self.uids["bad"]), ("model", "list"), ("model", "show", "good"), ("export",)):
+                with self.subTest(words=words, how=how):
+                    self.check(*words, MER_FORMAT=how)
 
 
 class Input(Case):

@@ -164,13 +164,16 @@ void mer_json_escape(struct mer_buf *buf, const char *bytes, size_t len)
 	while ((at += plain_span(bytes + at, len - at)) < len) {
 		uint32_t code;
 		size_t n = base_utf8_read(bytes + at, len - at, &code);
-		if (code >= 0x80 && code < BASE_UTF8_BAD) {
+		const bool control = code >= 0x80 && code < 0xA0; /* which terminals obey as well */
+		if (code >= 0x80 && code < BASE_UTF8_BAD && !control) {
 			at += n;
 			continue;
 		}
 		base_add(buf, bytes + done, at - done);
 		if (code < 0x80)
 			escape_ascii(buf, bytes[at]);
+		else if (control)
+			mer_buf_printf(buf, "\\u%04x", code);
 		else
 			base_add(buf, "\xEF\xBF\xBD", 3); /* U+FFFD */
 		at += n;
