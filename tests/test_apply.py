@@ -358,6 +358,18 @@ class Apply(Documents):
         err = self.apply("a.yaml", code=4)
         self.assertIn("mer: a.yaml:2:18: --kind of server 'here' is ssh, which it stays", err)
 
+    def test_servers_that_change(self):
+        self.document("version: 1\nservers: {far: {kind: ssh, host: a, user: me, param: {ConnectTimeout: 5}}}\n")
+        text = "version: 1\nservers: {far: {kind: ssh, host: b, port: 2222, param: {ConnectTimeout: 7}}}\n"
+        said = self.document(text)
+        self.assertRegex(said, "~ server far: .*host a -> b")
+        for key in ("port", "user", "param"):
+            self.assertIn(key, said)
+        far = json.loads(self.out("--json", "server", "show", "far"))
+        self.assertEqual(("b", 2222, {"ConnectTimeout": "7"}), (far["host"], far["port"], far["params"]))
+        self.assertIn(far["user"], (None, ""))
+        self.assertEqual("nothing changed\n", self.document(text))
+
     def test_paths(self):
         """Are relative to the document, wherever mer is started."""
         (self.folder / "sub").mkdir()
