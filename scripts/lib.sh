@@ -21,7 +21,7 @@ format_packages='clang-format'
 shell_packages='shellcheck'
 clang_packages='clang libclang-rt-14-dev'
 tidy_packages='clang-tidy clang-tools'
-coverage_packages='gcovr'
+coverage_packages='llvm'
 
 # What a build is made of. A change to any of it makes the next start build.
 sources='meson.build meson_options.txt meson.options src include driver migrations schema sql models python
