@@ -55,6 +55,12 @@ class Http(record_case.Record, unittest.TestCase):
     def last(self):
         return self.log("--limit", 1)[0]
 
+    def most_memory(self, *words):
+        """Runs mer; KiB that it had at most."""
+        code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
+        return int(self.out("-c", code, record_case.MER, *words, program=record_case.PYTHON))
+
 
 # Runs mer where the only name server says nothing; prints mer's exit code and how many queries it had.
 MUTE = """
@@ -563,6 +569,20 @@ class Oip(Http):
         numpy.save(self.folder / "in.npy", values)
         self.assertEqual(b"", self.out("run", "m", "--tensor", "x=@in.npy", "-o", "x=@out.npy"))
         self.assertTrue((numpy.load(self.folder / "out.npy") == values).all())
+
+    def test_many_values_in_json(self):
+        """There is no tree of them, in answers nor in inputs."""
+        import numpy
+        self.add_oip(JsonModel(inputs=[{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]))
+        values = numpy.arange(3 << 19, dtype="float32").reshape(-1, 4)
+        text = json.dumps({"outputs": [{"name": "x", "datatype": "FP32", "shape": [3 << 17, 4], "data": values.tolist()}]})
+        self.server.on("/v2/models/echo/infer", reply(text, headers={"Content-Type": "application/json"}))
+        for words in (("--tensor", "x=[[1,2,3,4]]"), ("@" + str(self.file("in", text.replace("outputs", "inputs"))),)):
+            with self.subTest(words):
+                kib = self.most_memory("run", "m", *words, "-o", "x=@out.npy")
+                self.assertTrue((numpy.load(self.folder / "out.npy") == values).all())
+                if not record_case.SANITIZED: # trees would take 60 MiB and more
+                    self.assertLess(kib, (len(text) >> 10) * 4 + (24 << 10))
 
     def test_text(self):
         for name, model in (("binary", http_server.Model(inputs=self.BYTES)), ("json", JsonModel(inputs=self.BYTES))):

@@ -228,6 +228,21 @@ static void show(const struct mer_oip_request *request, struct mer_buf *seen)
 	mer_content_release(&content);
 }
 
+static void tell(enum mer_status st, const struct mer_oip_request *made,
+                 const struct mer_error *err, const char *want)
+{
+	struct mer_buf seen;
+	mer_buf_init(&seen, 1024);
+	mer_buf_text(&seen, "");
+	if (st == MER_OK)
+		show(made, &seen);
+	else
+		mer_buf_printf(&seen, "!%s", err->message);
+	ck_assert(st == MER_OK || st == MER_EINPUT);
+	ck_assert_str_eq(seen.len > 0 ? seen.ptr : "", want);
+	mer_buf_release(&seen);
+}
+
 START_TEST(reads_requests)
 {
 	MER_AUTO(mer_json_done)
@@ -239,19 +254,101 @@ START_TEST(reads_requests)
 	size_t n = from_hex(requests[_i].binary, binary);
 	struct mer_oip_request made = { 0 };
 	struct mer_error err = { 0 };
-	struct mer_buf seen;
-	mer_buf_init(&seen, 1024);
-	mer_buf_text(&seen, "");
 	enum mer_status st =
 		mer_oip_request(contract, json, (struct mer_str){ binary, n }, 1 << 20, &made, &err);
-	if (st == MER_OK)
-		show(&made, &seen);
-	else
-		mer_buf_printf(&seen, "!%s", err.message);
-	ck_assert(st == MER_OK || st == MER_EINPUT);
-	ck_assert_str_eq(seen.len > 0 ? seen.ptr : "", requests[_i].want);
+	tell(st, &made, &err, requests[_i].want);
 	mer_oip_request_release(&made);
-	mer_buf_release(&seen);
+	if (n > 0)
+		return;
+	made = (struct mer_oip_request){ 0 };
+	const struct mer_str text = { requests[_i].request, strlen(requests[_i].request) };
+	st = mer_oip_parse(contract, text, 1 << 20, &made, &err);
+	tell(st, &made, &err, requests[_i].want);
+	mer_oip_request_release(&made);
+}
+END_TEST
+
+/* Values are no part of the tree, and have to be JSON all the same. */
+static const char *const no_values[] = {
+	"[1,]",        "[,1]",  "[1,,2]", "[1 2]",  "[1}",    "{1]",      "[1",    "[1]]",
+	"[1] 2",       "",      "[[1,2]", "[0x1]",  "[01,2]", "[1.]",     "[NaN]", "[\"a]",
+	"[1,\"\\u\"]", "[tru]", "[1;2]",  "[[1],]", "[,]",    "[[1][2]]", "'1'",   "[1]\"",
+};
+
+START_TEST(refuses_values_that_are_not_json)
+{
+	char text[256];
+	struct mer_oip_request made;
+	struct mer_error err = { 0 };
+	(void)snprintf(
+		text, sizeof text,
+		"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[2],\"data\":%s}]}",
+		no_values[_i]);
+	enum mer_status st =
+		mer_oip_parse(NULL, (struct mer_str){ text, strlen(text) }, 1 << 20, &made, &err);
+	ck_assert_msg(st == MER_EINPUT && err.message[0] != '\0', "%s: %s", text, err.message);
+}
+END_TEST
+
+/* A text of many values is read piece by piece, wherever it is cut, and no comma too much is taken. */
+static void read_many(bool nested, size_t padding, const char *end, bool good)
+{
+	enum { N = 20000 };
+	struct mer_buf text;
+	struct mer_oip_request made = { 0 };
+	struct mer_error err = { 0 };
+	mer_buf_init(&text, SIZE_MAX);
+	mer_buf_printf(&text, "{\"inputs\":[{\"data\":[%*s", (int)padding, "");
+	for (int i = 0; i < N; i++) {
+		const char *comma = i > 0 ? "," : "";
+		if (nested)
+			mer_buf_printf(&text, "%s[%d , %d ]", comma, i, -i);
+		else
+			mer_buf_printf(&text, "%s%d,%d", comma, i, -i);
+	}
+	mer_buf_printf(&text, "%s],\"name\":\"x\",\"datatype\":\"INT32\"}]}", end);
+	enum mer_status st =
+		mer_oip_parse(NULL, (struct mer_str){ text.ptr, text.len }, SIZE_MAX, &made, &err);
+	ck_assert_msg(st == (good ? MER_OK : MER_EINPUT), "%s", err.message);
+	ck_assert_uint_eq(good ? 2 * sizeof(int32_t) * N : 0, made.body.len);
+	int wrong = 0;
+	for (int i = 0; i < N && good; i++) {
+		int32_t values[2];
+		memcpy(values, made.body.ptr + sizeof values * (size_t)i, sizeof values);
+		wrong += values[0] != i || values[1] != -i;
+	}
+	ck_assert_int_eq(0, wrong);
+	mer_oip_request_release(&made);
+	mer_buf_release(&text);
+}
+
+START_TEST(reads_many_values)
+{
+	for (size_t padding = 0; padding < 12; padding++)
+		read_many(false, padding, "", true);
+	read_many(true, 0, "", true);
+	read_many(false, 0, ",", false);
+	read_many(false, 0, ",[1]", false);
+	read_many(true, 0, ",", false);
+}
+END_TEST
+
+/* One whose name is written with an escape is not told from a number of the outline. */
+START_TEST(knows_its_own_numbers)
+{
+	static const char *const rows[] = {
+		"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"INT8\",\"shape\":[],\"d\\u0061ta\":0},"
+		"{\"name\":\"y\",\"datatype\":\"INT8\",\"shape\":[1],\"data\":[5]}]}",
+		"{\"inputs\":[{\"name\":\"x\",\"datatype\":\"INT8\",\"shape\":[],\"d\\u0061ta\":7}]}",
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct mer_oip_request made;
+		struct mer_error err = { 0 };
+		ck_assert_int_eq(MER_EINPUT,
+		                 mer_oip_parse(NULL, (struct mer_str){ rows[i], strlen(rows[i]) }, 1 << 20,
+		                               &made, &err));
+		ck_assert_str_eq("an input has a name for its data that is not plain", err.message);
+	}
 }
 END_TEST
 
@@ -495,6 +592,9 @@ Suite *suite(void)
 	Suite *suite = suite_create("oip");
 	TCase *tc = tcase_create("requests");
 	tcase_add_loop_test(tc, reads_requests, 0, N_ROWS(requests));
+	tcase_add_loop_test(tc, refuses_values_that_are_not_json, 0, N_ROWS(no_values));
+	tcase_add_test(tc, reads_many_values);
+	tcase_add_test(tc, knows_its_own_numbers);
 	tcase_add_test(tc, holds_to_the_limit);
 	tcase_add_test(tc, knows_what_wants_tensors);
 	suite_add_tcase(suite, tc);

@@ -31,6 +31,20 @@ struct mer_oip_request {
 	struct mer_str body; /* in room, or the binary data that was given */
 };
 
+/* The text of a request or an answer whose tensors' values are left where they are: as a tree each takes some
+ * 40 bytes. In the outline a number stands in the place of each tensor's `data`: which of these it is. */
+struct mer_oip_text {
+	struct mer_buf outline; /* the JSON of all else */
+	struct mer_str *data;   /* borrowed from the text */
+	size_t count;
+};
+
+/** @param list  the member that has the tensors: "inputs", "outputs". @param out  release it.
+ * @return MER_ENOMEM; what is no JSON has an outline that is none, or values that are none */
+MER_API MER_MUST enum mer_status mer_oip_text_read(struct mer_str text, const char *list,
+                                                   struct mer_oip_text *out, struct mer_error *err);
+MER_API void mer_oip_text_release(struct mer_oip_text *text);
+
 /**
  * Makes a frame's request of a request in JSON. An input has its values as `data`, flat or nested, or
  * parameters.binary_data_size bytes of the binary data. With data its datatype may be left out where
@@ -47,6 +61,12 @@ MER_API MER_MUST enum mer_status mer_oip_request(const json_t *contract, const j
                                                  struct mer_str binary, size_t limit,
                                                  struct mer_oip_request *out,
                                                  struct mer_error *err);
+/** The same of a request that is the outline of a text, and has no binary data. MER_ECORRUPT too: values
+ * that are not JSON. */
+MER_API MER_MUST enum mer_status mer_oip_request_of(const json_t *contract, const json_t *request,
+                                                    const struct mer_oip_text *text, size_t limit,
+                                                    struct mer_oip_request *out,
+                                                    struct mer_error *err);
 /** The same of an input that is the text of a request, for a worker that wants tensors. */
 MER_API MER_MUST enum mer_status mer_oip_parse(const json_t *contract, struct mer_str text,
                                                size_t limit, struct mer_oip_request *out,

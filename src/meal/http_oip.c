@@ -312,21 +312,31 @@ static enum mer_status write_binary(struct oip *oip, struct mer_error *err)
 	return st == MER_OK ? mer_buf_check(&oip->text, err) : st;
 }
 
-/* Whether INPUT is a request that is whole as it stands: then its author's words are sent, with
- * whatever else is in them. */
-static bool is_whole(const struct mer_input *input)
+static bool has_all(const json_t *inputs)
 {
 	static const char *const wanted[] = { "name", "datatype", "shape", "data" };
-	MER_AUTO(mer_json_done) json_t *request = NULL;
-	if (input->meta != NULL ||
-	    mer_json_parse("it", input->bytes, input->len, &request, NULL) != MER_OK)
-		return false;
-	const json_t *inputs = json_object_get(request, "inputs");
 	for (size_t i = 0; i < json_array_size(inputs); i++)
 		for (size_t j = 0; j < sizeof wanted / sizeof *wanted; j++)
 			if (json_object_get(json_array_get(inputs, i), wanted[j]) == NULL)
 				return false;
 	return json_array_size(inputs) > 0;
+}
+
+/* Whether INPUT is a request that is whole as it stands: then its author's words are sent, with
+ * whatever else is in them. */
+static bool is_whole(const struct mer_input *input)
+{
+	MER_AUTO(mer_json_done) json_t *request = NULL;
+	struct mer_oip_text text;
+	const struct mer_str bytes = { input->bytes, input->len };
+	if (input->meta != NULL || mer_oip_text_read(bytes, "inputs", &text, NULL) != MER_OK)
+		return false;
+	const struct mer_buf *outline = &text.outline;
+	bool whole = outline->len > 0 &&
+	             mer_json_parse("it", outline->ptr, outline->len, &request, NULL) == MER_OK &&
+	             has_all(json_object_get(request, "inputs"));
+	mer_oip_text_release(&text);
+	return whole;
 }
 
 static enum mer_status add_body(struct oip *oip, const struct mer_input *input,
@@ -450,10 +460,10 @@ static enum mer_status describe(struct oip *oip, json_t *outputs, uint64_t bytes
 	return st == MER_OK ? st : mer_wrap(err, st, "its answer");
 }
 
-static enum mer_status parse(struct oip *oip, json_t **out, struct mer_error *err)
+static enum mer_status parse(const struct mer_buf *text, json_t **out, struct mer_error *err)
 {
-	const struct mer_str text = { oip->text.ptr != NULL ? oip->text.ptr : "", oip->text.len };
-	enum mer_status st = http_json_parse("its answer", text, out, err);
+	const struct mer_str all = { text->ptr != NULL ? text->ptr : "", text->len };
+	enum mer_status st = http_json_parse("its answer", all, out, err);
 	if (st != MER_OK || json_is_array(json_object_get(*out, "outputs")))
 		return st;
 	const char *error = mer_json_get_text(*out, "error", "");
@@ -467,7 +477,7 @@ static enum mer_status on_header(struct oip *oip, struct mer_error *err)
 	MER_AUTO(mer_json_done) json_t *answer = NULL;
 	bool binary;
 	uint64_t bytes;
-	enum mer_status st = parse(oip, &answer, err);
+	enum mer_status st = parse(&oip->text, &answer, err);
 	if (st != MER_OK)
 		return st;
 	json_t *outputs = read_outputs(answer, &binary, &bytes);
@@ -480,24 +490,36 @@ static enum mer_status on_header(struct oip *oip, struct mer_error *err)
 	return describe(oip, outputs, bytes, err);
 }
 
-/* An answer in JSON: its values become binary data, as a request's do. */
-static enum mer_status on_whole(struct oip *oip, struct mer_error *err)
+/* The values of an answer in JSON become binary data, as a request's do. */
+static enum mer_status read_values(struct oip *oip, const struct mer_oip_text *text,
+                                   struct mer_error *err)
 {
 	MER_AUTO(mer_json_done) json_t *answer = NULL;
 	MER_AUTO(mer_json_done) json_t *request = NULL;
-	bool binary;
-	uint64_t bytes;
-	enum mer_status st = parse(oip, &answer, err);
+	enum mer_status st = parse(&text->outline, &answer, err);
 	if (st != MER_OK)
 		return st;
 	request = json_pack("{s:O}", "inputs", json_object_get(answer, "outputs"));
-	st = mer_oip_request(NULL, request, (struct mer_str){ "", 0 }, (size_t)most_of(oip),
-	                     &oip->answer, err);
+	st = mer_oip_request_of(NULL, request, text, (size_t)most_of(oip), &oip->answer, err);
 	if (st != MER_OK && strncmp(err->message, "input ", 6) == 0)
 		return mer_fail(err, st, "its answer: output %s", err->message + 6);
+	return st != MER_OK ? mer_wrap(err, st, "its answer") : st;
+}
+
+static enum mer_status on_whole(struct oip *oip, struct mer_error *err)
+{
+	struct mer_oip_text text;
+	bool binary;
+	uint64_t bytes;
+	const struct mer_str all = { oip->text.len > 0 ? oip->text.ptr : "", oip->text.len };
+	enum mer_status st = mer_oip_text_read(all, "outputs", &text, err);
 	if (st != MER_OK)
-		return mer_wrap(err, st, "its answer");
+		return st;
+	st = read_values(oip, &text, err);
+	mer_oip_text_release(&text);
 	mer_buf_release(&oip->text);
+	if (st != MER_OK)
+		return st;
 	json_t *outputs = json_object();
 	(void)json_object_set(outputs, "outputs", json_object_get(oip->answer.meta, "inputs"));
 	json_t *list = read_outputs(outputs, &binary, &bytes);

@@ -1,12 +1,13 @@
 /* Requests of the Open Inference Protocol in JSON, against the contract of who takes them. */
-#include "number.h"
+#include "oip_values.h"
 
 #include <inttypes.h>
+#include <mer/clean.h>
 #include <mer/oip.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_SIZE = 160, SHAPE_SIZE = 512 };
+enum { SHAPE_SIZE = 512 };
 
 /* --- contracts ------------------------------------------------------------------------------ */
 
@@ -122,143 +123,6 @@ static enum mer_status check_names(const json_t *contract, const json_t *inputs,
 	return MER_OK;
 }
 
-/* --- values --------------------------------------------------------------------------------- */
-
-/* Where a value is in `data`: [1][0]. */
-struct path {
-	const char *name;
-	size_t at[MER_OIP_DIMS];
-	size_t depth;
-};
-
-static void path_text(const struct path *path, char out[PATH_SIZE])
-{
-	size_t used = 0;
-	out[0] = '\0';
-	for (size_t i = 0; i < path->depth && used < PATH_SIZE - 24; i++) {
-		(void)snprintf(out + used, PATH_SIZE - used, "[%zu]", path->at[i]);
-		used += strlen(out + used);
-	}
-}
-
-static enum mer_status fail_at(const struct path *path, struct mer_error *err)
-{
-	char at[PATH_SIZE];
-	path_text(path, at);
-	return mer_wrap(err, MER_EINPUT, "input '%s': data%s", path->name, at);
-}
-
-static enum mer_status fail_length(const struct path *path, const json_t *data, uint64_t want,
-                                   struct mer_error *err)
-{
-	if (json_is_array(data))
-		(void)mer_fail(err, MER_EINPUT, "%zu elements, not %" PRIu64, json_array_size(data), want);
-	else
-		(void)mer_fail(err, MER_EINPUT, "no array of %" PRIu64 " elements", want);
-	return fail_at(path, err);
-}
-
-static int base64_digit(char digit)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *found = digit != '\0' ? strchr(digits, digit) : NULL;
-	return found != NULL ? (int)(found - digits) : -1;
-}
-
-/* RFC 4648, section 4, with its padding. */
-static bool add_base64(const char *text, size_t len, struct mer_buf *out)
-{
-	if (len % 4 != 0)
-		return false;
-	size_t pad = len == 0 || text[len - 1] != '=' ? 0 : text[len - 2] == '=' ? 2 : 1;
-	for (size_t i = 0; i < len; i += 4) {
-		size_t bytes = i + 4 == len ? 3 - pad : 3;
-		uint32_t bits = 0;
-		for (size_t j = 0; j < 4; j++) {
-			int digit = j <= bytes ? base64_digit(text[i + j]) : 0;
-			if (digit < 0)
-				return false;
-			bits = bits << 6 | (uint32_t)digit;
-		}
-		if ((bits & ((UINT32_C(1) << (24 - 8 * bytes)) - 1)) != 0)
-			return false;
-		mer_buf_add(out, (char[]){ (char)(bits >> 16), (char)(bits >> 8), (char)bits }, bytes);
-	}
-	return true;
-}
-
-struct values {
-	enum mer_datatype datatype;
-	bool base64; /* elements of BYTES are */
-	const uint64_t *shape;
-	size_t dims;
-	struct path path;
-	struct mer_buf *out;
-};
-
-static enum mer_status add_bytes(const struct values *values, const json_t *json,
-                                 struct mer_error *err)
-{
-	const char *text = json_string_value(json);
-	size_t len = json_string_length(json), begin = values->out->len;
-	if (text == NULL)
-		return mer_fail(err, MER_EINPUT, "no string, as the elements of BYTES are");
-	mer_buf_add(values->out, "\0\0\0\0", MEAL_LENGTH_BYTES);
-	if (!values->base64)
-		mer_buf_add(values->out, text, len);
-	else if (!add_base64(text, len, values->out))
-		return mer_fail(err, MER_EINPUT, "no base64");
-	if (values->out->status != MER_OK)
-		return MER_OK; /* the buffer remembers it */
-	len = values->out->len - begin - MEAL_LENGTH_BYTES;
-	if (len > UINT32_MAX)
-		return mer_fail(err, MER_EINPUT, "longer than 4 GiB");
-	for (unsigned i = 0; i < MEAL_LENGTH_BYTES; i++)
-		values->out->ptr[begin + i] = (char)(len >> 8 * i);
-	return MER_OK;
-}
-
-static enum mer_status add_value(struct values *values, const json_t *json, struct mer_error *err)
-{
-	enum mer_status st = values->datatype == MER_BYTES
-	                         ? add_bytes(values, json, err)
-	                         : meal_number_read(values->datatype, json, values->out, err);
-	return st == MER_OK ? mer_buf_check(values->out, err) : fail_at(&values->path, err);
-}
-
-/* Nested as the shape says; as deep as that, so no deeper than MER_OIP_DIMS. */
-static enum mer_status add_nested(struct values *values, const json_t *data, size_t dim,
-                                  struct mer_error *err)
-{
-	enum mer_status st = MER_OK;
-	if (dim == values->dims)
-		return add_value(values, data, err);
-	if (!json_is_array(data) || json_array_size(data) != values->shape[dim])
-		return fail_length(&values->path, data, values->shape[dim], err);
-	values->path.depth++;
-	for (size_t i = 0; i < json_array_size(data) && st == MER_OK; i++) {
-		values->path.at[dim] = i;
-		st = add_nested(values, json_array_get(data, i), dim + 1, err);
-	}
-	values->path.depth--;
-	return st;
-}
-
-static enum mer_status add_data(struct values *values, const json_t *data, struct mer_error *err)
-{
-	uint64_t elements = 1;
-	bool nested = json_is_array(json_array_get(data, 0)) || !json_is_array(data);
-	for (size_t i = 0; i < values->dims; i++)
-		if (__builtin_mul_overflow(elements, values->shape[i], &elements))
-			return mer_fail(err, MER_EINPUT, "input '%s': its shape is too large",
-			                values->path.name);
-	if (nested)
-		return add_nested(values, data, 0, err);
-	values->shape = &elements;
-	values->dims = 1;
-	return add_nested(values, data, 0, err);
-}
-
 /* --- an input ------------------------------------------------------------------------------- */
 
 int mer_oip_shape(const json_t *description, uint64_t shape[MER_OIP_DIMS])
@@ -274,15 +138,6 @@ int mer_oip_shape(const json_t *description, uint64_t shape[MER_OIP_DIMS])
 		shape[i] = (uint64_t)json_integer_value(extent);
 	}
 	return (int)dims;
-}
-
-/* What the nesting of data says. */
-static json_t *nesting(const json_t *data)
-{
-	json_t *shape = json_array();
-	for (; shape != NULL && json_is_array(data); data = json_array_get(data, 0))
-		(void)json_array_append_new(shape, json_integer((json_int_t)json_array_size(data)));
-	return shape;
 }
 
 /* The tensor's own parameters but for those that say where its bytes are. */
@@ -302,17 +157,16 @@ static json_t *parameters_of(const json_t *input, uint64_t bytes)
 }
 
 /* A description with all that a frame wants but the size of the values. */
-static enum mer_status describe(const json_t *contract, const json_t *input, json_t **out,
-                                struct mer_error *err)
+static enum mer_status describe(const json_t *contract, const json_t *input, struct mer_str data,
+                                json_t **out, struct mer_error *err)
 {
 	const char *name = mer_json_get_text(input, "name", "");
-	const json_t *datatype = json_object_get(input, "datatype"),
-				 *data = json_object_get(input, "data");
+	const json_t *datatype = json_object_get(input, "datatype");
 	json_t *shape = json_incref(json_object_get(input, "shape"));
 	if (datatype == NULL)
 		datatype = json_object_get(find_named(contract, name), "datatype");
-	if (shape == NULL && data != NULL)
-		shape = nesting(data);
+	if (shape == NULL && data.ptr != NULL)
+		shape = oip_values_nesting(data);
 	const char *text = json_is_string(datatype) ? json_string_value(datatype) : "";
 	if (mer_datatype_by_name(text) == MER_DATATYPE_NONE) {
 		json_decref(shape);
@@ -354,8 +208,8 @@ static bool is_base64(const json_t *input)
 	return strcmp(mer_json_get_text(parameters, "content_type", ""), "base64") == 0;
 }
 
-static enum mer_status add_json(const json_t *input, const json_t *made, struct mer_buf *room,
-                                uint64_t *bytes, struct mer_error *err)
+static enum mer_status add_json(const json_t *input, struct mer_str data, const json_t *made,
+                                struct mer_buf *room, uint64_t *bytes, struct mer_error *err)
 {
 	uint64_t shape[MER_OIP_DIMS];
 	const char *name = mer_json_get_text(made, "name", "");
@@ -364,41 +218,74 @@ static enum mer_status add_json(const json_t *input, const json_t *made, struct 
 	if (dims < 0)
 		return mer_fail(err, MER_EINPUT, "input '%s': its shape is no array of up to %d lengths",
 		                name, MER_OIP_DIMS);
-	struct values values = {
+	const struct oip_values values = {
+		.name = name,
 		.datatype = mer_datatype_by_name(mer_json_get_text(made, "datatype", "")),
 		.base64 = is_base64(input),
 		.shape = shape,
 		.dims = (size_t)dims,
-		.path = { .name = name },
 		.out = room,
 	};
-	enum mer_status st = add_data(&values, json_object_get(input, "data"), err);
+	enum mer_status st = oip_values_read(&values, data, err);
 	*bytes = room->len - begin;
+	return st;
+}
+
+/* Where the values of inputs are. */
+struct source {
+	struct mer_str binary; /* that is left */
+	bool copies;           /* what is binary goes to the room too, since other values do */
+	const struct mer_oip_text *text; /* NULL: they are in the request itself */
+	size_t next;                     /* of the text's */
+};
+
+/* The text of an input's values, which kept holds where it had to be made. None: nothing, and fine. */
+static enum mer_status find_data(struct source *source, const json_t *input, struct mer_str *out,
+                                 char **kept, struct mer_error *err)
+{
+	const json_t *data = json_object_get(input, "data");
+	*out = (struct mer_str){ NULL, 0 };
+	if (data == NULL)
+		return MER_OK;
+	if (source->text != NULL && json_is_integer(data)) {
+		size_t at = source->next++;
+		if (at >= source->text->count || json_integer_value(data) != (json_int_t)at)
+			return mer_fail(err, MER_EINPUT, "an input has a name for its data that is not plain");
+		*out = source->text->data[at];
+		return MER_OK;
+	}
+	enum mer_status st = mer_json_text(data, kept, err);
+	if (st == MER_OK)
+		*out = (struct mer_str){ *kept, strlen(*kept) };
 	return st;
 }
 
 /* Adds one input to the request that is made; binary data is only gone through. */
 static enum mer_status add_input(const json_t *contract, const json_t *input,
-                                 struct mer_oip_request *out, struct mer_str *binary, bool copies,
+                                 struct mer_oip_request *out, struct source *source,
                                  struct mer_error *err)
 {
 	const json_t *parameters = json_object_get(input, "parameters");
 	const json_t *size = json_object_get(parameters, "binary_data_size");
-	const char *from = binary->ptr;
+	const char *from = source->binary.ptr;
+	MER_AUTO(mer_text_done) char *kept = NULL;
+	struct mer_str data;
 	json_t *made = NULL;
 	uint64_t bytes = 0;
-	enum mer_status st = describe(contract, input, &made, err);
+	enum mer_status st = find_data(source, input, &data, &kept, err);
+	if (st == MER_OK)
+		st = describe(contract, input, data, &made, err);
 	if (st != MER_OK)
 		return st;
 	(void)json_array_append_new(json_object_get(out->meta, "inputs"), made);
 	const char *name = mer_json_get_text(made, "name", "");
-	if (json_object_get(input, "data") == NULL) {
-		st = take_binary(size, name, binary, &bytes, err);
-		mer_buf_add(&out->room, from, st == MER_OK && copies ? (size_t)bytes : 0);
+	if (data.ptr == NULL) {
+		st = take_binary(size, name, &source->binary, &bytes, err);
+		mer_buf_add(&out->room, from, st == MER_OK && source->copies ? (size_t)bytes : 0);
 	} else if (size != NULL) {
 		st = mer_fail(err, MER_EINPUT, "input '%s' has both data and a binary_data_size", name);
 	} else {
-		st = add_json(input, made, &out->room, &bytes, err);
+		st = add_json(input, data, made, &out->room, &bytes, err);
 	}
 	if (st == MER_OK && json_object_set_new(made, "parameters", parameters_of(input, bytes)) != 0)
 		st = mer_fail(err, MER_ENOMEM, "out of memory");
@@ -422,23 +309,23 @@ static enum mer_status check_body(const struct mer_oip_request *request, struct 
 	return st;
 }
 
-static enum mer_status make(const json_t *contract, const json_t *request, struct mer_str binary,
+static enum mer_status make(const json_t *contract, const json_t *request, struct source source,
                             struct mer_oip_request *out, struct mer_error *err)
 {
 	const json_t *inputs = json_object_get(request, "inputs");
 	json_t *parameters = json_object_get(request, "parameters");
-	bool copies = false;
+	const struct mer_str binary = source.binary;
 	enum mer_status st = check_names(contract, inputs, err);
 	for (size_t i = 0; i < json_array_size(inputs); i++)
-		copies |= json_object_get(json_array_get(inputs, i), "data") != NULL;
-	struct mer_str rest = binary;
+		source.copies |= json_object_get(json_array_get(inputs, i), "data") != NULL;
 	for (size_t i = 0; i < json_array_size(inputs) && st == MER_OK; i++)
-		st = add_input(contract, json_array_get(inputs, i), out, &rest, copies, err);
-	if (st == MER_OK && rest.len > 0)
-		st = mer_fail(err, MER_EINPUT, "%zu bytes of binary data belong to no input", rest.len);
+		st = add_input(contract, json_array_get(inputs, i), out, &source, err);
+	if (st == MER_OK && source.binary.len > 0)
+		st = mer_fail(err, MER_EINPUT, "%zu bytes of binary data belong to no input",
+		              source.binary.len);
 	if (st != MER_OK)
 		return st;
-	out->body = copies ? (struct mer_str){ out->room.ptr, out->room.len } : binary;
+	out->body = source.copies ? (struct mer_str){ out->room.ptr, out->room.len } : binary;
 	st = check_body(out, err);
 	const json_t *made = json_object_get(out->meta, "inputs");
 	for (size_t i = 0; i < json_array_size(made) && st == MER_OK; i++)
@@ -449,9 +336,9 @@ static enum mer_status make(const json_t *contract, const json_t *request, struc
 	return st;
 }
 
-enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
-                                struct mer_str binary, size_t limit, struct mer_oip_request *out,
-                                struct mer_error *err)
+static enum mer_status make_request(const json_t *contract, const json_t *request,
+                                    const struct source *source, size_t limit,
+                                    struct mer_oip_request *out, struct mer_error *err)
 {
 	const json_t *parameters = json_object_get(request, "parameters");
 	if (!json_is_array(json_object_get(request, "inputs")))
@@ -462,7 +349,7 @@ enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
 	mer_buf_init(&made.room, limit);
 	enum mer_status st = json_object_set_new(made.meta, "inputs", json_array()) != 0
 	                         ? mer_fail(err, MER_ENOMEM, "out of memory")
-	                         : make(contract, request, binary, &made, err);
+	                         : make(contract, request, *source, &made, err);
 	if (st == MER_OK)
 		*out = made;
 	else
@@ -470,26 +357,59 @@ enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
 	return st == MER_ELIMIT ? mer_wrap(err, MER_EINPUT, "the inputs are") : st;
 }
 
-enum mer_status mer_oip_parse(const json_t *contract, struct mer_str text, size_t limit,
-                              struct mer_oip_request *out, struct mer_error *err)
+enum mer_status mer_oip_request(const json_t *contract, const json_t *request,
+                                struct mer_str binary, size_t limit, struct mer_oip_request *out,
+                                struct mer_error *err)
 {
-	json_t *request = NULL;
-	enum mer_status st = mer_json_parse("the input", text.ptr, text.len, &request, err);
-	if (st == MER_OK) {
-		st = mer_oip_request(contract, request, (struct mer_str){ "", 0 }, limit, out, err);
-		json_decref(request);
-		return st;
-	}
+	const struct source source = { .binary = binary };
+	return make_request(contract, request, &source, limit, out, err);
+}
+
+enum mer_status mer_oip_request_of(const json_t *contract, const json_t *request,
+                                   const struct mer_oip_text *text, size_t limit,
+                                   struct mer_oip_request *out, struct mer_error *err)
+{
+	const struct source source = { .binary = { "", 0 }, .text = text };
+	return make_request(contract, request, &source, limit, out, err);
+}
+
+/* A text that is no JSON: all of it is read to tell where. */
+static enum mer_status fail_parse(const json_t *contract, struct mer_str text,
+                                  struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *request = NULL;
 	struct mer_buf takes;
+	if (mer_json_parse("the input", text.ptr, text.len, &request, err) == MER_ENOMEM)
+		return MER_ENOMEM;
 	mer_buf_init(&takes, 200);
 	mer_oip_describe(contract, &takes);
-	if (st == MER_EINPUT && err != NULL)
+	if (err != NULL)
 		(void)mer_fail(err, MER_EINPUT, "%s; the model takes tensors: %s", err->message,
 		               takes.status == MER_OK && takes.len > 0 ? takes.ptr : "several");
 	mer_hint(err, "--tensor NAME=@FILE.npy gives one; as JSON the input is a request of the Open "
 	              "Inference Protocol v2");
 	mer_buf_release(&takes);
-	return st;
+	return MER_EINPUT;
+}
+
+enum mer_status mer_oip_parse(const json_t *contract, struct mer_str text, size_t limit,
+                              struct mer_oip_request *out, struct mer_error *err)
+{
+	MER_AUTO(mer_json_done) json_t *request = NULL;
+	struct mer_oip_text read;
+	enum mer_status st = mer_oip_text_read(text, "inputs", &read, err);
+	if (st != MER_OK)
+		return st;
+	const struct mer_buf *outline = &read.outline;
+	bool good = false;
+	st = mer_json_parse("the input", outline->len > 0 ? outline->ptr : "", outline->len, &request,
+	                    err);
+	if (st == MER_OK) {
+		st = mer_oip_request_of(contract, request, &read, limit, out, err);
+		good = st != MER_ECORRUPT;
+	}
+	mer_oip_text_release(&read);
+	return good || st == MER_ENOMEM ? st : fail_parse(contract, text, err);
 }
 
 void mer_oip_request_release(struct mer_oip_request *request)

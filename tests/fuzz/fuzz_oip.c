@@ -1,5 +1,5 @@
 /* Requests of the Open Inference Protocol: what is made of one is what a frame may have, and is the
- * same after it was written as JSON and read again. */
+ * same after it was written as JSON and read again, and whether its values were a tree or not. */
 #include "fuzz.h"
 
 #include <mer/clean.h>
@@ -75,11 +75,34 @@ static void check_made(const struct mer_oip_request *made)
 	mer_content_release(&content);
 }
 
+/* A request whose values were left in its text is the same as one of which there is a tree. */
+static void check_text(const json_t *contract, struct mer_str text)
+{
+	struct mer_oip_request made = { 0 }, parsed = { 0 };
+	MER_AUTO(mer_json_done) json_t *request = NULL;
+	const struct mer_str none = { "", 0 };
+	enum mer_status st = mer_json_parse("it", text.ptr, text.len, &request, NULL);
+	if (st == MER_OK)
+		st = mer_oip_request(contract, request, none, LIMIT, &made, NULL);
+	enum mer_status again = mer_oip_parse(contract, text, LIMIT, &parsed, NULL);
+	bool escaped = text.len > 0 && memchr(text.ptr, '\\', text.len) != NULL; /* names, perhaps */
+	MER_ASSERT(again == st || (escaped && again != MER_OK));
+	if (again == MER_OK) {
+		MER_ASSERT(json_equal(made.meta, parsed.meta) && made.body.len == parsed.body.len);
+		MER_ASSERT(made.body.len == 0 ||
+		           memcmp(made.body.ptr, parsed.body.ptr, made.body.len) == 0);
+	}
+	mer_oip_request_release(&made);
+	mer_oip_request_release(&parsed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
 	struct mer_oip_request made = { 0 };
 	struct mer_error err = { .status = MER_OK };
 	MER_AUTO(mer_json_done) json_t *contract = next_json(&bytes, &len);
+	const char *text_at = (const char *)bytes;
+	const size_t text_len = strnlen(text_at, len);
 	MER_AUTO(mer_json_done) json_t *request = next_json(&bytes, &len);
 	if (!json_is_array(contract)) {
 		json_decref(contract);
@@ -95,5 +118,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	if (st == MER_OK)
 		check_made(&made);
 	mer_oip_request_release(&made);
+	check_text(contract, (struct mer_str){ text_at, text_len });
 	return 0;
 }
