@@ -129,19 +129,6 @@ static enum mer_status heard(struct http_api *api, bool model, const struct http
 
 /* --- requests ------------------------------------------------------------------------------- */
 
-static int add_piece(const char *bytes, size_t n, void *buf)
-{
-	mer_buf_add(buf, bytes, n);
-	return 0;
-}
-
-static void add_json(struct mer_buf *buf, const json_t *json)
-{
-	if (json_dump_callback(json, add_piece, buf, JSON_COMPACT | JSON_ENCODE_ANY) != 0 &&
-	    buf->status == MER_OK)
-		buf->status = MER_ENOMEM;
-}
-
 static void add_message(struct mer_buf *buf, const char *role, const char *text, size_t len)
 {
 	mer_buf_printf(buf, "{\"role\":\"%s\",\"content\":", role);
@@ -227,7 +214,7 @@ static bool add_asked(struct mer_buf *buf, const struct mer_input *input, const 
 	json_array_foreach(list, i, message) {
 		if (i > 0)
 			mer_buf_byte(buf, ',');
-		add_json(buf, message);
+		http_json_add(message, buf);
 	}
 	const char *first = mer_json_get_text(json_array_get(list, 0), "role", "");
 	return strcmp(first, "system") == 0 || strcmp(first, "developer") == 0;
@@ -236,11 +223,7 @@ static bool add_asked(struct mer_buf *buf, const struct mer_input *input, const 
 static enum mer_status check_input(const struct mer_input *input, struct mer_error *err)
 {
 	enum mer_status st = meal_check_plain(input, err);
-	size_t good = input->len > 0 ? mer_utf8_span(input->bytes, input->len) : 0;
-	if (st == MER_OK && good < input->len)
-		st = mer_fail(err, MER_EINPUT, "byte %zu of the input is not UTF-8, so JSON cannot hold it",
-		              good + 1);
-	return st;
+	return st == MER_OK ? http_json_check((struct mer_str){ input->bytes, input->len }, err) : st;
 }
 
 static enum mer_status fill_body(struct openai *openai, const struct mer_input *input,
@@ -258,7 +241,7 @@ static enum mer_status fill_body(struct openai *openai, const struct mer_input *
 		return mer_fail(err, MER_EINPUT, "the conversation is over %zu bytes: begin another one",
 		                SAID_MAX);
 	struct mer_buf *body = &openai->body;
-	add_json(body, members);
+	http_json_add(members, body);
 	if (body->len > 0)
 		body->len--; /* its brace */
 	mer_buf_text(body, ",\"messages\":[");

@@ -63,6 +63,15 @@ enum mer_status http_template_check(const char *text, struct mer_error *err)
 	return st == MER_OK ? try_filled(text, "0", err) : st;
 }
 
+enum mer_status http_json_check(struct mer_str input, struct mer_error *err)
+{
+	size_t good = input.len > 0 ? mer_utf8_span(input.ptr, input.len) : 0;
+	if (good == input.len)
+		return MER_OK;
+	return mer_fail(err, MER_EINPUT, "byte %zu of the input is not UTF-8, so JSON cannot hold it",
+	                good + 1);
+}
+
 static enum mer_status fill_json(struct mer_str input, struct mer_buf *out, struct mer_error *err)
 {
 	MER_AUTO(mer_json_done) json_t *json = NULL;
@@ -75,11 +84,7 @@ static enum mer_status fill_json(struct mer_str input, struct mer_buf *out, stru
 enum mer_status http_template_fill(const char *text, struct mer_str input, const char *model,
                                    struct mer_buf *out, struct mer_error *err)
 {
-	enum mer_status st = MER_OK;
-	size_t good = input.len > 0 ? mer_utf8_span(input.ptr, input.len) : 0;
-	if (good < input.len)
-		return mer_fail(err, MER_EINPUT,
-		                "byte %zu of the input is not UTF-8, so JSON cannot hold it", good + 1);
+	enum mer_status st = http_json_check(input, err);
 	for (enum slot slot; st == MER_OK && (slot = next_slot(&text, out)) != SLOT_COUNT;) {
 		if (slot == JSON)
 			st = fill_json(input, out, err);
@@ -190,11 +195,17 @@ static int add_piece(const char *bytes, size_t n, void *out)
 	return 0;
 }
 
+void http_json_add(const json_t *value, struct mer_buf *out)
+{
+	if (json_dump_callback(value, add_piece, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0 &&
+	    out->status == MER_OK)
+		out->status = MER_ENOMEM;
+}
+
 void http_json_output(const json_t *value, struct mer_buf *out)
 {
 	if (json_is_string(value))
 		mer_buf_add(out, json_string_value(value), json_string_length(value));
-	else if (json_dump_callback(value, add_piece, out, JSON_COMPACT | JSON_ENCODE_ANY) != 0 &&
-	         out->status == MER_OK)
-		out->status = MER_ENOMEM;
+	else
+		http_json_add(value, out);
 }

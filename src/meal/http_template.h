@@ -38,6 +38,12 @@ json_t *http_pointer_get(json_t *document, const char *pointer);
 MER_MUST enum mer_status http_json_parse(const char *what, struct mer_str text, json_t **out,
                                          struct mer_error *err);
 
+/** Whether an input may be in JSON. @return MER_EINPUT it is not UTF-8 */
+MER_MUST enum mer_status http_json_check(struct mer_str input, struct mer_error *err);
+
+/** Appends a value's JSON. */
+void http_json_add(const json_t *value, struct mer_buf *out);
+
 /** Appends what a value is as an output: a string's own bytes, of all else its JSON. */
 void http_json_output(const json_t *value, struct mer_buf *out);
 
