@@ -95,7 +95,7 @@ class Peers(ssh_case.Ssh):
     def test_open_is_not_answered(self):
         self.wrong("open is not answered", "--param", "ConnectTimeout=2")
         self.add("m", "cat")
-        self.refused(6, "server 'box'", "run", "m", "x")
+        self.refused(6, "the connection to server 'box' was lost", "run", "m", "x")
 
     def test_close_is_not_answered(self):
         """Nobody waits for it."""
