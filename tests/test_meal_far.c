@@ -178,7 +178,7 @@ START_TEST(makes_a_supervisor)
 	mer_buf_init(&out, SIZE_MAX);
 	ck_assert_int_eq(far_orders(&out, text, &names, &whom, NULL), MER_OK);
 	mer_buf_byte(&out, '\0');
-	ck_assert_ptr_nonnull(strstr(out.ptr, "\nfar_watch 7 8 perl\n" NONCE "\n" NONCE " id 0\n"));
+	ck_assert_ptr_nonnull(strstr(out.ptr, "\nfar_watch 7 8 perl ''\n" NONCE "\n" NONCE " id 0\n"));
 	mer_buf_release(&out);
 }
 END_TEST

@@ -3,6 +3,7 @@
 Each over every transport. MER_PREFIX names the installation. Prints TAP when run as a program."""
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -201,7 +202,9 @@ class Sessions(ssh_case.Ssh):
         self.add("m", "sh", "-c", command, options=("--env", mark))
         child = self.start("run", "m", *words, stdout=subprocess.DEVNULL)
         self.assertTrue(ssh_case.wait_for(lambda: ssh_case.alive(mark)))
-        if way is None: # until beats go over a channel of their own
+        if way == "at once":
+            pass
+        elif way is None: # until beats go over a channel of their own
             for n in (3000, 30):
                 self.assertTrue(wire.wait_for(0, wire.bytes[0] + n))
         else:
@@ -210,8 +213,8 @@ class Sessions(ssh_case.Ssh):
         _, err = child.communicate(timeout=60)
         self.assertEqual(1, child.returncode, err)
         self.assertIn(b"the connection to server 'box' was lost", err)
-        if way is None:
-            self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)), "its supervisor has heard nothing for long")
+        if way in (None, "at once"):
+            self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark), 120), "its supervisor has heard nothing for long")
 
     def test_cut_amid_input(self):
         self.cut_amid(0, "while :; do head -c 1000000 >/dev/null; done", f"@{self.file('data', bytes(200 * MIB))}")
@@ -221,6 +224,27 @@ class Sessions(ssh_case.Ssh):
 
     def test_cut_while_idle(self):
         self.cut_amid(None, "while :; do sleep 60; done", "x")
+
+    def test_cut_before_a_beat(self):
+        """Nobody there has heard anything but the header, and nobody here anything but its start."""
+        self.cut_amid("at once", "while :; do sleep 60; done", "x")
+
+    def test_orders_by_another_login(self):
+        """A server that takes one channel a connection: what is to end is told all the same."""
+        server = self.serve("MaxSessions 1", params=("--param", "ServerAliveInterval=1"))
+        mark = f"MARK=orders-{os.getpid()}-{id(self)}"
+        file = self.folder / "told"
+        self.add("m", "sh", "-c", f"trap 'echo term >{file}; exit 0' TERM; sleep 3600 & wait", options=("--env", mark))
+        log = self.folder / "log"
+        with open(log, "wb") as err:
+            child = self.start("--log", "meal=debug", "run", "m", "x", stderr=err)
+        self.assertTrue(ssh_case.wait_for(lambda: re.search("orders ended.*orders worker=.* up=1", log.read_text(), re.DOTALL)))
+        self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 2))
+        child.send_signal(signal.SIGINT)
+        self.assertEqual(130, child.wait(60), log.read_text())
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
+        self.assertEqual("term\n", file.read_text())
+        self.assertTrue(ssh_case.wait_for(lambda: not server.sessions()), "nothing is left there")
 
     def test_garbage_after_login(self):
         _, wire = self.serve(wire={})

@@ -79,8 +79,9 @@ enum mer_status far_orders(struct mer_buf *out, struct mer_str script,
                            struct mer_error *err)
 {
 	char call[80];
-	(void)snprintf(call, sizeof call, "far_watch %lld %lld %s", (long long)whom->pid,
-	               (long long)whom->timer, whom->by_perl ? "perl" : "plain");
+	(void)snprintf(call, sizeof call, "far_watch %lld %lld %s '%s'", (long long)whom->pid,
+	               (long long)whom->timer, whom->by_perl ? "perl" : "plain",
+	               whom->apart ? "apart" : "");
 	add_loaded(out, script, call, names, 0);
 	return mer_buf_check(out, err);
 }

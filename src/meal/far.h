@@ -62,6 +62,7 @@ MER_MUST enum mer_status far_header(struct mer_buf *out, const struct far_header
 struct far_whom {
 	int64_t pid, timer;
 	bool by_perl;
+	bool apart; /* the channel is of another login, so that it need not be the same host */
 };
 
 /**

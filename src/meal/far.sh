@@ -5,10 +5,11 @@
 # indents out (src/meal/far.c) and calls one of
 #
 #   far_serve                supervises the worker that a header tells of, once it comes
-#   far_watch PID TIMER MODE takes orders for that worker, a line each, over a channel of its own
+#   far_watch PID TIMER MODE takes orders for that worker, a line each, over a channel of its own; with a fourth
+#                            word that came by another login, so that this need not be the same host
 #
 # Its first line is "NONCE ID SILENCE": marks are told by the nonce, all processes of the worker by the
-# id, and the worker is ended after so many seconds without a word from mer, once there was one. LC_ALL is
+# id, and the worker is ended after so many seconds without a word from mer; 0: never. LC_ALL is
 # C, so that no shell takes bytes for characters; far_lc has what it was, behind an x where it was set.
 #
 # The header is the number of its bytes, then text for a shell: far_dir (the worker's folder, "": the
@@ -420,8 +421,8 @@ sub become {
 # long, or when its parent was killed.
 sub tick {
 	my $from = shift;
-	my ($silent, $heard, $begun) = (0, 0, 0);
-	$SIG{USR1} = sub { $silent = 0; $heard = 1 };
+	my ($silent, $begun) = (-30, 0); # its first word takes a login shell
+	$SIG{USR1} = sub { $silent = 0 };
 	$SIG{TERM} = "IGNORE";
 	for (;;) {
 		my ($in, $out) = ("", "");
@@ -442,7 +443,7 @@ sub tick {
 		keep();
 		kill "ALRM", $self; # an order that came amid its call is looked at now
 		last if select(undef, $out, undef, 0) > 0 && !mark("beat");
-		last if $heard && ++$silent > $silence;
+		last if $silence && ++$silent > $silence;
 	}
 	kill "KILL", -$child, $child;
 	$adopts = 0;
@@ -509,10 +510,9 @@ mark("gone") if $why eq "";
 # supervisor or the other timer was killed. Each second is a beat, of which the other one gets a word.
 far_tick()
 {
-	far_silent=0
-	far_heard=
+	far_silent=-30 # its first word takes a login shell
 	far_missed=0
-	trap 'far_silent=0 far_heard=1' USR1
+	trap 'far_silent=0' USR1
 	trap 'far_missed=0' USR2
 	while sleep 1 >/dev/null 2>&1; do
 		far_silent=$((far_silent + 1))
@@ -521,7 +521,7 @@ far_tick()
 		far_keep
 		kill -0 "$far_self" 2>/dev/null || break
 		[ "$far_missed" -le 3 ] || break
-		[ -z "$far_heard" ] || [ "$far_silent" -le "$far_silence" ] || break
+		[ "$far_silence" -eq 0 ] || [ "$far_silent" -le "$far_silence" ] || break
 	done
 	far_kill
 }
@@ -637,6 +637,8 @@ far_serve()
 far_watch()
 {
 	far_begin
+	far_pid=
+	[ -z "$4" ] || [ -n "$(far_marked)" ] || exit 0
 	far_pid=$1
 	far_timer=$2
 	far_mode=$3

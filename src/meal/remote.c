@@ -5,7 +5,8 @@
  *
  * Orders and beats cannot go over the worker's own channel. They have a second one on the same
  * connection, with ssh by a control socket that nobody else can reach, opened with the first of them: a
- * run that is over sooner costs none. A kill needs none either, since a dead channel is one.
+ * run that is over sooner costs none. A kill needs none either, since a dead channel is one. Where the
+ * server takes no second channel they have a login of their own, which tells whether it is the same host.
  *
  * A spare has got no worker yet: its supervisor is there and waits. */
 #define LOG_AREA "meal"
@@ -74,7 +75,7 @@ struct remote {
 
 	struct far_names names, order_names;
 	struct mer_buf preamble, header, order_preamble;
-	struct far_reader out, err;
+	struct far_reader out, err, orders_err;
 	bool out_up, err_up;      /* their start marks have come */
 	bool was_killed;          /* by us */
 	bool late;                /* no supervisor spoke in time */
@@ -82,6 +83,9 @@ struct remote {
 	bool gone;                /* nothing is left there, as it said */
 	bool complained;          /* something came on stderr behind that: ssh's own words */
 	bool leaving;             /* the channel of orders was told to close */
+	bool orders_up;           /* its start mark has come */
+	bool apart;               /* it is of a login of its own */
+	bool told_term;           /* the worker is to end */
 	bool orders_over;         /* it has ended */
 	long long pid, far_timer; /* of whom orders are for; 0: not known */
 	bool by_perl;
@@ -101,6 +105,15 @@ struct remote {
 
 static const struct meal_carrier_ops remote_ops;
 static const char *const far_command[] = { FAR_COMMAND, NULL };
+
+/* ssh takes the first that it is told of an option: ours, the server's, our defaults, its files. */
+static const char *const fixed[] = {
+	"BatchMode=yes",   "ControlMaster=yes", "ControlPersist=no",     "ClearAllForwardings=yes",
+	"ForwardAgent=no", "ForwardX11=no",     "PermitLocalCommand=no", "RemoteCommand=none",
+	"RequestTTY=no",   "EscapeChar=none",   "LogLevel=ERROR",        NULL
+};
+static const char *const defaults[] = { "StrictHostKeyChecking=yes", "ConnectTimeout=10",
+	                                    "ServerAliveInterval=5", "ServerAliveCountMax=3", NULL };
 
 static struct remote *of_spare(struct remote_spare *spare)
 {
@@ -311,15 +324,22 @@ static void on_orders_prepared(void *ctx)
 
 static void on_orders_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
 {
-	const struct remote *r = ctx;
-	(void)bytes;
-	MER_DEBUG("orders worker=%p stream=%d bytes=%zu", r->base.ctx, (int)stream, n);
+	struct remote *r = ctx;
+	struct far_piece piece;
+	for (size_t at = 0; stream == MEAL_STDERR && at < n;) {
+		at += far_reader_feed(&r->orders_err, bytes + at, n - at, &piece);
+		r->orders_up |= piece.mark != NULL;
+	}
+	MER_DEBUG("orders worker=%p stream=%d bytes=%zu up=%d", r->base.ctx, (int)stream, n,
+	          r->orders_up);
 }
 
 static void on_orders_eof(void *ctx, enum meal_stream stream)
 {
 	(void)ctx, (void)stream;
 }
+
+static void open_orders(struct remote *r);
 
 static void on_orders_ended(void *ctx, const struct meal_exit *how)
 {
@@ -328,6 +348,15 @@ static void on_orders_ended(void *ctx, const struct meal_exit *how)
 	MER_DEBUG("orders ended worker=%p exit=%d", r->base.ctx, how->exit_code);
 	if (r->lingers)
 		linger(r);
+	if (r->lingers || r->orders_up || r->apart || r->leaving || r->over || r->closing)
+		return;
+	r->orders->ops->close(r->orders);
+	r->orders = NULL;
+	r->orders_over = false;
+	r->apart = true;
+	open_orders(r);
+	if (r->told_term)
+		order(r, "term\n");
 }
 
 static void on_orders_closed(void *ctx)
@@ -343,7 +372,32 @@ static const struct meal_carrier_events order_events = {
 	.closed = on_orders_closed,
 };
 
-/* Makes the second channel; without one the worker goes on, and only a dead channel ends it. */
+/* The same by a login of its own. */
+static enum mer_status start_apart(struct remote *r, struct mer_error *err)
+{
+	static const char *const alone[] = { "ControlMaster=no", "ControlPath=none", NULL };
+	const char *const *const lists[] = { alone, fixed, r->remote->options, defaults };
+	struct mer_remote_words words;
+	enum mer_status st = MER_OK;
+	if (r->ssh == NULL)
+		st = mer_remote_words(r->remote, "-T", lists, sizeof lists / sizeof *lists, FAR_COMMAND,
+		                      &words, err);
+	if (st != MER_OK)
+		return st;
+	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_ONCE,
+		                                  .guard = r->guard,
+		                                  .argv = r->ssh != NULL ? far_command : words.argv,
+		                                  .env = r->remote->env,
+		                                  .remote = r->ssh != NULL ? r->remote : NULL };
+	r->orders = r->ssh != NULL ? r->ssh->channel(r->pool) : meal_local_new(false);
+	if (r->orders == NULL)
+		return mer_fail(err, MER_ENOMEM, "there is no room for it");
+	r->orders->events = &order_events;
+	r->orders->ctx = r;
+	return r->orders->ops->start(r->orders, r->loop, &spec, err);
+}
+
+/* Makes the second channel. */
 static enum mer_status start_orders(struct remote *r, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
@@ -373,13 +427,17 @@ static void open_orders(struct remote *r)
 {
 	if (r->orders != NULL || r->orders_over || r->pid == 0 || r->over || r->closing)
 		return;
-	const struct far_whom whom = { .pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl };
+	const struct far_whom whom = {
+		.pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl, .apart = r->apart
+	};
 	struct mer_error err;
 	/* It sweeps what bears the worker's mark. */
 	memcpy(r->order_names.id, r->names.id, sizeof r->names.id);
+	mer_buf_clear(&r->order_preamble);
+	far_reader_init(&r->orders_err, r->order_names.nonce);
 	enum mer_status st = far_orders(&r->order_preamble, r->script, &r->order_names, &whom, &err);
 	if (st == MER_OK)
-		st = start_orders(r, &err);
+		st = r->apart ? start_apart(r, &err) : start_orders(r, &err);
 	if (st != MER_OK) {
 		MER_DEBUG("no orders worker=%p why=%s", r->base.ctx, err.message);
 		r->orders = NULL;
@@ -784,17 +842,8 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 	return far_header(&r->header, &header, err);
 }
 
-/* ssh takes the first that it is told of an option: ours, the server's, our defaults, its files. */
 static enum mer_status start_ssh(struct remote *r, struct mer_error *err)
 {
-	static const char *const fixed[] = {
-		"BatchMode=yes",   "ControlMaster=yes", "ControlPersist=no",     "ClearAllForwardings=yes",
-		"ForwardAgent=no", "ForwardX11=no",     "PermitLocalCommand=no", "RemoteCommand=none",
-		"RequestTTY=no",   "EscapeChar=none",   "LogLevel=ERROR",        NULL
-	};
-	static const char *const defaults[] = { "StrictHostKeyChecking=yes", "ConnectTimeout=10",
-		                                    "ServerAliveInterval=5", "ServerAliveCountMax=3",
-		                                    NULL };
 	const struct mer_remote *remote = r->remote;
 	struct mer_remote_words words;
 	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
@@ -856,6 +905,7 @@ static enum mer_status begin_inner(struct remote *r, struct mer_error *err)
 	r->inner = r->ssh != NULL ? r->ssh->channel(r->pool) : meal_local_new(false);
 	if (r->inner == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
+	r->inner_over = false;
 	r->inner->events = &inner_events;
 	r->inner->ctx = r;
 	r->reach.transport = r->ssh != NULL ? MER_TRANSPORT_LIBSSH2 : MER_TRANSPORT_OPENSSH;
@@ -1065,6 +1115,7 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 	if (r->inner == NULL)
 		return;
 	if (signal == MEAL_TERM && r->pid != 0) {
+		r->told_term = true;
 		open_orders(r);
 		order(r, "term\n");
 		return;

@@ -252,7 +252,10 @@ static void on_tick(uv_timer_t *tick)
 	TAILQ_FOREACH(host, &pool->hosts, link)
 	{
 		TAILQ_FOREACH(s, &host->sessions, link)
-		look_at(s, now_us);
+		{
+			look_at(s, now_us);
+			ssh_session_tick(s);
+		}
 		ssh_connect_tick(host, now_us / 1000);
 		if (!TAILQ_EMPTY(&host->waiting))
 			ssh_host_settle(host);

@@ -195,6 +195,23 @@ void ssh_session_ping(struct ssh_session *s)
 		s->pinged_us = mer_clock_us();
 }
 
+/* By its own count, since all of mer may be stopped for a while. */
+void ssh_session_tick(struct ssh_session *s)
+{
+	bool listens = (s->events & UV_READABLE) != 0;
+	if (s->dead || s->n_channels == 0 || s->alive_s == 0 || !listens) {
+		s->quiet_s = 0;
+		return;
+	}
+	if (++s->quiet_s > s->alive_s * (s->alive_count + 1)) {
+		ssh_session_lose(s, "nothing is heard of the server");
+	} else if (s->quiet_s % s->alive_s == 0) {
+		libssh2_keepalive_config(s->ssh, 1, 1);
+		(void)libssh2_keepalive_send(s->ssh, NULL);
+		ssh_session_flush(s);
+	}
+}
+
 static void take_answer(struct ssh_session *s)
 {
 	struct ssh_channel *channel;
@@ -268,6 +285,7 @@ static bool read_socket(struct ssh_session *s)
 	}
 	s->in = (struct mer_str){ to, n_kept + (size_t)n };
 	s->in_kept = false;
+	s->quiet_s = 0;
 	take_answer(s);
 	turn(s);
 	keep(s);
@@ -372,6 +390,8 @@ enum mer_status ssh_session_new(struct ssh_host *host, struct ssh_login *login,
 	s->heap.held = login->held;
 	s->fd = login->fd;
 	s->times = login->times;
+	s->alive_s = login->config->alive_s;
+	s->alive_count = login->config->alive_count;
 	memcpy(s->how, login->how, sizeof s->how);
 	s->poll.data = s->turn.data = s;
 	s->handles = 2;

@@ -42,6 +42,8 @@ struct ssh_session {
 	int64_t rtt_us;              /* how long the server takes to answer; 0: not known */
 	int64_t pinged_us;           /* it was asked; 0: it is not */
 	int64_t born_us, idle_since_ms;
+	int64_t alive_s, alive_count; /* ServerAliveInterval and ServerAliveCountMax */
+	int64_t quiet_s; /* nothing has come for so long, as far as it was to be expected */
 	struct ssh_times times;
 	char how[160];
 	bool dead, freed;
@@ -58,6 +60,9 @@ void ssh_session_take(struct ssh_session *session, struct ssh_channel *channel);
 
 /** Measures how long the server takes to answer, where nothing else is going on. */
 void ssh_session_ping(struct ssh_session *session);
+
+/** A second has gone by. Asks a server of which nothing was heard; one that does not answer is lost. */
+void ssh_session_tick(struct ssh_session *session);
 
 /** Whether the server has not hung up: one that has is lost. */
 bool ssh_session_lives(struct ssh_session *session);
