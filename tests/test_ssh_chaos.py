@@ -104,7 +104,7 @@ class Chaos(ssh_case.Ssh):
             thread.start()
         for thread in threads:
             thread.join()
-        print(f"# seed {SEED}: {self.runs} runs, killed {self.kills}, the longest that was left lived {self.longest:.2f} s")
+        print(f"# {self.transport}, seed {SEED}: {self.runs} runs, killed {self.kills}, the longest that was left lived {self.longest:.2f} s")
         self.assertEqual([], self.problems)
         for name in self.servers: # each has its life again, and what the dead have left open is closed
             self.assertEqual(b"done\n", self.call(0, "run", name, "short")[0])
