@@ -334,7 +334,9 @@ enum mer_status ssh_pool_open(struct uv_loop_s *loop, struct ssh_pool **out, str
 	pool->in = malloc(SSH_READ_BYTES);
 	pool->data = malloc(SSH_READ_BYTES);
 	if (pool->in == NULL || pool->data == NULL) {
-		pool_free(pool);
+		free(pool->in);
+		free(pool->data);
+		free(pool);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	}
 	(void)uv_idle_init(loop, &pool->due);
