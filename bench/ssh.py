@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import shlex
 import socket
 import statistics
 import subprocess
@@ -174,12 +175,13 @@ class Bench:
     def add_server(self, name):
         self.mer("server", "add", name, "--kind", "ssh", *self.params())
 
-    def ssh(self, *words, control=None):
-        options = ["-F", "none", "-p", str(self.port), "-i", self.key, "-o", "IdentitiesOnly=yes", "-o",
+    def ssh_options(self, control=None, port="-p"):
+        options = ["-F", "none", port, str(self.port), "-i", self.key, "-o", "IdentitiesOnly=yes", "-o",
                    f"UserKnownHostsFile={self.work}/known", "-o", "BatchMode=yes"]
-        if control:
-            options += ["-o", f"ControlPath={control}"]
-        return ["ssh", *options, "user@127.0.0.1", *words]
+        return options + (["-o", f"ControlPath={control}"] if control else [])
+
+    def ssh(self, *words, control=None):
+        return ["ssh", *self.ssh_options(control), "user@127.0.0.1", *words]
 
     @contextlib.contextmanager
     def master(self):
@@ -408,6 +410,72 @@ def bench_up(bench, delay_ms):
     mer.close()
 
 
+def files_in_turn(whole_mib, ways, runs):
+    """MiB/s; each way: what is got ready, which is not measured, and what is."""
+    took = {name: [] for name in ways}
+    for turn in range(runs + 1):
+        for name, (ready, call) in ways.items():
+            ready()
+            begin = time.perf_counter()
+            call()
+            if turn > 0:
+                took[name].append(whole_mib / (time.perf_counter() - begin))
+    return took
+
+
+class Files:
+    """A file or folder that is nowhere there yet, each time."""
+
+    def __init__(self, bench, mib, n_files=1):
+        self.bench, self.n_files, self.size = bench, n_files, (mib << 20) // n_files
+        self.path = os.path.join(bench.work, "files")
+        self.there = os.path.join(bench.folder, "home-user")
+
+    def fresh(self):
+        for path in (self.path, self.there + "/.cache", self.there + "/got"):
+            subprocess.run(["rm", "-rf", path], check=True)
+        os.makedirs(self.there + "/got")
+        if self.n_files == 1:
+            self.fill(self.path)
+            return
+        os.mkdir(self.path)
+        for i in range(self.n_files):
+            self.fill(f"{self.path}/{i}")
+
+    def fill(self, path):
+        with open(path, "wb") as file:
+            file.write(os.urandom(self.size))
+
+    def add(self):
+        self.fresh()
+        self.bench.mer("weights", "add", "reads", self.path)
+
+
+def bench_files(bench, delay_ms):
+    """Up: weights that a run is the first to need. Down: what a training has made."""
+    runs, scp = bench.runs_of_rates, lambda *words, control=None: ["scp", "-q", *bench.ssh_options(control, "-P"), *words]
+    bench.mer("model", "add", "reads", "--server", "box", "--train", "sh -c 'cp made \"$1\"' sh {new_weights}", "--", "sh", "-c",
+              "ls -R \"$1\" | wc -l", "sh", "{weights}")
+    run, train = [bench.args.mer, "run", "reads", "x"], ["train", "reads", "--dataset", os.devnull]
+    for mib in (bench.args.mib, bench.args.warm_mib):
+        up = Files(bench, mib)
+        report("up", delay_ms, files_in_turn(mib, {
+            "mer": (up.add, program(run, bench.env)),
+            "scp": (up.fresh, program(scp(up.path, "user@127.0.0.1:got/f"))),
+            "ssh": (up.fresh, program(bench.ssh("cat >got/f"), None, up.path))}, runs), f"MiB/s, a file of {mib} MiB", 0)
+        made, back = os.path.join(up.there, "made"), os.path.join(bench.work, "back")
+        up.fill(made)
+        report("down", delay_ms, files_in_turn(mib, {
+            "mer": (lambda: None, lambda: bench.mer(*train, stdout=subprocess.DEVNULL)),
+            "scp": (lambda: None, lambda: (program(bench.ssh("cp made out"))(), program(scp("user@127.0.0.1:out", back))())),
+        }, runs), f"MiB/s, a training's file of {mib} MiB", 0)
+    many = Files(bench, bench.args.mib // 4, 1000)
+    tar = f"tar -C {many.path} -cf - . | {shlex.join(bench.ssh('tar -C got -xf -'))}"
+    report("up", delay_ms, files_in_turn(bench.args.mib // 4, {
+        "mer": (many.add, program(run, bench.env)), "tar | ssh": (many.fresh, program(["sh", "-c", tar])),
+        "scp -r": (many.fresh, program(scp("-r", many.path, "user@127.0.0.1:got/f")))}, runs), "MiB/s, 1000 files", 1)
+
+
 def bench_ping(bench, delay_ms):
     for i in range(bench.args.servers):
         bench.add_server(f"name{i}")
@@ -433,7 +501,7 @@ def main():
     parser.add_argument("--mib", type=int, default=64)
     parser.add_argument("--warm-mib", type=int, default=256)
     parser.add_argument("--servers", type=int, default=100)
-    parser.add_argument("--only", default="proxy,once,call,down,up,ping")
+    parser.add_argument("--only", default="proxy,once,call,down,up,files,ping")
     parser.add_argument("--mer")
     parser.add_argument("--transport")
     args = parser.parse_args()
@@ -445,7 +513,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory(prefix="mer-ssh-") as work:
         program, only = compile_delay(work), args.only.split(",")
-        server = sshd.Server(os.path.join(work, "server"), {"user": "/bin/sh"})
+        server = sshd.Server(os.path.join(work, "server"), {"user": "/bin/sh"}, "Subsystem sftp internal-sftp")
         try:
             for delay_ms in map(int, args.delay.split(",")):
                 if "proxy" in only:
