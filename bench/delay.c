@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -252,6 +253,7 @@ int main(int argc, char *argv[])
 	    getsockname(listener, (struct sockaddr *)&here, &size) != 0)
 		fail("listen");
 	(void)prctl(PR_SET_TIMERSLACK, 1);
+	(void)signal(SIGPIPE, SIG_IGN);
 	(void)printf("%d\n", ntohs(here.sin_port));
 	(void)fflush(stdout);
 	serve(listener, &server);

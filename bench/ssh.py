@@ -175,13 +175,12 @@ class Bench:
     def add_server(self, name):
         self.mer("server", "add", name, "--kind", "ssh", *self.params())
 
-    def ssh_options(self, control=None, port="-p"):
-        options = ["-F", "none", port, str(self.port), "-i", self.key, "-o", "IdentitiesOnly=yes", "-o",
-                   f"UserKnownHostsFile={self.work}/known", "-o", "BatchMode=yes"]
-        return options + (["-o", f"ControlPath={control}"] if control else [])
-
     def ssh(self, *words, control=None):
-        return ["ssh", *self.ssh_options(control), "user@127.0.0.1", *words]
+        options = ["-F", "none", "-p", str(self.port), "-i", self.key, "-o", "IdentitiesOnly=yes", "-o",
+                   f"UserKnownHostsFile={self.work}/known", "-o", "BatchMode=yes"]
+        if control:
+            options += ["-o", f"ControlPath={control}"]
+        return ["ssh", *options, "user@127.0.0.1", *words]
 
     @contextlib.contextmanager
     def master(self):
@@ -448,32 +447,32 @@ class Files:
 
     def add(self):
         self.fresh()
-        self.bench.mer("weights", "add", "reads", self.path)
+        version = str(time.monotonic_ns())
+        self.bench.mer("weights", "add", "reads", self.path, "--version", version, stdout=subprocess.DEVNULL)
+        self.bench.mer("weights", "use", "reads", version, stdout=subprocess.DEVNULL)
 
 
 def bench_files(bench, delay_ms):
     """Up: weights that a run is the first to need. Down: what a training has made."""
-    runs, scp = bench.runs_of_rates, lambda *words, control=None: ["scp", "-q", *bench.ssh_options(control, "-P"), *words]
+    runs = bench.runs_of_rates
     bench.mer("model", "add", "reads", "--server", "box", "--train", "sh -c 'cp made \"$1\"' sh {new_weights}", "--", "sh", "-c",
               "ls -R \"$1\" | wc -l", "sh", "{weights}")
-    run, train = [bench.args.mer, "run", "reads", "x"], ["train", "reads", "--dataset", os.devnull]
+    run, train = [bench.args.mer, "run", "reads", "x"], ["train", "reads", "--dataset", f"{bench.work}/known"]
     for mib in (bench.args.mib, bench.args.warm_mib):
         up = Files(bench, mib)
         report("up", delay_ms, files_in_turn(mib, {
             "mer": (up.add, program(run, bench.env)),
-            "scp": (up.fresh, program(scp(up.path, "user@127.0.0.1:got/f"))),
             "ssh": (up.fresh, program(bench.ssh("cat >got/f"), None, up.path))}, runs), f"MiB/s, a file of {mib} MiB", 0)
         made, back = os.path.join(up.there, "made"), os.path.join(bench.work, "back")
         up.fill(made)
         report("down", delay_ms, files_in_turn(mib, {
             "mer": (lambda: None, lambda: bench.mer(*train, stdout=subprocess.DEVNULL)),
-            "scp": (lambda: None, lambda: (program(bench.ssh("cp made out"))(), program(scp("user@127.0.0.1:out", back))())),
+            "ssh": (lambda: None, program(["sh", "-c", f"{shlex.join(bench.ssh('cp made out; cat out'))} >{back}"])),
         }, runs), f"MiB/s, a training's file of {mib} MiB", 0)
     many = Files(bench, bench.args.mib // 4, 1000)
     tar = f"tar -C {many.path} -cf - . | {shlex.join(bench.ssh('tar -C got -xf -'))}"
     report("up", delay_ms, files_in_turn(bench.args.mib // 4, {
-        "mer": (many.add, program(run, bench.env)), "tar | ssh": (many.fresh, program(["sh", "-c", tar])),
-        "scp -r": (many.fresh, program(scp("-r", many.path, "user@127.0.0.1:got/f")))}, runs), "MiB/s, 1000 files", 1)
+        "mer": (many.add, program(run, bench.env)), "tar | ssh": (many.fresh, program(["sh", "-c", tar]))}, runs), "MiB/s, 1000 files", 1)
 
 
 def bench_ping(bench, delay_ms):
@@ -513,7 +512,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory(prefix="mer-ssh-") as work:
         program, only = compile_delay(work), args.only.split(",")
-        server = sshd.Server(os.path.join(work, "server"), {"user": "/bin/sh"}, "Subsystem sftp internal-sftp")
+        server = sshd.Server(os.path.join(work, "server"), {"user": "/bin/sh"})
         try:
             for delay_ms in map(int, args.delay.split(",")):
                 if "proxy" in only:
