@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -250,12 +251,14 @@ class Sessions(ssh_case.Ssh):
         _, wire = self.serve(wire={})
         mark = f"MARK=garbage-{os.getpid()}-{id(self)}"
         self.add("m", "sh", "-c", "while :; do echo line; sleep 0.05; done", options=("--env", mark))
-        child = self.start("run", "m", "x")
-        self.assertTrue(ssh_case.wait_for(lambda: ssh_case.alive(mark)))
+        log = self.folder / "log"
+        with open(log, "wb") as err:
+            child = self.start("--log", "meal=debug", "run", "m", "x", stderr=err)
+        self.assertTrue(ssh_case.wait_for(lambda: ssh_case.alive(mark) and "says=started" in log.read_text()))
         wire.spoil = True
-        _, err = child.communicate(timeout=60)
-        self.assertEqual(1, child.returncode, err)
-        self.assertIn(b"the connection to server 'box' was lost", err)
+        child.communicate(timeout=60)
+        self.assertEqual(1, child.returncode, log.read_text())
+        self.assertIn("the connection to server 'box' was lost", log.read_text())
         self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
 
     def test_lost_behind_its_end(self):
@@ -327,6 +330,38 @@ class Sessions(ssh_case.Ssh):
         out = self.out("run", "--lines", "up", f"@{self.lines(3)}")
         self.assertEqual("".join(f"LINE {i}\n" for i in range(3)), out.decode())
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)) # fails unless one of them is there still
+
+    def test_row_before_its_program(self):
+        """A program's supervisor is told what it is to be while the run's row is written, and to start it behind that."""
+        self.serve()
+        marks, log = self.folder / "marks", self.folder / "log"
+        self.add("m", "sh", "-c", f"echo ran >>{marks}")
+        with open(log, "wb") as err:
+            child = self.start("--log", "meal=debug", stdin=-1, stderr=err)
+
+        def ask():
+            child.stdin.write(b"run --json m x\n")
+            child.stdin.flush()
+
+        def count(text):
+            return log.read_text().count(text)
+        ask()
+        self.assertEqual(0, json.loads(child.stdout.readline())["exit_code"])
+        if self.transport == "libssh2":
+            self.assertTrue(ssh_case.wait_for(lambda: count("spare server=box") == 1))
+            self.assertTrue(ssh_case.wait_for(lambda: count("says=up") == 2))
+        database = sqlite3.connect(self.folder / "mer.db", isolation_level=None)
+        self.addCleanup(database.close)
+        database.execute("BEGIN IMMEDIATE")
+        starts = count("start worker=")
+        ask()
+        self.assertTrue(ssh_case.wait_for(lambda: count("start worker=") == starts + 1))
+        self.assertEqual("ran\n", marks.read_text())
+        database.execute("ROLLBACK")
+        self.assertEqual(0, json.loads(child.stdout.readline())["exit_code"])
+        self.assertEqual("ran\nran\n", marks.read_text())
+        child.communicate(timeout=60)
+        self.assertEqual(0, child.returncode, log.read_text())
 
     def test_session_is_lost_between_runs(self):
         """The next run has another one, and nobody is told."""

@@ -3,6 +3,7 @@
 one end. MER_PREFIX names the installation. Prints TAP when run as a program."""
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -77,6 +78,31 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
                "sub about { return \"$_[0] (a) S $at{$_[0]} x\" }" + perl + "print join \",\", sort { $a <=> $b } descended();"
         if ssh_case.shell_words("perl"):
             self.assertEqual(b"9,11", subprocess.run(["perl", "-e", ring], capture_output=True, timeout=60, check=True).stdout)
+
+    def test_waits_for_its_word(self):
+        """It starts nothing, and tells nothing, of what a header says until it is told to; and leaves where it is not."""
+        script = record_case.PREFIX / "libexec" / "mer" / "mer-far.sh"
+        order = "far_lc= far_n='\n'; LC_ALL=C; . \"$0\"; far_serve"
+        for shell in ssh_case.SHELLS:
+            for path in (os.environ["PATH"], str(self.tools())):
+                for word, program, want in (("go", "cat", b"started"), ("go", "no-such", b"fail missing"), ("on", "cat", None),
+                                            (None, "no-such", None)):
+                    with self.subTest(shell=shell, path=path, word=word, program=program):
+                        words = ssh_case.shell_words(shell)
+                        if not words:
+                            self.skipTest(f"{shell} is not installed")
+                        task = f"far_dir=''\nfar_clean=''\nfar_probe=''\nfar_room=''\nfar_env() {{\n:\n}}\nset -- '{program}'\nn\n"
+                        child = subprocess.Popen([*words.split(), "-c", order, script], env={"PATH": path}, stdin=subprocess.PIPE,
+                                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                        self.addCleanup(self.finish, child)
+                        child.stdin.write(f"n i 5\n{len(task)}\n{task}".encode())
+                        child.stdin.flush()
+                        self.assertEqual(b"\x1eMER-n up\n", child.stderr.readline())
+                        self.assertEqual(([], [], []), select.select([child.stderr], [], [], 0))
+                        out, err = child.communicate(f"{word}\ninput".encode() if word else b"", timeout=60)
+                        self.assertEqual(b"\x1eMER-n up\n" + (b"input" if want == b"started" else b""), out)
+                        self.assertEqual(want is not None, b"MER-n " + (want or b"") in err, err)
+                        self.assertTrue(want or not err, err)
 
     def test_perl(self):
         for shell in ("dash", "bash"):

@@ -49,9 +49,12 @@ MER_MUST enum mer_status far_supervisor(struct mer_buf *out, struct mer_str scri
                                         const struct far_names *names, int64_t silence_s,
                                         struct mer_error *err);
 
+/* What starts the worker that the header has told of: no byte behind it is touched, it is the worker's input. */
+#define FAR_GO "go\n"
+
 /**
- * Appends what it waits for, which starts the worker: no byte behind it is touched, it is the worker's
- * input. The names are those of its supervisor.
+ * Appends what it waits for. It looks at all that it can look at, and says nothing until FAR_GO follows.
+ * The names are those of its supervisor.
  *
  * @return MER_EINPUT  a variable that a shell cannot hold
  */

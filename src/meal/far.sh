@@ -15,8 +15,9 @@
 # The header is the number of its bytes, then text for a shell: far_dir (the worker's folder, "": the
 # home), far_clean (1: a login's environment), far_probe (1: nothing is run), far_room (what makes a
 # folder of its own for the worker, "": it has none), far_env (a function that exports the worker's
-# variables; far_odd is one that the shell does not take), and the worker's command line as arguments; then the nonce. All that can
-# be done before it comes is done by then, since a run may be waiting for nothing else.
+# variables; far_odd is one that the shell does not take), and the worker's command line as arguments; then the nonce.
+# The worker starts, and whatever is to be said of it is said, when the line "go" has come behind it. All that can be
+# done before is done by then, since a run may be waiting for nothing else.
 #
 # Marks are lines on stderr, "\036MER-NONCE WHAT...\n", each one write. A POSIX sh is all that this needs.
 # Perl, where there is one, takes its place: it starts programs sooner, tells signals from exit codes and
@@ -388,6 +389,24 @@ sub is_text { # and no program, which execvp would hand to a shell
 	if (open my $file, "<", $_[0]) { sysread $file, $first, 4 }
 	return $first ne "" && $first !~ /^(?:#!|\177ELF)/ && -T $_[0];
 }
+sub settle { # what the header says but its room, which takes input. Returns what is to be said, or the path of the program
+	my ($told, $env, $name) = @_;
+	if ($told->{clean}) {
+		/^(?:HOME|LANG|LC_.*|LOGNAME|PATH|SHELL|TMPDIR|TZ|USER)$/ or delete $ENV{$_} for keys %ENV;
+	}
+	$ENV{$_} = $env->{$_} for keys %$env;
+	$ENV{MER_FAR} = $id;
+	return "fail workdir" if $told->{dir} ne "" && !chdir $told->{dir};
+	my ($path, $why) = find($name);
+	return "fail $why" if !defined $path;
+	return "there" if $told->{probe};
+	return "fail exec 8" if is_text($path); # ENOEXEC
+	return ("", $path);
+}
+sub wait_for_go {
+	my $word = line();
+	leave(shift) if !defined $word || $word ne "go";
+}
 sub become {
 	my $tell = shift;
 	$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE ALRM TERM USR1 USR2 CHLD TSTP TTIN TTOU);
@@ -401,18 +420,13 @@ sub become {
 	my $header = defined $n && $n =~ /^\d{1,9}$/ ? take($n) : undef;
 	leave($tell) if !defined $header;
 	my ($told, $env, @argv) = parse($header);
-	my $lacks = defined $told->{room} && $told->{room} ne "" ? furnish($told->{room}) : "";
+	my $has_room = defined $told->{room} && $told->{room} ne "";
+	wait_for_go($tell) if $has_room;
+	my $lacks = $has_room ? furnish($told->{room}) : "";
 	leave($tell, "fail $lacks") if $lacks ne "";
-	if ($told->{clean}) {
-		/^(?:HOME|LANG|LC_.*|LOGNAME|PATH|SHELL|TMPDIR|TZ|USER)$/ or delete $ENV{$_} for keys %ENV;
-	}
-	$ENV{$_} = $env->{$_} for keys %$env;
-	$ENV{MER_FAR} = $id;
-	leave($tell, "fail workdir") if $told->{dir} ne "" && !chdir $told->{dir};
-	my ($path, $why) = find($argv[0]);
-	leave($tell, "fail $why") if !defined $path;
-	leave($tell, "there") if $told->{probe};
-	leave($tell, "fail exec 8") if is_text($path); # ENOEXEC
+	my ($why, $path) = settle($told, $env, $argv[0]);
+	wait_for_go($tell) if !$has_room;
+	leave($tell, $why) if $why ne "";
 	{ no warnings; exec { $path } @argv }
 	leave($tell, "fail exec " . ($! + 0));
 }
@@ -545,7 +559,7 @@ far_begin()
 	[ -n "$far_id" ] || exit 0
 }
 
-# Takes the header. What a shell reads of a pipe ends with its line.
+# Takes the header and the line behind it. What a shell reads of a pipe ends with its line.
 far_take()
 {
 	read -r far_l || exit 0
@@ -554,6 +568,7 @@ far_take()
 		far_m=$far_m$far_l$far_n
 	done
 	[ "$far_l" = "$far_nonce" ] || exit 0
+	IFS= read -r far_l && [ "$far_l" = go ] || exit 0
 }
 
 # Runs the worker in the background as far_pid; 4 is its stdin and 3 its stdout. To env a name with a = is no

@@ -62,7 +62,8 @@ struct remote {
 	bool prepared;           /* inner is */
 	bool told_prepared;      /* and who asked for it knows */
 	bool wanted;             /* go came */
-	bool begun;              /* the header was sent; what is written goes to inner */
+	bool headed;             /* the header was sent */
+	bool begun;              /* and that it may go; what is written goes to inner */
 	bool held;               /* pause came */
 	bool last;               /* nothing follows early */
 	bool once;               /* what was written cannot be written again */
@@ -583,6 +584,16 @@ static void hear_stdout(struct remote *r, const char *bytes, size_t n)
 
 static void begin(struct remote *r);
 
+/* The worker's supervisor is told what it is to be, as soon as somebody hears that. */
+static void send_header(struct remote *r)
+{
+	const struct mer_str header = { r->header.ptr, r->header.len };
+	if (r->headed || header.len == 0)
+		return;
+	r->headed = true;
+	r->inner->ops->write(r->inner, &header, 1, false, NULL);
+}
+
 static void on_prepared(void *ctx)
 {
 	struct remote *r = ctx;
@@ -591,8 +602,10 @@ static void on_prepared(void *ctx)
 	if (r->ssh != NULL) {
 		const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
 		r->ssh->reach(r->inner, &r->reach);
-		if (!r->logs_in)
+		if (!r->logs_in) {
 			r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
+			send_header(r);
+		}
 	}
 	if (r->wanted)
 		begin(r);
@@ -879,15 +892,16 @@ static void send_input(struct remote *r, const struct mer_str pieces[], size_t n
 		r->inner->ops->write(r->inner, &end, 1, true, NULL);
 }
 
-/* The worker is told what it is; what was written for it follows. Copies stay here as long as it lives. */
+/* The worker is told to begin; what was written for it follows. Copies stay here as long as it lives. */
 static void begin(struct remote *r)
 {
-	const struct mer_str header = { r->header.ptr, r->header.len };
+	static const struct mer_str go = { FAR_GO, sizeof FAR_GO - 1 };
 	const struct meal_queue *early = &r->early;
 	if (r->begun || (r->ssh != NULL && r->logs_in))
 		return;
+	send_header(r);
 	r->begun = true;
-	r->inner->ops->write(r->inner, &header, 1, false, NULL);
+	r->inner->ops->write(r->inner, &go, 1, false, NULL);
 	for (size_t i = 0; i < early->n; i++)
 		send_input(r, &early->pieces[i], 1, r->last && i + 1 == early->n,
 		           early->owned[i] != NULL ? NULL : early->owners[i]);
@@ -906,6 +920,7 @@ static enum mer_status begin_inner(struct remote *r, struct mer_error *err)
 	if (r->inner == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	r->inner_over = false;
+	r->headed = false;
 	r->inner->events = &inner_events;
 	r->inner->ctx = r;
 	r->reach.transport = r->ssh != NULL ? MER_TRANSPORT_LIBSSH2 : MER_TRANSPORT_OPENSSH;
@@ -1037,10 +1052,13 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 		carrier->ops->close(carrier);
 		return st;
 	}
-	if (spare)
+	if (spare) {
 		links_take(&r->spare);
-	else
+		if (r->prepared)
+			send_header(r);
+	} else {
 		st = start_new(r, loop, spec->links, err);
+	}
 	if (st != MER_OK)
 		return st;
 	r->links = spec->links;

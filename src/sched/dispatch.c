@@ -25,15 +25,6 @@ static struct slot *slot_with_room(const struct route *route, const struct deplo
 	return found != NULL ? found : coming;
 }
 
-static bool has_worker(const struct route *route)
-{
-	const struct slot *slot;
-	TAILQ_FOREACH(slot, &route->slots, link)
-	if (slot->state != SLOT_ENDING)
-		return true;
-	return false;
-}
-
 /* A deployment as a run sees it. */
 static struct choose_place look(const struct mer_run *run, size_t i)
 {
@@ -47,7 +38,7 @@ static struct choose_place look(const struct mer_run *run, size_t i)
 		.ready = found != NULL && slot_has_room(found),
 		.coming = found != NULL,
 	};
-	if (found == NULL && (route->session[0] == '\0' || !has_worker(route)))
+	if (found == NULL && (route->session[0] == '\0' || !pool_has_worker(route)))
 		place.coming = !pool_is_full(route, deployment);
 	if (place.ready)
 		place.load = found->n_runs;

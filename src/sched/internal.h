@@ -400,6 +400,10 @@ void slot_hold(struct slot *slot);
 /* --- pool.c --- */
 /* Starts a worker that waits to be let go. */
 void pool_prepare(struct route *route);
+/* A run was submitted: where each has a program of its own on another host, it gets there while rows are written. */
+void pool_foresee(struct route *route);
+/* That is not about to leave. */
+bool pool_has_worker(const struct route *route);
 /* Ends a run that a slot has. */
 void pool_end_run(struct mer_run *run, bool kill);
 /* Other deployments are in force, which it takes: workers of the old ones leave when they are idle. */

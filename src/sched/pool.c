@@ -61,10 +61,19 @@ bool pool_make_room(const struct route *route, const struct deployment *deployme
 	return may_leave;
 }
 
+bool pool_has_worker(const struct route *route)
+{
+	const struct slot *slot;
+	TAILQ_FOREACH(slot, &route->slots, link)
+	if (slot->state != SLOT_ENDING)
+		return true;
+	return false;
+}
+
 void pool_prepare(struct route *route)
 {
 	struct slot *slot;
-	if (route->current == NULL || !TAILQ_EMPTY(&route->slots) || route->sched->on_closed != NULL ||
+	if (route->current == NULL || pool_has_worker(route) || route->sched->on_closed != NULL ||
 	    pool_is_full(route, route->current))
 		return;
 	if (trace_is_of_start(route->sched, route->current)) /* it waits for its run */
@@ -72,6 +81,18 @@ void pool_prepare(struct route *route)
 	struct mer_error err;
 	if (slot_start(route, route->current, NULL, &slot, &err) != MER_OK)
 		MER_DEBUG("cannot prepare a worker: %s", err.message); /* the run's own start tells */
+}
+
+void pool_foresee(struct route *route)
+{
+	const struct deployment *first = route->current;
+	if (first == NULL || first->spec.remote == NULL || deployment_stays(first) ||
+	    route->training != NULL)
+		return;
+	int64_t now = (int64_t)uv_now(route->sched->loop);
+	bool well = first->health.failures == 0 && first->health.busy_until <= now;
+	if (well && first->loan == NULL)
+		pool_prepare(route);
 }
 
 void pool_end_run(struct mer_run *run, bool kill)

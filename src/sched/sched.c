@@ -227,6 +227,7 @@ enum mer_status mer_sched_submit(struct mer_sched *sched, const struct mer_run_r
 	TAILQ_INSERT_TAIL(&sched->pending, run, link);
 	sched->n_pending++;
 	record_flush(sched, false);
+	pool_foresee(route);
 	if (out != NULL)
 		*out = run;
 	return MER_OK;
