@@ -7,13 +7,17 @@ An sshd of its own on the loopback, as whoever calls it, behind a proxy where th
 (A B A B ...), so that a drifting machine drifts for both:
 
   once      a program a run, where mer has run before and somebody waits between runs, against ssh, ssh with a
-            ControlMaster, paramiko and asyncssh with a connection that is there (what is installed)
+            ControlMaster, paramiko and asyncssh with a connection that is there (what is installed); and what the
+            program alone takes where it is started by posix_spawn, here
   call      a call of a token model whose worker is there, against a line through a pipe of ssh to the same worker
+  frame     a call of 64 bytes of a model of the Python SDK whose worker is there
   down, up  MiB/s of a run's output, and of its input, against ssh and a ControlMaster
   proxy     how late it is, and what it carries
   ping      server ping --all over so many names of one sshd, and its peak memory; with --start, too
 
-Prints medians with [min max], and ratios pair by pair. Round trips are those of the proxy.
+Prints medians with [min max], and ratios and differences pair by pair. What once, call and frame take beyond a round
+trip is said of two: the delay of the proxy alone, which is 0 without one, and that of a line which a loop of libssh2 sends
+to a cat over a channel that is open, in the same turn: there are a network and sshd in it, too.
 """
 import argparse
 import asyncio
@@ -38,6 +42,7 @@ UPPER = ("import sys\nprint('@!#READY#!@', flush=True)\nfor line in sys.stdin:\n
          "        text = sys.stdin.readline(); sys.stdin.readline()\n"
          "        print('@!#START#!@\\n' + text.upper() + '@!#STOP#!@', flush=True)\n"
          "    elif line == '@!#EXIT#!@\\n':\n        break\n")
+FRAME = "import mer\n@mer.model\ndef predict(x: bytes) -> bytes:\n    return x\nmer.serve()\n"
 PYTHON = "/usr/bin/python3"
 
 
@@ -156,6 +161,8 @@ class Bench:
             file.write(f"[127.0.0.1]:{port} {server.host_key}\n")
         with open(os.path.join(work, "upper.py"), "w", encoding="ascii") as file:
             file.write(UPPER)
+        with open(os.path.join(work, "frame.py"), "w", encoding="ascii") as file:
+            file.write(FRAME)
         home = os.path.join(work, f"home-{port}")
         os.mkdir(home)
         self.env = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "USER": "bench", "MER_ALLOW_CHANGES": "1"}
@@ -196,14 +203,14 @@ class Bench:
 class Lines:
     """A mer or another program at the end of two pipes: a line, and its answer."""
 
-    def __init__(self, argv, env=None, before=b"", after=b"", ready=0, answer=1):
-        self.before, self.after, self.answer = before, after, answer
+    def __init__(self, argv, env=None, line=b"hello\n", ready=0, answer=1):
+        self.line, self.answer = line, answer
         self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for _ in range(ready):
             self.process.stdout.readline()
 
     def call(self):
-        self.process.stdin.write(self.before + b"hello\n" + self.after)
+        self.process.stdin.write(self.line)
         self.process.stdin.flush()
         for _ in range(self.answer):
             line = self.process.stdout.readline()
@@ -277,36 +284,74 @@ def report(name, delay_ms, took, unit, digits=2):
         print(f"{name:5} {delay_ms:3} ms  {who:14} {spread(values, digits)} {unit}{against}  n={len(values)}", flush=True)
 
 
+def compile_loop(bench):
+    program = os.path.join(bench.work, "ssh_loop")
+    if not os.path.exists(program):
+        subprocess.run([os.environ.get("CC", "cc"), "-O2", os.path.join(ROOT, "bench", "ssh_loop.c"), "-o", program, "-lssh2"],
+                       check=True)
+    return [program, str(bench.port), "user", bench.key, "aes128-ctr", "hmac-sha2-256"]
+
+
+ECHO, ALONE = "a round trip", "cat alone"
+
+
+def lines_of_loop(bench, word):
+    return Lines(compile_loop(bench), None, word, 1)
+
+
+def report_beyond(name, delay_ms, took, wanted):
+    """In both senses, and for a program also beyond what it takes by itself."""
+    mer, trip, alone = took["mer"], took[ECHO], took.get(ALONE)
+    rows = {"the delay": [ms - delay_ms for ms in mer], "the round trip": [a - b for a, b in zip(mer, trip)]}
+    if alone:
+        rows["both and cat"] = [a - b - c for a, b, c in zip(mer, trip, alone)]
+    for what, values in rows.items():
+        print(f"{name:5} {delay_ms:3} ms  mer beyond {what:14} {spread(values, 3)} ms"
+              f"{'' if what == 'both and cat' else f' (wanted: at most {wanted})'}", flush=True)
+
+
 def bench_once(bench, delay_ms):
     bench.mer("model", "add", "cat", "--server", "box", "--", "cat")
-    mer = Lines([bench.args.mer, "run", "--lines", "cat", "-"], bench.env)
-    others = [mer]
+    lines = {"mer": Lines([bench.args.mer, "run", "--lines", "cat", "-"], bench.env), ECHO: lines_of_loop(bench, b"echo\n"),
+             ALONE: lines_of_loop(bench, b"cat\n")}
     with bench.master() as control:
-        calls = {"mer": mer.call, "ssh": run_words(bench.ssh("cat")), "ControlMaster": run_words(bench.ssh("cat", control=control))}
+        calls = {name: one.call for name, one in lines.items()}
+        calls |= {"ssh": run_words(bench.ssh("cat")), "ControlMaster": run_words(bench.ssh("cat", control=control))}
         for name, kind in (("paramiko", Paramiko), ("asyncssh", Asyncssh)):
             try:
-                others.append(kind(bench))
-                calls[name] = others[-1].call
+                lines[name] = kind(bench)
+                calls[name] = lines[name].call
             except ImportError:
                 print(f"once  {name} is not installed")
         took = in_turn(calls, bench.args.runs, 0.05 + 0.004 * delay_ms) # somebody waits: what is made ahead has its time
-        for other in others:
-            other.close()
+        for one in lines.values():
+            one.close()
     report("once", delay_ms, took, "ms")
-    print(f"once  {delay_ms:3} ms  mer beyond one round trip {spread([ms - delay_ms for ms in took['mer']])} ms (wanted: at most 2)")
+    report_beyond("once", delay_ms, took, 2)
 
 
 def bench_call(bench, delay_ms):
     bench.mer("model", "add", "upper", "--server", "box", "--protocol", "token", "--", PYTHON, f"{bench.work}/upper.py")
     with bench.master() as control:
-        mer = Lines([bench.args.mer, "run", "--lines", "upper", "-"], bench.env)
-        pipe_of_ssh = Lines(bench.ssh(PYTHON, f"{bench.work}/upper.py", control=control), None, b"@!#START#!@\n", b"@!#STOP#!@\n", 1, 3)
-        took = in_turn({"mer": mer.call, "a pipe of ssh": pipe_of_ssh.call}, bench.args.runs * 10)
-        mer.close()
-        pipe_of_ssh.close()
+        lines = {"mer": Lines([bench.args.mer, "run", "--lines", "upper", "-"], bench.env), ECHO: lines_of_loop(bench, b"echo\n"),
+                 "a pipe of ssh": Lines(bench.ssh(PYTHON, f"{bench.work}/upper.py", control=control), None,
+                                        b"@!#START#!@\nhello\n@!#STOP#!@\n", 1, 3)}
+        took = in_turn({name: one.call for name, one in lines.items()}, bench.args.runs * 10)
+        for one in lines.values():
+            one.close()
     report("call", delay_ms, took, "ms", 3)
-    print(f"call  {delay_ms:3} ms  mer beyond one round trip {spread([ms - delay_ms for ms in took['mer']], 3)} ms "
-          "(wanted: at most 0.3)")
+    report_beyond("call", delay_ms, took, 0.3)
+
+
+def bench_frame(bench, delay_ms):
+    bench.mer("model", "add", "frame", "--server", "box", "--protocol", "frame", "--", PYTHON, f"{bench.work}/frame.py")
+    lines = {"mer": Lines([bench.args.mer, "run", "--lines", "frame", "-"], bench.env, b"x" * 64 + b"\n"),
+             ECHO: lines_of_loop(bench, b"echo" + b"x" * 60 + b"\n")}
+    took = in_turn({name: one.call for name, one in lines.items()}, bench.args.runs * 10)
+    for one in lines.values():
+        one.close()
+    report("frame", delay_ms, took, "ms", 3)
+    report_beyond("frame", delay_ms, took, 0.3)
 
 
 def rates(mib, calls, runs):
@@ -362,12 +407,8 @@ class Commands:
 @contextlib.contextmanager
 def libssh2_loop(bench, delay_ms):
     """What libssh2 itself carries, with the cipher and MAC that mer has and a window that is no bound."""
-    loop = os.path.join(bench.work, "ssh_loop")
-    if not os.path.exists(loop):
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", os.path.join(ROOT, "bench", "ssh_loop.c"), "-o", loop, "-lssh2"],
-                       check=True)
     window = (16 if delay_ms else 2) << 20
-    commands = Commands([loop, str(bench.port), "user", bench.key, "aes128-ctr", "hmac-sha2-256", str(window)], ready=True)
+    commands = Commands([*compile_loop(bench), str(window)], ready=True)
     try:
         yield commands
     finally:

@@ -1,13 +1,18 @@
 /* What bench/ssh.py measures mer against: a session of libssh2 alone, as it comes. ssh_loop PORT USER KEY [CIPHER MAC
  * WINDOW] logs in at 127.0.0.1, which is not checked, and says "ready". Each line of stdin is "down BYTES" or
- * "up BYTES": so many bytes of head -c come, or are sent to a program that drops them, and then it says "done". */
+ * "up BYTES": so many bytes of head -c come, or are sent to a program that drops them, and then it says "done"; "echo": the
+ * line goes to a cat over a channel that stays open, and comes back; or "cat": a cat is started here for the line. */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <libssh2.h>
 #include <netinet/tcp.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PIECE = 256 << 10, PACKET = 32768 };
@@ -75,6 +80,47 @@ static void up(LIBSSH2_SESSION *session, long bytes, unsigned window)
 	finish(channel);
 }
 
+static void echo(LIBSSH2_SESSION *session, const char *line)
+{
+	static LIBSSH2_CHANNEL *channel;
+	ssize_t len = (ssize_t)strlen(line), n;
+	if (channel == NULL)
+		channel = run(session, "exec cat", LIBSSH2_CHANNEL_WINDOW_DEFAULT);
+	check(libssh2_channel_write(channel, line, (size_t)len) != len, "write");
+	for (; len > 0; len -= n) {
+		n = libssh2_channel_read(channel, piece, (size_t)len);
+		check(n <= 0, "read");
+		(void)fwrite(piece, 1, (size_t)n, stdout);
+	}
+	(void)fflush(stdout);
+}
+
+/* What nobody can spare who starts a program a run. */
+static void cat(const char *line)
+{
+	extern char **environ;
+	char *argv[] = { "cat", NULL };
+	int in[2], out[2], status;
+	ssize_t n;
+	pid_t pid;
+	posix_spawn_file_actions_t actions;
+	check(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | posix_spawn_file_actions_init(&actions),
+	      "pipes");
+	check(posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO), "stdin");
+	check(posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO), "stdout");
+	check(posix_spawnp(&pid, "cat", &actions, NULL, argv, environ), "cat");
+	(void)close(in[0]);
+	(void)close(out[1]);
+	check(write(in[1], line, strlen(line)) < 0, "write");
+	(void)close(in[1]);
+	while ((n = read(out[0], piece, PIECE)) > 0)
+		(void)fwrite(piece, 1, (size_t)n, stdout);
+	(void)close(out[0]);
+	check(waitpid(pid, &status, 0) != pid || status != 0, "wait");
+	(void)posix_spawn_file_actions_destroy(&actions);
+	(void)fflush(stdout);
+}
+
 static void prefer(LIBSSH2_SESSION *session, const char *cipher, const char *mac)
 {
 	check(libssh2_session_method_pref(session, LIBSSH2_METHOD_CRYPT_CS, cipher) |
@@ -86,7 +132,7 @@ static void prefer(LIBSSH2_SESSION *session, const char *cipher, const char *mac
 
 int main(int argc, char *argv[])
 {
-	char line[64];
+	char line[4096];
 	check(argc < 4 || libssh2_init(0) != 0, "usage");
 	const char *user = argv[2];
 	unsigned window = argc > 6 ? (unsigned)atoi(argv[6]) : LIBSSH2_CHANNEL_WINDOW_DEFAULT;
@@ -100,10 +146,13 @@ int main(int argc, char *argv[])
 	(void)fflush(stdout);
 	while (fgets(line, sizeof line, stdin) != NULL) {
 		const char *number = strchr(line, ' ');
-		check(number == NULL, line);
-		if (line[0] == 'd')
+		if (strncmp(line, "echo", 4) == 0)
+			echo(session, line);
+		else if (strncmp(line, "cat", 3) == 0)
+			cat(line);
+		else if (number != NULL && line[0] == 'd')
 			down(session, atol(number), window);
-		else
+		else if (number != NULL)
 			up(session, atol(number), window);
 	}
 	check(libssh2_session_disconnect(session, ""), "disconnect");
