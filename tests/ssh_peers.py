@@ -118,9 +118,6 @@ if paramiko:
         def check_channel_exec_request(self, channel, command):
             if self.peer.wrong == "exec is refused":
                 return False
-            if self.peer.wrong == "exec is answered by a close":
-                channel.close()
-                raise EOFError
             if self.peer.wrong == "close is not answered":
                 channel._handle_close = lambda message: None
             threading.Thread(target=self.peer.serve, args=(channel, command), daemon=True).start()

@@ -86,12 +86,6 @@ class Peers(ssh_case.Ssh):
         self.add("m", "cat")
         self.refused(6, "server 'box' did not run what it was told", "run", "m", "x")
 
-    def test_exec_is_answered_by_a_close(self):
-        """Nothing tells libssh2's caller, who would wait for an answer as long as he waits for a shell."""
-        self.wrong("exec is answered by a close")
-        self.add("m", "cat")
-        self.refused(6, "server 'box' did not run what it was told: it takes no commands", "run", "m", "x")
-
     def test_open_is_not_answered(self):
         self.wrong("open is not answered", "--param", "ConnectTimeout=2")
         self.add("m", "cat")

@@ -176,10 +176,9 @@ static void open_step(struct ssh_channel *c)
 static void start_step(struct ssh_channel *c)
 {
 	int error = libssh2_channel_exec(c->ssh, c->want.command);
-	bool closed = error == LIBSSH2_ERROR_EAGAIN && libssh2_channel_eof(c->ssh) == 1;
-	if (error == LIBSSH2_ERROR_EAGAIN && !closed)
+	if (error == LIBSSH2_ERROR_EAGAIN)
 		return;
-	if (error == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED || closed) {
+	if (error == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED) {
 		char problem[400];
 		(void)snprintf(problem, sizeof problem,
 		               "server '%s' did not run what it was told: it takes no commands",
