@@ -66,7 +66,6 @@ struct remote {
 	bool begun;              /* and that it may go; what is written goes to inner */
 	bool held;               /* pause came */
 	bool last;               /* nothing follows early */
-	bool once;               /* what was written cannot be written again */
 	int64_t go_ms, again_ms; /* go came; to wait before ssh is started anew. 0: not yet */
 	struct meal_queue early; /* written before that */
 	int64_t prepared_us, heard_ms;
@@ -490,6 +489,8 @@ static void on_timer(uv_timer_t *timer)
 
 /* --- what comes from there ---------------------------------------------------------------------- */
 
+static void begin(struct remote *r);
+
 static void on_mark(struct remote *r, const char *mark)
 {
 	char mode[8] = "";
@@ -504,6 +505,8 @@ static void on_mark(struct remote *r, const char *mark)
 		r->err_up = true;
 		r->reach.start_us = mer_clock_us() - r->prepared_us;
 		(void)uv_timer_stop(&r->timer);
+		if (r->ssh == NULL && r->wanted)
+			begin(r);
 	} else if (strncmp(mark, "started ", 8) == 0) {
 		r->how.started = true;
 	} else if (sscanf(mark, "watch %lld %lld %7s", &pid, &timer, mode) == 3) {
@@ -582,8 +585,6 @@ static void hear_stdout(struct remote *r, const char *bytes, size_t n)
 		give(r, r->room.output ? MEAL_FILE : MEAL_STDOUT, bytes + at, n - at);
 }
 
-static void begin(struct remote *r);
-
 /* The worker's supervisor is told what it is to be, as soon as somebody hears that. */
 static void send_header(struct remote *r)
 {
@@ -606,9 +607,9 @@ static void on_prepared(void *ctx)
 			r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
 			send_header(r);
 		}
+		if (r->wanted)
+			begin(r);
 	}
-	if (r->wanted)
-		begin(r);
 	if (!r->spare.waits && !r->told_prepared) {
 		r->told_prepared = true;
 		r->base.events->prepared(r->base.ctx);
@@ -703,7 +704,7 @@ static void on_again(uv_timer_t *timer);
 /* It is asked again, within ConnectTimeout. */
 static bool begins_again(struct remote *r, const struct meal_exit *ssh)
 {
-	if (r->ssh != NULL || r->err_up || r->was_killed || r->once || !was_dropped(r, ssh))
+	if (r->ssh != NULL || r->err_up || r->was_killed || !was_dropped(r, ssh))
 		return false;
 	r->again_ms = r->again_ms == 0                 ? AGAIN_MS
 	              : r->again_ms < AGAIN_MAX_MS / 2 ? 2 * r->again_ms
@@ -713,7 +714,6 @@ static bool begins_again(struct remote *r, const struct meal_exit *ssh)
 	MER_DEBUG("ssh again server=%s ms=%lld", r->server, (long long)r->again_ms);
 	r->inner->ops->close(r->inner);
 	r->inner = NULL;
-	r->begun = false;
 	mer_buf_clear(&r->noise);
 	(void)uv_timer_start(&r->timer, on_again, (uint64_t)r->again_ms, 0);
 	return true;
@@ -757,6 +757,10 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 	} else if (!r->over) {
 		say_lost(r);
 	}
+	/* It was told to go, and whether it did nobody has said: it is not to run twice. */
+	if (!r->over && r->begun && (r->err_up || inner->problem[0] != '\0') && !r->was_killed &&
+	    !r->probes)
+		how->started = true;
 	tell_end(r);
 }
 
@@ -911,7 +915,8 @@ static void begin(struct remote *r)
 		r->inner->ops->pause(r->inner, true);
 }
 
-/* Begins what is to carry it: a channel, or ssh, which waits for go and so gets all that is sent ahead. */
+/* Begins what is to carry it: a channel, or ssh. What ssh has been given nobody can take back, nor tell whether it
+ * came over: the word that starts a program is kept until the supervisor has spoken. */
 static enum mer_status begin_inner(struct remote *r, struct mer_error *err)
 {
 	const struct mer_worker_spec spec = { .argv = far_command, .remote = r->remote };
@@ -933,7 +938,7 @@ static enum mer_status begin_inner(struct remote *r, struct mer_error *err)
 	r->open++;
 	if (r->ssh == NULL) {
 		r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
-		begin(r);
+		send_header(r);
 	}
 	return MER_OK;
 }
@@ -1078,7 +1083,7 @@ static void go(struct meal_carrier *carrier)
 	r->go_ms = r->heard_ms = mer_clock_ms();
 	if (!r->err_up)
 		wait_for_shell(r);
-	if (r->prepared)
+	if (r->ssh != NULL ? r->prepared : r->err_up)
 		begin(r);
 	r->inner->ops->go(r->inner);
 }
@@ -1095,11 +1100,10 @@ static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], s
 	struct remote *r = downcast(carrier);
 	if (r->inner == NULL && !waits_again(r))
 		return;
-	if (r->begun)
+	if (r->begun) {
 		send_input(r, pieces, n, last, owner);
-	r->once |= r->early.n + n > MEAL_QUEUE_MAX;
-	if (r->begun && (r->ssh != NULL || r->err_up || r->once))
 		return;
+	}
 	for (size_t i = 0; i < n && !r->last; i++)
 		meal_queue_add(&r->early, pieces[i], owner);
 	r->last |= last;
@@ -1110,7 +1114,6 @@ static enum mer_status tell(struct meal_carrier *carrier, struct mer_str bytes)
 	struct remote *r = downcast(carrier);
 	if ((r->inner == NULL && !waits_again(r)) || (!r->begun && r->last))
 		return MER_OK;
-	r->once |= r->begun;
 	return r->begun ? r->inner->ops->tell(r->inner, bytes) : meal_queue_tell(&r->early, bytes);
 }
 
@@ -1146,7 +1149,6 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 static enum mer_status settle(struct meal_carrier *carrier, const void *owner, bool hear)
 {
 	struct remote *r = downcast(carrier);
-	r->once |= r->begun; /* what is kept of it is its owner's */
 	if (!r->begun)
 		return meal_queue_settle(&r->early, owner);
 	return r->inner != NULL ? r->inner->ops->settle(r->inner, owner, hear) : MER_OK;
