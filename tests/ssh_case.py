@@ -10,6 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
+import processes
 import record_case
 import sshd
 
@@ -20,14 +21,7 @@ TOOLS = ("sh", "env", "sed", "grep", "sleep", "kill", "setsid", "cat", "printf",
 
 def alive(mark):
     """Processes with that text in their environment, which the far supervisor's own do not have."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            pass
-    return found
+    return [pid for pid, environ in processes.told("environ") if mark.encode() in environ]
 
 
 def wait_for(what, seconds=60):

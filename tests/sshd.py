@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import processes
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 DROPBEAR = shutil.which("dropbear", path="/usr/sbin:/usr/bin")
 WRAPPER = next((str(path) for path in Path("/usr/lib").glob("*/libnss_wrapper.so")), None)
@@ -104,14 +106,11 @@ class Server:
     def sessions(self):
         """The processes that serve connections."""
         found = []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = status.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == self.child.pid or int(fields[1]) == self.child.pid:
-                found.append(int(status.parent.name))
-        return [pid for pid in found if pid != self.child.pid]
+        for pid, stat in processes.told("stat"):
+            fields = stat.rpartition(b")")[2].split()
+            if self.child.pid in (int(fields[1]), int(fields[3])) and pid != self.child.pid:
+                found.append(pid)
+        return found
 
     def stop(self):
         for pid in self.sessions():
