@@ -50,6 +50,12 @@ class Pages(unittest.TestCase):
                 self.assertEqual(printed(what), (SOURCE / path).read_text(),
                                  f"write it anew: mer --print {what} >{path}")
 
+    def test_tables(self):
+        done = call(SOURCE / "scripts" / "tables.py", MIGRATE)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, (SOURCE / "docs" / "tables.md").read_text(),
+                         "write it anew: scripts/tables.py >docs/tables.md")
+
     def test_unknown_page(self):
         done = call(MER, "--print", "mann")
         self.assertEqual((done.returncode, done.stdout), (2, ""))

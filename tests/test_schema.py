@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """The two schemas of the metadata, sql/sqlite and sql/postgres, are one: the same scripts by number and
-name make the same tables, columns, keys, checks, defaults and rows. MER_SQL names the folder of both.
+name make the same tables, columns, keys, checks, defaults and rows, which docs/tables.md has. MER_SQL names
+the folder of both.
 Prints TAP when run as a program."""
 import datetime
 import json
 import os
 import re
 import sqlite3
+import subprocess
 import sys
 import unittest
 from pathlib import Path
@@ -249,10 +251,11 @@ END $$;
 
 
 class Pg(Both):
-    def __init__(self, server, folder):
+    def __init__(self, server, folder=None):
+        """Without a folder it is empty."""
         self.server = server
         self.url = server.new_database()
-        for script in sorted(folder.glob("*.sql")):
+        for script in sorted(folder.glob("*.sql")) if folder else ():
             server.psql(script.read_text(), self.url)
 
     def rows(self, sql):
@@ -355,6 +358,22 @@ class Schema(unittest.TestCase):
             for what in ("columns", "keys", "foreign_keys", "constraints"):
                 with self.subTest(f"{what} of {table}"):
                     self.assertEqual(getattr(self.lite, what)(table), getattr(self.pg, what)(table))
+
+    def test_page(self):
+        """docs/tables.md, which was written from a SQLite, is of a Postgres as well, the ledger too."""
+        made = Pg(self.server)
+        subprocess.run([os.environ["MER_PREFIX"] + "/bin/mer-migrate", "--quiet", "--database", made.url, "up"],
+                       check=True, timeout=60)
+        types = {"text": "TEXT", "integer": "INTEGER", "bytes": "BLOB"}
+        parts = re.split(r"^## `(\w+)`$", (SQL.parent / "docs" / "tables.md").read_text(), flags=re.M)
+        page = {table: [(name, types[kind], default) for name, kind, default in
+                        re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", text, re.M)]
+                for table, text in zip(parts[1::2], parts[2::2])}
+        words = {"''": "empty", NOW: "`now`"}
+        self.assertEqual(page, {table: [
+            (name, kind, "must be given" if notnull and default is None else "NULL" if default is None
+             else words.get(default, f"`{default.strip(chr(39))}`"))
+            for name, kind, notnull, default in made.columns(table)] for table in made.tables()})
 
     def test_bytes_decide_the_order(self):
         self.assertEqual([], self.pg.collations())
