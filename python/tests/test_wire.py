@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Frames as bytes: the reader at every cut, the writer at every partial write, the JSON between.
 Prints TAP when run as a program."""
+import itertools
 import json
 import os
 import random
+import re
 import socket
 import struct
 import sys
@@ -15,7 +17,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # pylint: disable=wrong-import-position
 import peer
-from mer import _json, _wire
+from mer import _json, _session, _tensor, _wire
 
 
 class Pieces:
@@ -296,6 +298,66 @@ class Json(unittest.TestCase):
     def test_header(self):
         self.assertEqual(_wire.head(3, 2, 7, b"{}", 9),
                          struct.pack("<4sBBHQIIQ", b"MERF", 1, 3, 2, 7, 2, 0, 9) + b"{}")
+
+
+class Page(unittest.TestCase):
+    """What docs/wire.md has in tables, the SDK, the checker and include/mer/wire.h have as well."""
+    PAGE = (peer.SOURCE / "docs" / "wire.md").read_text(encoding="utf-8")
+    HEADER = (peer.SOURCE / "include" / "mer" / "wire.h").read_text(encoding="utf-8")
+
+    def names_of(self, enum):
+        """Of an enum of C, from 1 on; behind the last one is how many there are."""
+        body = re.search(rf"enum {enum} {{(.*?)}}", self.HEADER, re.S)[1]
+        return re.findall(r"MER_(\w+),", body)[1:]
+
+    def table(self, head):
+        """The cells of the table that begins so, row by row."""
+        rows = self.PAGE.split(head, 1)[1].split("\n\n", 1)[0].split("\n")[2:]
+        return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+    def test_kinds(self):
+        page = {row[1].upper(): int(row[0]) for row in self.table("| kind | name |")}
+        self.assertEqual(len(page), 11)
+        names = [name.removeprefix("WIRE_") for name in self.names_of("mer_wire_kind")]
+        self.assertEqual(page, {name: number for number, name in enumerate(names, 1)})
+        for module in (_wire, _session):
+            self.assertEqual(page, {name: getattr(module, name) for name in page}, module.__name__)
+
+    def test_flags(self):
+        page = {row[1].strip("`"): int(row[0]) for row in self.table("| flag | name |")}
+        self.assertEqual(page, {"MORE": 1, "SKIP": 2, "ANSWER": 4})
+        for name, value in page.items():
+            self.assertIn(f"MER_WIRE_{name} = {value}", self.HEADER)
+            self.assertEqual(value, getattr(_wire, name))
+            self.assertEqual(value, getattr(_session, name))
+
+    def test_header(self):
+        """Its fields lie where the page says."""
+        rows = self.table("| offset | bytes | field |")
+        sizes = [int(row[1]) for row in rows if row[1]]
+        self.assertEqual([int(row[0]) for row in rows if row[0]], list(itertools.accumulate([0, *sizes])))
+        self.assertEqual(sizes, [struct.calcsize("<" + code) for code in re.findall(r"\d*[a-zA-Z]", _wire.HEADER.format)])
+        self.assertEqual(_wire.HEADER.format, _session.HEADER.format)
+        self.assertIn(f"#define MER_WIRE_HEADER {sum(sizes)} ", self.HEADER)
+
+    def test_limits(self):
+        self.assertIn(f"\nVersion {_wire.VERSION}. ", self.PAGE)
+        self.assertIn(f"| meta length | at most {_wire.META_MAX:,} |", self.PAGE)
+        self.assertEqual(_wire.BODY_MAX, 1 << 30)
+        self.assertIn("`max_body` | the largest body it takes; 1 GiB where left out", self.PAGE)
+        self.assertIn(f"(at most {_wire.PING_MAX} bytes each)", self.PAGE)
+        for name, value in (("VERSION", _wire.VERSION), ("META_MAX", "((uint32_t)1 << 20)"),
+                            ("BODY_MAX", "(INT64_C(1) << 30)"), ("PING_MAX", _wire.PING_MAX)):
+            self.assertRegex(self.HEADER, rf"#define MER_WIRE_{name} +{re.escape(str(value))}\s")
+        self.assertEqual((_wire.META_MAX, _wire.BODY_MAX), (_session.META_MAX, _session.BODY_MAX))
+
+    def test_datatypes(self):
+        page = {name.strip("`"): int(size) for names, sizes, _ in self.table("| datatype | bytes an element |")
+                if sizes[0] in "1248" and "+" not in sizes
+                for name, size in zip(names.split(), itertools.cycle(sizes.split()))}
+        self.assertEqual(page, {name: row.size for name, row in _tensor.DATATYPES.items()})
+        self.assertEqual(page, _session.SIZES)
+        self.assertEqual(self.names_of("mer_datatype"), [*page, "BYTES"])
 
 
 if __name__ == "__main__":
