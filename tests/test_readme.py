@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """The commands of README.md and of the other pages are run, page by page, in order and in one place.
 What stands below a command of a console block must be what it prints; uids, times and durations differ
-from run to run and are compared by their shape. A block of sh must succeed.
+from run to run and are compared by their shape. A block of sh must succeed, and one of sql, by an administrator.
+Hosts of example.org are servers of this test (tests/elsewhere.py).
 
 A comment in front of a block says what there is to know of it:
     <!-- not run: REASON -->
@@ -20,6 +21,8 @@ import tempfile
 import termios
 import unittest
 from pathlib import Path
+
+from elsewhere import Places, Postgres
 
 PREFIX = os.environ["MER_PREFIX"]
 SOURCE = os.environ["MER_SOURCE"]
@@ -57,6 +60,8 @@ class Block:
         self.mark, self.said, self.language, self.text, self.line = mark, said, language, text, line
 
     def is_run(self):
+        if self.language == "sql":
+            return self.mark is None
         return self.language in ("sh", "console") and self.mark != "not run"
 
 
@@ -129,26 +134,36 @@ class Pages(unittest.TestCase):
     def run_sh(self, home, env, text):
         """UID is that of the newest run; programs are where they are."""
         uid = self.shell(home, env, "mer log --limit 1 --plain").split("\t")[0]
-        text = re.sub(r"\b(RUN_)?UID\b", uid, text).replace("/opt/mer/", shlex.quote(PREFIX) + "/")
-        self.shell(home, env, text)
+        text = re.sub(r"\b(RUN_)?UID\b", uid, text)
+        self.shell(home, env, re.sub(r"(/opt/mer|\bPREFIX)/", shlex.quote(PREFIX) + "/", text))
 
-    def run_page(self, page):
+    def run_block(self, home, env, block, places):
+        why = places.missing(block.text)
+        if why:
+            self.skipTest(why)
+        if block.language == "sql":
+            places.start(Postgres.NAME).server.psql(block.text)
+        else:
+            self.run_sh(home, env, places.put(block.text))
+
+    def run_page(self, page, places):
         home, env = self.new_place()
         for block in blocks(page):
             if block.mark == "file":
                 Path(home, block.said).write_text(block.text)
             if block.mark == "before" and block.is_run():
                 self.shell(home, env, block.said)
-            if block.language == "sh" and block.is_run():
+            if block.language in ("sh", "sql") and block.is_run():
                 with self.subTest(page=page, line=block.line):
-                    self.run_sh(home, env, block.text)
+                    self.run_block(home, env, block, places)
             for command, want in steps(block.text) if block.language == "console" and block.is_run() else ():
                 with self.subTest(page=page, line=block.line, command=command):
                     self.assertEqual(shape(run_on_terminal(command, env, home)), shape(want))
 
     def test_pages(self):
         for page in PAGES:
-            self.run_page(page)
+            with Places() as places:
+                self.run_page(page, places)
 
     def test_marks(self):
         """Each mark is in front of a block, and says something."""
