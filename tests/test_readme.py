@@ -165,6 +165,21 @@ class Pages(unittest.TestCase):
             with Places() as places:
                 self.run_page(page, places)
 
+    def test_links(self):
+        """What a page links to in the tree is there, and docs/README.md leads to all pages of docs/."""
+        book = Path(SOURCE, "docs").resolve()
+        reached = {book / "README.md"}
+        for page in [*PAGES, *GENERATED, "SECURITY.md"]:
+            text = re.sub(r"^```.*?^```$", "", Path(SOURCE, page).read_text(encoding="utf-8"), flags=re.M | re.S)
+            for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+                if not re.match(r"[a-z]+:", link):
+                    to = Path(SOURCE, page).parent.joinpath(link).resolve()
+                    with self.subTest(page=page, link=link):
+                        self.assertTrue(to.exists())
+                    if page == "docs/README.md":
+                        reached.add(to)
+        self.assertEqual(set(), set(book.glob("*.md")) - reached)
+
     def test_marks(self):
         """Each mark is in front of a block, and says something."""
         count = 0
