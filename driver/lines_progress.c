@@ -6,8 +6,8 @@
 #include <mer/text.h>
 #include <sys/stat.h>
 
-void lines_progress_text(const struct lines_progress *progress, int64_t now_ms, char *out,
-                         size_t size)
+/* What it says now. Pure. */
+static void say(const struct lines_progress *progress, int64_t now_ms, char *out, size_t size)
 {
 	char left[24];
 	int64_t spent = now_ms - progress->begun_ms, bytes = progress->bytes - progress->skipped;
@@ -29,7 +29,7 @@ static void on_tick(uv_timer_t *timer)
 	char text[160];
 	if (progress->mid_line || !statusline_due())
 		return;
-	lines_progress_text(progress, mer_clock_ms(), text, sizeof text);
+	say(progress, mer_clock_ms(), text, sizeof text);
 	statusline_draw(text);
 }
 

@@ -22,8 +22,4 @@ void lines_progress_open(struct lines_progress *progress, struct session *s, int
 /** Ends; the line is gone. Runs the loop. */
 void lines_progress_close(struct lines_progress *progress, struct session *s);
 
-/** What it says now. Pure. */
-void lines_progress_text(const struct lines_progress *progress, int64_t now_ms, char *out,
-                         size_t size);
-
 #endif

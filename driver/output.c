@@ -19,7 +19,8 @@ bool out_is_terminal(void)
 	return is != 0;
 }
 
-bool out_has_colors(const struct session *s)
+/* Batch never has. */
+static bool has_colors(const struct session *s)
 {
 	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 	return s->prompt && out_is_terminal() && !setting_on(&s->settings, SET_NO_COLOR) &&
@@ -103,7 +104,7 @@ static enum mer_status open_table(struct output *out, const struct out_column co
 static enum mer_status print_table(struct session *s, struct mer_error *err)
 {
 	s->out.n_lines = 0;
-	return tables->print(s->out.table, out_has_colors(s), &s->out.sink.buf, err);
+	return tables->print(s->out.table, has_colors(s), &s->out.sink.buf, err);
 }
 
 static enum mer_status table_row(struct session *s, const struct mer_cell cells[],
@@ -325,7 +326,7 @@ enum mer_status out_members_end(struct session *s, struct mer_error *err)
 	struct output *out = &s->out;
 	enum mer_status st = MER_OK;
 	if (out->table != NULL)
-		st = tables->print_members(out->table, out_has_colors(s), &out->sink.buf, err);
+		st = tables->print_members(out->table, has_colors(s), &out->sink.buf, err);
 	out_drop(out);
 	return st == MER_OK ? pass_on(s, err) : st;
 }

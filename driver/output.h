@@ -60,9 +60,8 @@ struct output {
 /** What a column is, as docs/formats.md and the contract call it: "text", "number", ... */
 const char *out_type_name(unsigned flags);
 
-/** Whether stdout is a terminal; and whether it may have colours, which batch never has. */
+/** Whether stdout is a terminal. */
 bool out_is_terminal(void);
-bool out_has_colors(const struct session *s);
 
 /** Text for people, or one that is the command's own. */
 void out_text(struct session *s, const char *text);

@@ -14,7 +14,7 @@
 
 /* --- reading ------------------------------------------------------------------------------ */
 
-void weights_release(struct weights *weights)
+static void release(struct weights *weights)
 {
 	free(weights->version);
 	free(weights->state);
@@ -29,7 +29,7 @@ void weights_release(struct weights *weights)
 void weights_list_done(struct weights_list *list)
 {
 	for (size_t i = 0; i < list->n; i++)
-		weights_release(&list->rows[i]);
+		release(&list->rows[i]);
 	free(list->rows);
 	*list = (struct weights_list){ 0 };
 }

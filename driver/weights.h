@@ -11,14 +11,13 @@
 enum { WEIGHTS_COLUMNS = 11 };
 extern const struct out_column weights_columns[WEIGHTS_COLUMNS];
 
-/* A version as its row was; release it. */
+/* A version as its row was. */
 struct weights {
 	struct mer_uid uid;
 	char *version, *state, *path, *sha256, *parent, *metrics, *made_by, *created_at;
 	int64_t bytes;
 	const char *check; /* what a look at the bytes gave; NULL: nobody looked */
 };
-void weights_release(struct weights *weights);
 
 /* All versions of a model, newest first. */
 struct weights_list {

@@ -22,9 +22,6 @@ struct mer_http {
 	char **params;        /* the API's own, NAME=VALUE; ended by NULL */
 };
 
-/** Names of parameters, ended by NULL; header.NAME comes beside them. */
-MER_API const char *const *mer_http_param_names(void);
-
 /** Whether a server may have that parameter. @return MER_EINPUT says what is wrong with it */
 MER_API MER_MUST enum mer_status mer_http_check_param(const char *name, const char *value,
                                                       struct mer_error *err);

@@ -12,9 +12,6 @@ enum {
 	MER_REMOTE_WORDS = 40 + 2 * MER_REMOTE_OPTIONS,
 };
 
-/** Names of parameters, ended by NULL: most are keywords of ssh_config(5). */
-MER_API const char *const *mer_remote_param_names(void);
-
 /** Whether a server may have that parameter. @return MER_EINPUT says what is wrong with it */
 MER_API MER_MUST enum mer_status mer_remote_check_param(const char *name, const char *value,
                                                         struct mer_error *err);

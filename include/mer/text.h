@@ -104,6 +104,9 @@ MER_API size_t mer_utf8_span_cut(const char *bytes, size_t len, size_t *cut);
  * count 0, bytes that are not UTF-8 and what wcwidth does not know 1. */
 MER_API size_t mer_text_width(const char *text);
 
+/** Whether a control character of ASCII is in it. */
+MER_API bool mer_text_has_controls(const char *text);
+
 /** How far apart two words are in single edits (insert, delete, replace, swap of neighbours), for
  * "did you mean"; of words over 128 bytes the length of the longer one. */
 MER_API size_t mer_edit_distance(const char *a, const char *b);

@@ -323,6 +323,14 @@ static bool is_alnum(char byte)
 	return is_digit(byte) || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
 }
 
+bool mer_text_has_controls(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < ' ' || *text == 127)
+			return true;
+	return false;
+}
+
 enum mer_status mer_check_name(const char *what, const char *name, struct mer_error *err)
 {
 	enum { NAME_MAX_BYTES = 128 };

@@ -1,12 +1,12 @@
 /* A server of kind ssh; mer/remote.h. */
 #include "remote.h"
 
-#include <assert.h>
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
 #include <mer/remote.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,33 +15,24 @@
 
 enum param_kind { PARAM_TEXT, PARAM_SECONDS, PARAM_CHOICE, PARAM_FILE, PARAM_REF };
 
-/* The names first, so that they are a list. */
-static const char *const names[] = {
-	"IdentityFile",        "IdentitiesOnly",
-	"IdentityAgent",       "UserKnownHostsFile",
-	"ProxyJump",           "StrictHostKeyChecking",
-	"ConnectTimeout",      "ServerAliveInterval",
-	"ServerAliveCountMax", "config",
-	"transport",           "password",
-	"passphrase",          NULL,
-};
 static const struct {
+	const char *name;
 	enum param_kind kind;
 	const char *choices[4]; /* ended by NULL */
 } params[] = {
-	{ PARAM_TEXT, { NULL } },
-	{ PARAM_CHOICE, { "yes", "no" } },
-	{ PARAM_TEXT, { NULL } },
-	{ PARAM_TEXT, { NULL } },
-	{ PARAM_TEXT, { NULL } },
-	{ PARAM_CHOICE, { "yes", "accept-new" } },
-	{ PARAM_SECONDS, { NULL } },
-	{ PARAM_SECONDS, { NULL } },
-	{ PARAM_SECONDS, { NULL } },
-	{ PARAM_FILE, { NULL } },
-	{ PARAM_CHOICE, { "auto", "libssh2", "openssh" } },
-	{ PARAM_REF, { NULL } },
-	{ PARAM_REF, { NULL } },
+	{ "IdentityFile", PARAM_TEXT, { NULL } },
+	{ "IdentitiesOnly", PARAM_CHOICE, { "yes", "no" } },
+	{ "IdentityAgent", PARAM_TEXT, { NULL } },
+	{ "UserKnownHostsFile", PARAM_TEXT, { NULL } },
+	{ "ProxyJump", PARAM_TEXT, { NULL } },
+	{ "StrictHostKeyChecking", PARAM_CHOICE, { "yes", "accept-new" } },
+	{ "ConnectTimeout", PARAM_SECONDS, { NULL } },
+	{ "ServerAliveInterval", PARAM_SECONDS, { NULL } },
+	{ "ServerAliveCountMax", PARAM_SECONDS, { NULL } },
+	{ "config", PARAM_FILE, { NULL } },
+	{ "transport", PARAM_CHOICE, { "auto", "libssh2", "openssh" } },
+	{ "password", PARAM_REF, { NULL } },
+	{ "passphrase", PARAM_REF, { NULL } },
 };
 enum {
 	N_PARAMS = sizeof params / sizeof *params,
@@ -49,7 +40,6 @@ enum {
 	PASSWORD = 11,
 	PASSPHRASE = 12,
 };
-static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name");
 
 /* All that a server says: words and what they are made of. First member is what is given out. */
 struct owner {
@@ -58,19 +48,6 @@ struct owner {
 	enum mer_transport transport;
 	char **options, **env;
 };
-
-const char *const *mer_remote_param_names(void)
-{
-	return names;
-}
-
-static bool has_controls(const char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((unsigned char)*text < ' ' || *text == 127)
-			return true;
-	return false;
-}
 
 static enum mer_status check_seconds(const char *name, const char *value, struct mer_error *err)
 {
@@ -84,9 +61,9 @@ static enum mer_status check_seconds(const char *name, const char *value, struct
 enum mer_status mer_remote_check_param(const char *name, const char *value, struct mer_error *err)
 {
 	size_t i = 0;
-	while (names[i] != NULL && strcmp(names[i], name) != 0)
+	while (i < N_PARAMS && strcmp(params[i].name, name) != 0)
 		i++;
-	if (names[i] == NULL) {
+	if (i == N_PARAMS) {
 		(void)mer_fail(err, MER_EINPUT, "a server of kind 'ssh' has no parameter '%s'", name);
 		mer_hint(err, "names are those of ssh_config(5), for instance IdentityFile; what is not "
 		              "among them here goes into a file: config=FILE");
@@ -94,7 +71,7 @@ enum mer_status mer_remote_check_param(const char *name, const char *value, stru
 	}
 	if (params[i].kind == PARAM_REF)
 		return mer_ref_check(name, value, err);
-	if (value[0] == '\0' || has_controls(value) || strchr(value, '"') != NULL)
+	if (value[0] == '\0' || mer_text_has_controls(value) || strchr(value, '"') != NULL)
 		return mer_fail(err, MER_EINPUT,
 		                "--param %s: its value is empty, or holds what ssh does not "
 		                "take",
@@ -121,9 +98,10 @@ enum mer_status mer_remote_check_host(const char *host, const char *user, struct
 		(void)mer_fail(err, MER_EINPUT, "a server of kind 'ssh' needs --host");
 		return MER_EINPUT;
 	}
-	if (host[0] == '-' || has_controls(host) || strpbrk(host, odd) != NULL)
+	if (host[0] == '-' || mer_text_has_controls(host) || strpbrk(host, odd) != NULL)
 		return mer_fail(err, MER_EINPUT, "--host: '%s' is no host", host);
-	if (user != NULL && (user[0] == '-' || has_controls(user) || strpbrk(user, odd) != NULL))
+	if (user != NULL &&
+	    (user[0] == '-' || mer_text_has_controls(user) || strpbrk(user, odd) != NULL))
 		return mer_fail(err, MER_EINPUT, "--user: '%s' is no user", user);
 	return MER_OK;
 }
@@ -184,20 +162,20 @@ static enum mer_status read_params(struct owner *owner, const char *text, struct
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	size_t n = 0;
 	for (size_t i = 0; i < N_PARAMS; i++) {
-		const char *value = mer_json_get_text(json, names[i], NULL);
+		const char *value = mer_json_get_text(json, params[i].name, NULL);
 		if (value == NULL)
 			continue;
-		st = mer_remote_check_param(names[i], value, err);
+		st = mer_remote_check_param(params[i].name, value, err);
 		if (st == MER_OK)
-			st = i < FIRST_OWN ? read_option(owner, n++, names[i], value, err)
-			                   : read_own(owner, names[i], value, err);
+			st = i < FIRST_OWN ? read_option(owner, n++, params[i].name, value, err)
+			                   : read_own(owner, params[i].name, value, err);
 		if (st != MER_OK)
 			return st;
 	}
 	if (owner->transport == MER_TRANSPORT_OPENSSH &&
 	    (owner->password != NULL || owner->passphrase != NULL)) {
 		(void)mer_fail(err, MER_EINPUT, "--param %s: the system's ssh cannot be given one",
-		               owner->password != NULL ? names[PASSWORD] : names[PASSPHRASE]);
+		               owner->password != NULL ? params[PASSWORD].name : params[PASSPHRASE].name);
 		mer_hint(err, "leave out transport=openssh, or log in with a key that an agent holds");
 		return MER_EINPUT;
 	}

@@ -3,11 +3,11 @@
 #include "http_template.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -31,34 +31,18 @@ enum param_kind {
 	PARAM_TEMPLATE,
 };
 
-/* The names first, so that they are a list. */
-static const char *const names[] = { "api",    "api_key", "ca_file", "content_type",
-	                                 "method", "body",    "result",  "options",
-	                                 "stream", "system",  NULL };
 static const struct {
+	const char *name;
 	enum param_kind kind;
 	unsigned apis; /* that have it */
 } params[] = {
-	{ PARAM_API, ANY },       { PARAM_REF, ANY },        { PARAM_FILE, ANY },
-	{ PARAM_HEADER, PLAIN },  { PARAM_METHOD, PLAIN },   { PARAM_TEMPLATE, PLAIN },
-	{ PARAM_POINTER, PLAIN }, { PARAM_OPTIONS, OPENAI }, { PARAM_BOOL, OPENAI },
-	{ PARAM_TEXT, OPENAI },
+	{ "api", PARAM_API, ANY },          { "api_key", PARAM_REF, ANY },
+	{ "ca_file", PARAM_FILE, ANY },     { "content_type", PARAM_HEADER, PLAIN },
+	{ "method", PARAM_METHOD, PLAIN },  { "body", PARAM_TEMPLATE, PLAIN },
+	{ "result", PARAM_POINTER, PLAIN }, { "options", PARAM_OPTIONS, OPENAI },
+	{ "stream", PARAM_BOOL, OPENAI },   { "system", PARAM_TEXT, OPENAI },
 };
 enum { N_PARAMS = sizeof params / sizeof *params, FIRST_OWN = 3 }; /* from there on the APIs' own */
-static_assert(sizeof names / sizeof *names == N_PARAMS + 1, "a row for each name");
-
-const char *const *mer_http_param_names(void)
-{
-	return names;
-}
-
-static bool has_controls(const char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((unsigned char)*text < ' ' || *text == 127)
-			return true;
-	return false;
-}
 
 /* --- headers -------------------------------------------------------------------------------- */
 
@@ -113,10 +97,11 @@ static enum mer_status check_header(const char *name, const char *value, struct 
 
 /* --- parameters ----------------------------------------------------------------------------- */
 
+/* Its row; N_PARAMS: none. */
 static size_t find_param(const char *name)
 {
 	size_t i = 0;
-	while (names[i] != NULL && strcmp(names[i], name) != 0)
+	while (i < N_PARAMS && strcmp(params[i].name, name) != 0)
 		i++;
 	return i;
 }
@@ -134,7 +119,8 @@ static enum mer_status check_word(size_t i, const char *value, const char *a, co
 {
 	if (strcmp(value, a) == 0 || strcmp(value, b) == 0)
 		return MER_OK;
-	return mer_fail(err, MER_EINPUT, "--param %s: '%s' is none of %s, %s", names[i], value, a, b);
+	return mer_fail(err, MER_EINPUT, "--param %s: '%s' is none of %s, %s", params[i].name, value, a,
+	                b);
 }
 
 static enum mer_status check_text(size_t i, const char *value, struct mer_error *err)
@@ -143,7 +129,7 @@ static enum mer_status check_text(size_t i, const char *value, struct mer_error 
 	                     : params[i].kind == PARAM_TEMPLATE ? http_template_check(value, err)
 	                     : params[i].kind == PARAM_OPTIONS  ? http_openai_check_options(value, err)
 	                                                        : MER_OK;
-	return st == MER_OK ? MER_OK : mer_wrap(err, st, "--param %s", names[i]);
+	return st == MER_OK ? MER_OK : mer_wrap(err, st, "--param %s", params[i].name);
 }
 
 static enum mer_status check_kind(size_t i, const char *value, struct mer_error *err)
@@ -154,10 +140,10 @@ static enum mer_status check_kind(size_t i, const char *value, struct mer_error 
 			return mer_fail(err, MER_EINPUT, "--param api: '%s' is none of oip, openai, plain",
 			                value);
 		return MER_OK;
-	case PARAM_REF: return mer_ref_check(names[i], value, err);
+	case PARAM_REF: return mer_ref_check(params[i].name, value, err);
 	case PARAM_FILE:
 		if (value[0] != '/')
-			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is no absolute path", names[i],
+			return mer_fail(err, MER_EINPUT, "--param %s: '%s' is no absolute path", params[i].name,
 			                value);
 		return MER_OK;
 	case PARAM_HEADER: return MER_OK;
@@ -168,21 +154,21 @@ static enum mer_status check_kind(size_t i, const char *value, struct mer_error 
 	case PARAM_OPTIONS:
 	case PARAM_TEMPLATE: return check_text(i, value, err);
 	}
-	mer_defect(__FILE__, __LINE__, names[i]);
+	mer_defect(__FILE__, __LINE__, params[i].name);
 }
 
 enum mer_status mer_http_check_param(const char *name, const char *value, struct mer_error *err)
 {
 	size_t i = find_param(name);
 	bool header = strncmp(name, HEADER, sizeof HEADER - 1) == 0;
-	if (names[i] == NULL && !header) {
+	if (i == N_PARAMS && !header) {
 		(void)mer_fail(err, MER_EINPUT, "a server of kind 'http' has no parameter '%s'", name);
 		mer_hint(err, "it has api, api_key, ca_file, header.NAME, and those of its API: "
 		              "docs/http.md");
 		return MER_EINPUT;
 	}
-	bool lines = names[i] != NULL && params[i].kind >= PARAM_TEXT;
-	if (value[0] == '\0' || (!lines && has_controls(value)))
+	bool lines = i < N_PARAMS && params[i].kind >= PARAM_TEXT;
+	if (value[0] == '\0' || (!lines && mer_text_has_controls(value)))
 		return mer_fail(err, MER_EINPUT,
 		                "--param %s: its value is empty, or holds control characters", name);
 	return header ? check_header(name + sizeof HEADER - 1, value, err) : check_kind(i, value, err);
@@ -194,7 +180,7 @@ static enum mer_status check_url(const char *url, struct mer_error *err)
 	const char *host = strncasecmp(url, "https://", 8) == 0  ? url + 8
 	                   : strncasecmp(url, "http://", 7) == 0 ? url + 7
 	                                                         : NULL;
-	if (host == NULL || strcspn(host, "/") == 0 || has_controls(url) ||
+	if (host == NULL || strcspn(host, "/") == 0 || mer_text_has_controls(url) ||
 	    strpbrk(url, " \"<>\\^`|") != NULL) {
 		(void)mer_fail(err, MER_EINPUT, "--url: '%s' is no URL of a server",
 		               strchr(url, '@') == NULL ? url : "...");
@@ -215,9 +201,9 @@ static enum mer_status check_url(const char *url, struct mer_error *err)
 static enum mer_status check_together(const char *api, const json_t *json, struct mer_error *err)
 {
 	for (size_t i = FIRST_OWN; i < N_PARAMS; i++) {
-		if (json_object_get(json, names[i]) != NULL && (params[i].apis & api_bit(api)) == 0)
-			return mer_fail(err, MER_EINPUT, "--param %s: a server of api '%s' has none", names[i],
-			                api);
+		if (json_object_get(json, params[i].name) != NULL && (params[i].apis & api_bit(api)) == 0)
+			return mer_fail(err, MER_EINPUT, "--param %s: a server of api '%s' has none",
+			                params[i].name, api);
 	}
 	return MER_OK;
 }
@@ -243,10 +229,10 @@ static enum mer_status check_headers(const json_t *json, struct mer_error *err)
 enum mer_status mer_http_check_own(const char *name, const char *value, struct mer_error *err)
 {
 	size_t i = find_param(name);
-	if (names[i] != NULL && i >= FIRST_OWN)
+	if (i >= FIRST_OWN && i < N_PARAMS)
 		return mer_http_check_param(name, value, err);
 	(void)mer_fail(err, MER_EINPUT, "a model has no parameter '%s'", name);
-	mer_hint(err, names[i] != NULL || strncmp(name, HEADER, sizeof HEADER - 1) == 0
+	mer_hint(err, i < N_PARAMS || strncmp(name, HEADER, sizeof HEADER - 1) == 0
 	                  ? "its server has: 'server set NAME param=K=V'"
 	                  : "it has those of its server's API: docs/http.md");
 	return MER_EINPUT;
@@ -363,7 +349,7 @@ static enum mer_status add_header(struct mer_http *http, size_t *n, const char *
 			return mer_wrap(err, st, "%s", name);
 		text = secret;
 	}
-	bool good = text[strspn(text, " ")] != '\0' && !has_controls(text);
+	bool good = text[strspn(text, " ")] != '\0' && !mer_text_has_controls(text);
 	http->headers[*n] = good ? mer_text_new("%s: %s%s", name, lead, text) : NULL;
 	if (http->headers[*n] != NULL && secret != NULL)
 		http->secrets[http->n_secrets++] = strchr(http->headers[*n], ':') + 2 + strlen(lead);
@@ -383,7 +369,7 @@ static enum mer_status take(struct mer_http *http, size_t *n_headers, size_t *n_
 	enum mer_status st = mer_http_check_param(name, value, err);
 	if (st != MER_OK)
 		return st;
-	if (names[i] == NULL)
+	if (i == N_PARAMS)
 		return add_header(http, n_headers, name + sizeof HEADER - 1, "", value, err);
 	if (params[i].kind == PARAM_REF)
 		return add_header(http, n_headers, "Authorization", "Bearer ", value, err);

@@ -113,7 +113,8 @@ static enum mer_status resolve(struct lookup *lookup, const char *name, struct s
 
 /* --- addresses --------------------------------------------------------------------------------- */
 
-void ssh_dial_tune(int fd, const struct ssh_config *config)
+/* Small packets at once, and a peer that is dead is noticed. */
+static void tune(int fd, const struct ssh_config *config)
 {
 	const int on = 1;
 	const int64_t wanted_ms = config->alive_s * config->alive_count * 1000;
@@ -181,6 +182,6 @@ enum mer_status ssh_dial(const struct ssh_config *config, struct ssh_until until
 		return mer_fail(err, MER_EUNREACHABLE, "connect to host %s port %lld: %s", config->hostname,
 		                (long long)config->port, strerror(error));
 	if (st == MER_OK)
-		ssh_dial_tune(*out, config);
+		tune(*out, config);
 	return st;
 }

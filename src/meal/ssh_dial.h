@@ -19,7 +19,4 @@
 MER_MUST enum mer_status ssh_dial(const struct ssh_config *config, struct ssh_until until, int *out,
                                   struct mer_error *err);
 
-/** Small packets at once, and a peer that is dead is noticed. Fine on a socket that is none of TCP. */
-void ssh_dial_tune(int fd, const struct ssh_config *config);
-
 #endif

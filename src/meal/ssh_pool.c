@@ -267,7 +267,8 @@ static void on_due(uv_idle_t *handle)
 	struct ssh_pool *pool = handle->data;
 	struct ssh_due *due;
 	while ((due = TAILQ_FIRST(&pool->dues)) != NULL) {
-		ssh_pool_forget(pool, due);
+		TAILQ_REMOVE(&pool->dues, due, link);
+		due->is_due = false;
 		due->fn(due->ctx);
 	}
 	(void)uv_idle_stop(handle);
@@ -280,13 +281,6 @@ void ssh_pool_defer(struct ssh_pool *pool, struct ssh_due *due)
 	due->is_due = true;
 	TAILQ_INSERT_TAIL(&pool->dues, due, link);
 	(void)uv_idle_start(&pool->due, on_due);
-}
-
-void ssh_pool_forget(struct ssh_pool *pool, struct ssh_due *due)
-{
-	if (due->is_due)
-		TAILQ_REMOVE(&pool->dues, due, link);
-	due->is_due = false;
 }
 
 /* --- life ------------------------------------------------------------------------------------------ */

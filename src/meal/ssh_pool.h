@@ -75,7 +75,6 @@ void ssh_host_openssh(struct ssh_host *host, const char *reason);
 
 /** Calls back soon, from the loop. Twice is once. */
 void ssh_pool_defer(struct ssh_pool *pool, struct ssh_due *due);
-void ssh_pool_forget(struct ssh_pool *pool, struct ssh_due *due);
 
 /** A part of the pool is gone. */
 void ssh_pool_part_gone(struct ssh_pool *pool);
