@@ -14,16 +14,6 @@ struct running {
 	struct mer_outcome outcome;
 };
 
-static void on_ready(void *ctx)
-{
-	(void)ctx;
-}
-
-static void on_meta(void *ctx, void *run, const char *meta)
-{
-	(void)ctx, (void)run, (void)meta;
-}
-
 static void on_output(void *ctx, void *run, const char *bytes, size_t n)
 {
 	struct running *running = ctx;
@@ -82,8 +72,6 @@ enum mer_status command_run(struct session *s, const char *const argv[], const c
                             struct command_result *out, struct mer_error *err)
 {
 	static const struct mer_worker_events events = {
-		.on_ready = on_ready,
-		.on_meta = on_meta,
 		.on_output = on_output,
 		.on_log = on_log,
 		.on_done = on_done,

@@ -98,26 +98,6 @@ static void answered(struct probe *probe, enum mer_status st, const char *messag
 	probes->done = probes->n_over == probes->n;
 }
 
-static void on_ready(void *ctx)
-{
-	(void)ctx;
-}
-
-static void on_bytes(void *ctx, void *run, const char *bytes, size_t n)
-{
-	(void)ctx, (void)run, (void)bytes, (void)n;
-}
-
-static void on_meta(void *ctx, void *run, const char *meta)
-{
-	(void)ctx, (void)run, (void)meta;
-}
-
-static void on_done(void *ctx, void *run, const struct mer_outcome *outcome)
-{
-	(void)ctx, (void)run, (void)outcome;
-}
-
 static void on_gone(void *ctx, const struct mer_outcome *outcome)
 {
 	struct probe *probe = ctx;
@@ -128,14 +108,7 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 
 static enum mer_status ask_there(struct probe *probe, struct mer_error *err)
 {
-	static const struct mer_worker_events events = {
-		.on_ready = on_ready,
-		.on_meta = on_meta,
-		.on_output = on_bytes,
-		.on_log = on_bytes,
-		.on_done = on_done,
-		.on_gone = on_gone,
-	};
+	static const struct mer_worker_events events = { .on_gone = on_gone };
 	static const char *const argv[] = { "/bin/sh", NULL }, *const env[] = { NULL };
 	struct probes *probes = probe->probes;
 	struct mer_links *links = NULL;

@@ -180,6 +180,7 @@ struct mer_outcome {
 };
 
 /* run is what mer_worker_run() was given. */
+/* What nobody asks for is NULL, but on_gone. */
 struct mer_worker_events {
 	void (*on_ready)(void *ctx);
 	/* What the bytes that follow are: the JSON object of a result frame (docs/wire.md). Only of a
@@ -190,7 +191,7 @@ struct mer_worker_events {
 	/* A piece of what the model says beside its answers: stderr, stdout outside an answer, and the
 	 * log of a protocol that has one. run is NULL where none is open, or it may be of any. */
 	void (*on_log)(void *ctx, void *run, const char *bytes, size_t n);
-	/* How far a run is, or with run NULL how far the worker is that gets ready. NULL: nobody asks. */
+	/* How far a run is, or with run NULL how far the worker is that gets ready. */
 	void (*on_progress)(void *ctx, void *run, const struct mer_progress *progress);
 	/* The run has ended. The worker may be given another one from here, or ended. */
 	void (*on_done)(void *ctx, void *run, const struct mer_outcome *outcome);

@@ -263,7 +263,8 @@ static void tell_result(struct http_worker *w)
 	w->cancelling = w->over = w->ended = w->held = false;
 	if (w->ending != STAYS)
 		kick(w);
-	w->events->on_done(w->ctx, run, &result);
+	if (w->events->on_done != NULL)
+		w->events->on_done(w->ctx, run, &result);
 }
 
 static void deliver(struct http_worker *w, struct mer_str bytes)
@@ -273,7 +274,7 @@ static void deliver(struct http_worker *w, struct mer_str bytes)
 	if (over)
 		n = (size_t)(w->max_output - w->output);
 	w->output += (int64_t)n;
-	if (n > 0)
+	if (n > 0 && w->events->on_output != NULL)
 		w->events->on_output(w->ctx, w->run, bytes.ptr, n);
 	if (!over)
 		return;
@@ -295,9 +296,15 @@ static void dispatch(struct http_worker *w, const struct meal_event *event)
 {
 	switch (event->kind) {
 	case MEAL_NOTHING: break;
-	case MEAL_META: w->events->on_meta(w->ctx, w->run, event->bytes.ptr); break;
+	case MEAL_META:
+		if (w->events->on_meta != NULL)
+			w->events->on_meta(w->ctx, w->run, event->bytes.ptr);
+		break;
 	case MEAL_OUTPUT: deliver(w, event->bytes); break;
-	case MEAL_LOG: w->events->on_log(w->ctx, w->run, event->bytes.ptr, event->bytes.len); break;
+	case MEAL_LOG:
+		if (w->events->on_log != NULL)
+			w->events->on_log(w->ctx, w->run, event->bytes.ptr, event->bytes.len);
+		break;
 	case MEAL_DONE: set_done(w, event); break;
 	case MEAL_READY:
 	case MEAL_SEND:
@@ -440,7 +447,7 @@ static void become_ready(struct http_worker *w)
 		w->ending = LEAVES;
 	if (w->ending != STAYS)
 		kick(w);
-	else
+	else if (w->events->on_ready != NULL)
 		w->events->on_ready(w->ctx);
 }
 

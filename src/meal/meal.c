@@ -328,7 +328,8 @@ static void finish(struct worker *w, struct meal_call *call)
 	struct mer_outcome result = call->result; /* the next run may be given from the callback */
 	void *run = call->run;
 	meal_end(w->protocol, call);
-	w->events->on_done(w->ctx, run, &result);
+	if (w->events->on_done != NULL)
+		w->events->on_done(w->ctx, run, &result);
 }
 
 static struct meal_call *finished_call(struct worker *w)
@@ -367,7 +368,7 @@ static void deliver(struct worker *w, struct meal_call *call, struct mer_str byt
 	if (over)
 		n = (size_t)(w->max_output - call->output);
 	call->output += (int64_t)n;
-	if (n > 0)
+	if (n > 0 && w->events->on_output != NULL)
 		w->events->on_output(w->ctx, call->run, bytes.ptr, n);
 	if (!over)
 		return;
@@ -434,17 +435,18 @@ static void dispatch(struct worker *w, const struct meal_event *event)
 		w->life = READY;
 		MER_DEBUG("ready worker=%p pid=%lld says=%s", (void *)w, (long long)w->carrier->pid,
 		          w->protocol->announced != NULL ? w->protocol->announced : "nothing");
-		if (w->ending == STAYS)
+		if (w->ending == STAYS && w->events->on_ready != NULL)
 			w->events->on_ready(w->ctx);
 		break;
 	case MEAL_META:
-		if (!call->cancelling)
+		if (!call->cancelling && w->events->on_meta != NULL)
 			w->events->on_meta(w->ctx, call->run, event->bytes.ptr);
 		break;
 	case MEAL_OUTPUT: deliver(w, call, event->bytes); break;
 	case MEAL_LOG:
-		w->events->on_log(w->ctx, call != NULL ? call->run : NULL, event->bytes.ptr,
-		                  event->bytes.len);
+		if (w->events->on_log != NULL)
+			w->events->on_log(w->ctx, call != NULL ? call->run : NULL, event->bytes.ptr,
+			                  event->bytes.len);
 		break;
 	case MEAL_DONE: set_done(call, event); break;
 	case MEAL_SEND: tell(w, event->bytes); break;

@@ -68,26 +68,6 @@ struct looking {
 	struct deployment *deployment;
 };
 
-static void on_looked_ready(void *ctx)
-{
-	(void)ctx;
-}
-
-static void on_looked_bytes(void *ctx, void *run, const char *bytes, size_t n)
-{
-	(void)ctx, (void)run, (void)bytes, (void)n;
-}
-
-static void on_looked_meta(void *ctx, void *run, const char *meta)
-{
-	(void)ctx, (void)run, (void)meta;
-}
-
-static void on_looked_done(void *ctx, void *run, const struct mer_outcome *outcome)
-{
-	(void)ctx, (void)run, (void)outcome;
-}
-
 static void on_looked(void *ctx, const struct mer_outcome *outcome)
 {
 	struct looking *looking = ctx;
@@ -107,14 +87,7 @@ static void on_looked(void *ctx, const struct mer_outcome *outcome)
 
 static void ping_there(struct route *route)
 {
-	static const struct mer_worker_events events = {
-		.on_ready = on_looked_ready,
-		.on_meta = on_looked_meta,
-		.on_output = on_looked_bytes,
-		.on_log = on_looked_bytes,
-		.on_done = on_looked_done,
-		.on_gone = on_looked,
-	};
+	static const struct mer_worker_events events = { .on_gone = on_looked };
 	struct mer_error err;
 	struct looking *looking = calloc(1, sizeof *looking);
 	if (looking == NULL) {
