@@ -238,11 +238,16 @@ class Plain(Http):
         self.assertNotIn("\x1b", self.call(1, "run", "m", "x")[1])
 
     def test_redirects(self):
-        self.add("m", "/moved")
-        self.server.on("/moved", http_server.redirect("https://elsewhere.example/echo", 307))
-        self.refused(6, "answers 307: it is at 'https://elsewhere.example/echo', and redirects are not followed", "run", "m", "x")
+        """Who is named there learns of nothing, the key least of all."""
+        other = http_server.Server()
+        self.addCleanup(other.stop)
+        self.add("m", "/moved", params=("api_key=env:KEY",))
+        self.server.on("/moved", http_server.redirect(f"{other.url}/echo", 307))
+        key = {"KEY": "k3y"}
+        self.refused(6, f"answers 307: it is at '{other.url}/echo', and redirects are not followed", "run", "m", "x", env=key)
         self.assertEqual(1, len(self.server.requests))
-        self.refused(6, "it answers 307", "server", "ping", "m")
+        self.refused(6, "it answers 307", "server", "ping", "m", env=key)
+        self.assertEqual([], other.requests)
 
     def test_set_and_document(self):
         self.add("m", "/echo", "--timeout", "7s", params=("header.X-A=b",))

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <ftw.h>
 #include <mer/clean.h>
 #include <mer/file.h>
@@ -121,7 +122,7 @@ static enum mer_status on_told(struct fetch *fetch, const char *text, struct mer
 		return drop(fetch, err);
 	if (!read_told(text, &fetch->is_folder, &fetch->size, fetch->sha256))
 		return odd(&fetch->base, err);
-	fetch->fd = open(fetch->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+	fetch->fd = open(fetch->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
 	if (fetch->fd < 0)
 		return mer_fail(err, MER_EIO, "cannot write '%s': %s", fetch->part, strerror(errno));
 	fetch->is_open = true;
@@ -145,11 +146,45 @@ static bool on_bytes(struct mer_lending *lending, const char *bytes, size_t n)
 	return false;
 }
 
-/* Nothing but files and folders: a link may lead anywhere here. */
-static int look_at(const char *path, const struct stat *info, int kind, struct FTW *at)
+/* What tar would first hand to another program may become any number of bytes. */
+static bool is_plain_tar(int fd)
 {
-	(void)path, (void)at;
-	return kind == FTW_D || (kind == FTW_F && S_ISREG(info->st_mode)) ? 0 : 1;
+	enum { AT = 257 };
+	char magic[5];
+	return pread(fd, magic, sizeof magic, AT) == (ssize_t)sizeof magic &&
+	       memcmp(magic, "ustar", sizeof magic) == 0;
+}
+
+/* Of one entry; *left is what came and is not in the files before it. A link may lead anywhere here; a file with
+ * holes takes none of a tar, and one with several names is counted once. */
+static enum mer_status judge(const struct fetch *fetch, const FTSENT *at, int64_t *left,
+                             struct mer_error *err)
+{
+	const char *server = fetch->base.remote->server;
+	const struct stat *info = at->fts_statp;
+	bool is_file = at->fts_info == FTS_F && S_ISREG(info->st_mode);
+	if (is_file)
+		*left -= (int64_t)info->st_size / (int64_t)info->st_nlink;
+	if (!is_file && at->fts_info != FTS_D && at->fts_info != FTS_DP)
+		return mer_fail(err, MER_EIO, "what came from server '%s' is not only of files and folders",
+		                server);
+	return *left >= 0 ? MER_OK
+	                  : mer_fail(err, MER_EIO,
+	                             "what came from server '%s' becomes more bytes than came", server);
+}
+
+static enum mer_status judge_all(const struct fetch *fetch, struct mer_error *err)
+{
+	char *const paths[] = { fetch->tree, NULL };
+	int64_t left = fetch->size;
+	FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	if (walk == NULL)
+		return mer_fail(err, MER_EIO, "cannot look at '%s': %s", fetch->tree, strerror(errno));
+	enum mer_status st = MER_OK;
+	for (const FTSENT *at; st == MER_OK && (at = fts_read(walk)) != NULL;)
+		st = judge(fetch, at, &left, err);
+	(void)fts_close(walk);
+	return st;
 }
 
 static enum mer_status put_in_place(struct fetch *fetch, const char *what, struct mer_error *err)
@@ -161,11 +196,8 @@ static enum mer_status put_in_place(struct fetch *fetch, const char *what, struc
 
 static enum mer_status on_unpacked(struct fetch *fetch, struct mer_error *err)
 {
-	enum { DESCRIPTORS = 16 };
-	if (nftw(fetch->tree, look_at, DESCRIPTORS, FTW_PHYS) != 0)
-		return mer_fail(err, MER_EIO, "what came from server '%s' is not only of files and folders",
-		                fetch->base.remote->server);
-	return put_in_place(fetch, fetch->tree, err);
+	enum mer_status st = judge_all(fetch, err);
+	return st == MER_OK ? put_in_place(fetch, fetch->tree, err) : st;
 }
 
 static enum mer_status on_taken(struct fetch *fetch, struct mer_error *err)
@@ -178,6 +210,9 @@ static enum mer_status on_taken(struct fetch *fetch, struct mer_error *err)
 		                fetch->base.remote->server, sha256, fetch->sha256);
 	if (!fetch->is_folder)
 		return put_in_place(fetch, fetch->part, err);
+	if (!is_plain_tar(fetch->fd))
+		return mer_fail(err, MER_EIO, "what came from server '%s' is no tar",
+		                fetch->base.remote->server);
 	if (mkdir(fetch->tree, 0777) != 0)
 		return mer_fail(err, MER_EIO, "cannot make '%s': %s", fetch->tree, strerror(errno));
 	/* Not even root takes modes over: what another host says is setuid would be so here. */
