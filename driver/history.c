@@ -21,10 +21,10 @@ enum {
 
 /* --- the file ----------------------------------------------------------------------------- */
 
-/* Opens it where it is a file: a FIFO, say, would make the prompt wait. */
+/* Opens it where it is a file: a FIFO, say, would make the prompt wait, and a link lead to another's. */
 static int open_file(const char *path, int flags)
 {
-	int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0600);
 	struct stat info;
 	if (fd >= 0 && (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))) {
 		(void)close(fd);

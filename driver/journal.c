@@ -308,16 +308,18 @@ static enum mer_status lock(const struct journal *journal, struct mer_error *err
 	return mer_fail(err, MER_EIO, "--resume: cannot lock '%s': %s", journal->path, strerror(errno));
 }
 
+/* Who may write it says where the output ends, so it has to be ours, and no way to another file. */
 static enum mer_status open_file(struct journal *journal, struct mer_error *err)
 {
 	struct stat info;
-	journal->fd =
-		open(journal->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	journal->fd = mer_open_own(journal->path, O_RDWR | O_APPEND);
 	if (journal->fd < 0)
 		return mer_fail(err, MER_EINPUT, "--resume: cannot open '%s': %s", journal->path,
-		                strerror(errno));
+		                errno == ELOOP ? "it is a link" : strerror(errno));
 	if (fstat(journal->fd, &info) != 0 || !S_ISREG(info.st_mode))
 		return mer_fail(err, MER_EINPUT, "--resume: '%s' is no file", journal->path);
+	if (info.st_uid != geteuid())
+		return mer_fail(err, MER_EINPUT, "--resume: '%s' is another user's", journal->path);
 	return lock(journal, err);
 }
 

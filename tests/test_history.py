@@ -214,6 +214,15 @@ class History(PromptCase):
         self.history.mkdir()
         self.works()
 
+    def test_a_link(self):
+        """Leads to nobody's file, neither to be read nor to be written."""
+        victim = self.folder / "victim"
+        victim.write_text("run echo precious\n")
+        victim.chmod(0o640)
+        self.history.symlink_to(victim)
+        self.works()
+        self.assertEqual(("run echo precious\n", 0o640), (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)))
+
     @unittest.skipIf(os.geteuid() == 0, "root may read and write everything")
     def test_what_may_not_be_read(self):
         self.history.write_text("version\n")

@@ -141,22 +141,53 @@ class Rights(Case):
         self.assertTrue(all(re.search(r"[0-9A-Za-z]{6,}", name) for name in names), names)
 
     def test_links_are_not_followed(self):
-        """A link where a file of mer's own is to be made gives nobody a way to another file."""
+        """A link where a file of mer's own is to be made gives nobody a way to another file. (The history's is in
+        test_history.)"""
         self.migrate()
-        victim = self.folder / "victim"
-        victim.write_text("precious\n")
-        state = self.database.parent
-        for name, argv in {"once key": ("--once-key", "k", "version")}.items():
-            with self.subTest(name):
-                self.run_it(MER, *argv)
-                made = [path for path in state.rglob("*") if path.is_file() and "mer.db" not in path.name]
-                self.assertTrue(made)
-                for path in made:
-                    path.unlink()
-                    path.symlink_to(victim)
-                done = self.run_it(MER, *argv, code=None)
-                self.assertNotEqual(done.returncode, 0)
-                self.assertEqual(victim.read_text(), "precious\n")
+        self.mer("model", "add", "m", "--train", "cp {dataset} {new_weights}", "--", "cat")
+        state, weights = self.database.parent, self.home / ".local/share/mer/weights/m"
+        for name in ("data", "lines"):
+            (self.folder / name).write_text("x\n")
+        weights.mkdir(parents=True)
+        self.run_it(MER, "--once-key", "k", "version")
+        rows = {
+            "once key": (list((state / "once").iterdir()), 70, ("--once-key", "k", "version")),
+            "lock of the database": ([state / "mer.db-lock"], 5, ("run", "m", "x")),
+            "lock of a training": ([weights / ".n.lock"], 70, ("train", "m", "--dataset", "data", "--new", "n")),
+            "journal": ([self.folder / "journal"], 2, ("run", "--lines", "--resume", "journal", "m", "@lines")),
+            "backup": ([self.folder / "backup"], 0, ("db", "backup", "--force", "backup")),
+            "metrics": ([self.folder / "metrics"], 0, ("stats", "--prometheus", "--output", "metrics")),
+        }
+        for name, (paths, code, argv) in rows.items():
+            for text in ("", "precious\n"):  # what is there already may be looked at before it is written
+                with self.subTest(name, text=text):
+                    victim = self.folder / "victim"
+                    victim.write_text(text)
+                    victim.chmod(0o640)
+                    self.assertTrue(paths)
+                    kept = [path.read_bytes() if path.is_file() else None for path in paths]
+                    for path in paths:
+                        path.unlink(missing_ok=True)
+                        path.symlink_to(victim)
+                    self.mer(*argv, code=code)
+                    self.assertEqual((text, 0o640), (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)))
+                    for path, data in zip(paths, kept):
+                        path.unlink()
+                        if data is not None:
+                            path.write_bytes(data)
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root")
+    def test_journal_of_another_user(self):
+        """Who can write it would say how much of the output is cut off."""
+        self.migrate()
+        self.mer("model", "add", "m", "--", "cat")
+        (self.folder / "lines").write_text("x\n")
+        journal = self.folder / "journal"
+        journal.touch()
+        os.chown(journal, NOBODY, NOBODY)
+        done = self.run_it(MER, "run", "--lines", "--resume", journal, "m", "@lines", code=2)
+        self.assertIn(b"is another user's", done.stderr)
+        self.assertEqual((b"", ""), (done.stdout, journal.read_text()))
 
 
 class Secrets(Case):
@@ -342,12 +373,26 @@ class Input(Case):
         self.migrate()
         before = self.tables()
         for text in self.HOSTILE:
-            for argv, codes in ((("model", "add", "--", text, "--", "true"), (2,)), (("run", "--", text, "x"), (2, 3)),
-                                (("model", "show", "--", text), (2, 3)), (("server", "add", "--kind=ssh", "--host=h", "--", text), (2,)),
+            for argv, codes in ((("run", "--", text, "x"), (2, 3)), (("model", "show", "--", text), (2, 3)),
                                 (("log", f"--model={text}"), (2, 3)), (("model", "remove", "--", text), (2, 3)),
                                 (("run", f"--server={text}", "digest", "x"), (2, 3)),
-                                (("log", f"--since={text}"), (2,)), (("log", f"--status={text}"), (0, 2))):
-                self.assertIn(self.mer(*argv, code=None).returncode, codes, argv)
+                                (("run", f"--weights={text}", "iris", "x"), (2, 3)),
+                                (("run", f"--deployment={text}", "digest", "x"), (2, 3)),
+                                (("log", "show", "--", text), (2, 3)), (("replay", "--", text), (2, 3)),
+                                (("log", f"--since={text}"), (2,)), (("log", f"--status={text}"), (2,))):
+                if text or argv[0] != "log":
+                    self.assertIn(self.mer(*argv, code=None).returncode, codes, argv)
+            for argv in (("server", "add", "--kind=ssh", "--host=h", "--", text),
+                         ("deployment", "add", "digest", f"--name={text}", "--", "true"),
+                         ("weights", "add", "iris", __file__, f"--version={text}"),
+                         ("train", "digest", "--dataset", __file__, f"--new={text}"),
+                         *([("model", "add", text, "--", "true")] if not text.startswith("-") else ())):
+                done = self.mer(*argv, code=2)
+                self.assertIn(b" name '", done.stderr, argv)
+        for text in ("-oProxyCommand=touch PWNED", "-", "h -oX", "a;b", "$(touch PWNED)", "`touch PWNED`", "a\nb", "h'", 'h"', "h/../x",
+                     "a|b", "{h}", "\x1b[2J"):
+            self.assertIn(b"is no host", self.mer("server", "add", "s", "--kind=ssh", f"--host={text}", code=2).stderr)
+            self.assertIn(b"is no user", self.mer("server", "add", "s", "--kind=ssh", "--host=h", f"--user={text}", code=2).stderr)
         self.harmless(before)
 
     def test_values_are_values(self):

@@ -937,12 +937,12 @@ static enum mer_status open_lock_file(struct sqlite *lite, bool write, bool *the
 	if (path == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory for a lock");
 	bool made = false;
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT && write) {
 		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		made = fd >= 0;
 		if (fd < 0 && errno == EEXIST)
-			fd = open(path, O_RDWR | O_CLOEXEC);
+			fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	}
 	if (fd >= 0) {
 		if (made)
@@ -956,7 +956,7 @@ static enum mer_status open_lock_file(struct sqlite *lite, bool write, bool *the
 	if (!write) {
 		*there = errno != ENOENT;
 		if (*there)
-			lite->lock_fd = open(path, O_RDONLY | O_CLOEXEC);
+			lite->lock_fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 		if (!*there || lite->lock_fd >= 0)
 			return MER_OK;
 	}
