@@ -25,7 +25,11 @@ static void look_at_part(struct doctor *doctor, enum mer_place place, const char
 	path = mer_text_new("%s%s", top, below);
 	if (path == NULL)
 		return;
-	if (access(path, mode) == 0)
+	struct stat info;
+	if (stat(path, &info) == 0 && (info.st_mode & S_IWOTH) != 0)
+		doctor_say(doctor, DOCTOR_FAULT, "installation", path, "chmod o-w it",
+		           "anybody may change what this mer runs: mode %04o", info.st_mode & 07777u);
+	else if (access(path, mode) == 0)
 		doctor_say(doctor, DOCTOR_OK, "installation", path, NULL, "it is there");
 	else
 		doctor_say(doctor, severity, "installation", path, advice, "%s: %s", strerror(errno),

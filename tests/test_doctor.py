@@ -124,6 +124,17 @@ class Doctor:
         self.assertEqual([("fault", "installation"), ("warning", "installation")],
                          [(row["severity"], row["check"]) for row in found])
 
+    def test_installation_that_anybody_may_change(self):
+        """Code and SQL that another user puts there would be this one's."""
+        shutil.copytree(PREFIX, self.folder / "mer", symlinks=True)
+        for below in ("libexec/mer/mer-guard", "share/mer/sql", "lib/mer/models"):
+            path = self.folder / "mer" / below
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o002)
+            self.only(self.doctor(9, program=self.folder / "mer" / "bin" / "mer")[0], severity="fault", check="installation",
+                      subject=str(path), finding="anybody may change")
+            path.chmod(mode)
+
     def test_modules(self):
         """Those that are not there are told of, each with its package; none of them is a fault."""
         shutil.copytree(PREFIX, self.folder / "mer", symlinks=True)
