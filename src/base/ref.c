@@ -135,7 +135,8 @@ static enum mer_status from_file(const char *ref, const char *path, char **out,
 	return give(ref, secret.ptr, secret.len, out, err);
 }
 
-/* Starts the command in a process group of its own, without an input. Returns 0 or an errno. */
+/* Starts the command in a process group of its own, without an input. It has none of our descriptors: some of
+ * libraries are not marked as ours alone. Returns 0 or an errno. */
 static int spawn(const char *command, int output, pid_t *pid)
 {
 	char *copy = strdup(command);
@@ -163,6 +164,8 @@ static int spawn(const char *command, int output, pid_t *pid)
 		if (error == 0)
 			error =
 				posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+		if (error == 0)
+			error = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
 		if (error == 0)
 			error = posix_spawn(pid, "/bin/sh", &actions, &attr, argv, environ);
 		(void)posix_spawn_file_actions_destroy(&actions);
