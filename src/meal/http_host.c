@@ -174,6 +174,43 @@ enum mer_status mer_http_check_param(const char *name, const char *value, struct
 	return header ? check_header(name + sizeof HEADER - 1, value, err) : check_kind(i, value, err);
 }
 
+/* Whether it is an address of IPv6; a zone of it is the system's to judge. */
+static bool is_six(const char *text, size_t len)
+{
+	char address[INET6_ADDRSTRLEN];
+	struct in6_addr six;
+	const char *zone = memchr(text, '%', len);
+	size_t n = zone != NULL ? (size_t)(zone - text) : len;
+	if (n >= sizeof address)
+		return false;
+	memcpy(address, text, n);
+	address[n] = '\0';
+	return inet_pton(AF_INET6, address, &six) == 1;
+}
+
+static bool is_port(const char *text, size_t len)
+{
+	int port = 0;
+	for (size_t i = 0; i < len && port <= UINT16_MAX; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		port = 10 * port + (text[i] - '0');
+	}
+	return port > 0 && port <= UINT16_MAX;
+}
+
+/* A name, or an address of IPv6 in brackets, and maybe a port. */
+static bool is_authority(const char *host, size_t len)
+{
+	const char *close = host[0] == '[' ? memchr(host, ']', len) : NULL;
+	const char *behind = close != NULL ? close + 1 : memchr(host, ':', len), *end = host + len;
+	if (host[0] == '[' && (close == NULL || !is_six(host + 1, (size_t)(close - host - 1))))
+		return false;
+	if (behind == NULL || behind == end)
+		return true;
+	return behind != host && *behind == ':' && is_port(behind + 1, (size_t)(end - behind - 1));
+}
+
 /* Scheme and host, and nothing that would come behind a path. */
 static enum mer_status check_url(const char *url, struct mer_error *err)
 {
@@ -195,6 +232,11 @@ static enum mer_status check_url(const char *url, struct mer_error *err)
 	if (strpbrk(url, "?#") != NULL)
 		return mer_fail(err, MER_EINPUT, "--url: '%s' has a '?' or a '#', where a path follows",
 		                url);
+	if (!is_authority(host, strcspn(host, "/"))) {
+		(void)mer_fail(err, MER_EINPUT, "--url: '%s' has no good host and port", url);
+		mer_hint(err, "as in --url https://models.example.org:8443 or --url http://[::1]:8080");
+		return MER_EINPUT;
+	}
 	return MER_OK;
 }
 
