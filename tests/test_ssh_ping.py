@@ -72,6 +72,16 @@ class Ping(ssh_case.Ssh):
         self.assertEqual(["box0", "ssh", "ok"], lines[0].split("\t")[:3])
         self.assertEqual(SERVERS + 1, len(lines))
 
+    def test_no_ssh(self):
+        """All transports ask the program what ssh's files say; whoever lacks it is told what to install."""
+        tools = self.tools()
+        self.assertFalse((tools / "ssh").exists())
+        self.call(0, "server", "add", "box", "--kind", "ssh", "--host", "127.0.0.1", "--param", f"transport={self.transport}")
+        self.add("m", "cat")
+        for words in (("run", "m", "x"), ("model", "ping", "m"), ("server", "ping", "box")):
+            self.refused(6, "cannot start 'ssh': No such file or directory (is openssh-client installed?)\n", *words,
+                         env={"PATH": str(tools)})
+
     def test_words(self):
         self.refused(2, "wants a server or --all", "server", "ping")
         self.refused(2, "wants a server or --all", "server", "ping", "--all", "local")

@@ -209,6 +209,14 @@ static void explain_silence(struct remote *r, const struct meal_exit *ssh, char 
 		               r->server, said[0] != '\0' ? ": " : "", said);
 }
 
+/* Why what carries it could not be started. */
+static void say_problem(const char *problem, char *text, size_t size)
+{
+	static const char no_ssh[] = "cannot start 'ssh': ";
+	bool hint = strncmp(problem, no_ssh, sizeof no_ssh - 1) == 0;
+	(void)snprintf(text, size, "%.360s%s", problem, hint ? " (is openssh-client installed?)" : "");
+}
+
 static void say_lost(struct remote *r)
 {
 	(void)snprintf(r->how.problem, sizeof r->how.problem, "the connection to server '%s' was lost",
@@ -746,7 +754,7 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		how->exit_code = -1;
 		say_lost(r);
 	} else if (!r->over && inner->problem[0] != '\0') {
-		memcpy(how->problem, inner->problem, sizeof how->problem);
+		say_problem(inner->problem, how->problem, sizeof how->problem);
 	} else if (!r->over && r->was_killed) {
 		how->signal = SIGKILL;
 	} else if (!r->over && r->logs_in && inner->exit_code == 0) {

@@ -90,7 +90,8 @@ static enum mer_status start(struct child *child, const char *const argv[], cons
 	if (error == 0)
 		return MER_OK;
 	child->pid = 0;
-	return mer_fail(err, MER_EUNREACHABLE, "cannot start 'ssh': %s", strerror(error));
+	return mer_fail(err, MER_EUNREACHABLE, "cannot start 'ssh': %s (is openssh-client installed?)",
+	                strerror(error));
 }
 
 /* Reads what is there. At its end, or when it is more than anybody would say, *fd becomes -1. */
