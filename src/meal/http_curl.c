@@ -42,6 +42,7 @@ struct http_exchange {
 	size_t n_pieces, at, within; /* of the body: where the next byte is */
 	curl_off_t bytes;
 	bool handed, stopped;
+	bool again; /* libcurl would have sent it anew */
 	char problem[CURL_ERROR_SIZE];
 };
 
@@ -243,7 +244,9 @@ static size_t on_read(char *out, size_t size, size_t n, void *ctx)
  * server may have begun with it: whether it is sent twice is not libcurl's to say. */
 static int on_seek(void *ctx, curl_off_t offset, int origin)
 {
-	(void)ctx, (void)offset, (void)origin;
+	struct http_exchange *exchange = ctx;
+	(void)offset, (void)origin;
+	exchange->again = true;
 	return CURL_SEEKFUNC_FAIL;
 }
 
@@ -302,6 +305,19 @@ static enum http_end end_of(const struct http_exchange *exchange, CURLcode code)
 	return !exchange->handed && (began == 0 || exchange->bytes > 0) ? HTTP_UNSENT : HTTP_LOST;
 }
 
+/* What libcurl says of a proxy's URL that it does not understand has all of it, its password too. */
+static void hide_proxy(char *problem)
+{
+	char *open = strchr(problem, '\''), *end = strrchr(problem, '\'');
+	if (strncmp(problem, "Unsupported proxy", strlen("Unsupported proxy")) != 0 || open == NULL)
+		return;
+	static const char hidden[] = "of http_proxy, https_proxy or all_proxy";
+	size_t left = CURL_ERROR_SIZE - (size_t)(open - problem);
+	char rest[CURL_ERROR_SIZE];
+	(void)snprintf(rest, sizeof rest, "%s", end + 1);
+	(void)snprintf(open, left, "%s%s", hidden, rest);
+}
+
 static void reap(struct http_client *client)
 {
 	CURLMsg *message;
@@ -314,9 +330,11 @@ static void reap(struct http_client *client)
 		const struct http_events *events = exchange->events;
 		void *ctx = exchange->ctx;
 		enum http_end end = end_of(exchange, code);
-		const char *said =
-			exchange->problem[0] != '\0' ? exchange->problem : curl_easy_strerror(code);
+		const char *said = exchange->again                ? "it ended before an answer"
+		                   : exchange->problem[0] != '\0' ? exchange->problem
+		                                                  : curl_easy_strerror(code);
 		(void)snprintf(problem, sizeof problem, "%s", code != CURLE_OK ? said : "");
+		hide_proxy(problem);
 		(void)curl_multi_remove_handle(client->multi, exchange->easy);
 		forget(exchange);
 		events->done(ctx, end, problem);
@@ -345,6 +363,7 @@ static void set_body(struct http_exchange *exchange, const struct http_send *sen
 	(void)curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
 	(void)curl_easy_setopt(easy, CURLOPT_READDATA, exchange);
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	(void)curl_easy_setopt(easy, CURLOPT_SEEKDATA, exchange);
 	/* One without a byte would be sent twice unasked. */
 	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, exchange->bytes == 0 ? 1L : 0L);
 	if (strcmp(send->method, "POST") != 0)
