@@ -379,10 +379,10 @@ class Chat:
 
 
 class Server:
-    """tls: what Authority.context() gives. unix: a path to listen at instead of a port."""
+    """tls: what Authority.context() gives. unix: a path to listen at instead of a port. host: an address, of IPv6 too."""
 
-    def __init__(self, tls=None, unix=None):
-        self.tls, self.unix = tls, unix
+    def __init__(self, tls=None, unix=None, host="127.0.0.1"):
+        self.tls, self.unix, self.host = tls, unix, host
         self.paths = {"/echo": [echo]}
         self.folders = {}
         self.requests = []    # of all connections, in the order in which they came
@@ -390,8 +390,8 @@ class Server:
         self.refused = []     # why handshakes of TLS failed
         self.changed = threading.Condition()
         self.socks, self.threads, self.stopping = set(), [], False
-        self.listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
-        self.listener.bind(str(unix) if unix else ("127.0.0.1", 0))
+        self.listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.listener.bind(str(unix) if unix else (host, 0))
         self.listener.listen(128)
         self.port = 0 if unix else self.listener.getsockname()[1]
         self.accepting = threading.Thread(target=self.accept, daemon=True)
@@ -405,7 +405,8 @@ class Server:
 
     @property
     def url(self):
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
     def on(self, path, *answers):
         """Each is given once, the last one for ever."""
@@ -599,7 +600,8 @@ class Authority:
         self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", 2,
                      "-keyout", name + ".key", "-out", name + ".pem", "-subj", subject, *more)
 
-    def context(self, name="good", names="IP:127.0.0.1,DNS:localhost", days=2, self_signed=False):
+    def context(self, name="good", names="IP:127.0.0.1,DNS:localhost", days=2, self_signed=False,
+                alpn=("http/1.1",)):
         """For Server(tls=...). names: as subjectAltName has them; days -1: it has expired."""
         if self_signed:
             self.make_root(name, "/CN=nobody", "-addext", "subjectAltName=" + names)
@@ -611,5 +613,5 @@ class Authority:
                          "-days", days, "-extfile", name + ".ext", "-out", name + ".pem")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.folder / (name + ".pem"), self.folder / (name + ".key"))
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(list(alpn))
         return context
