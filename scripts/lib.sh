@@ -13,7 +13,7 @@ runtime_packages='libcurl4 libnettle8 libpq5 libreadline8 libsmartcols1 libssh2-
 compose_test_packages='debootstrap git iproute2'
 test_packages='check pgbouncer postgresql python3-tap python3-pexpect python3-numpy python3-pytest sqlite3
 	procps python3-jsonschema python3-yaml tmux mandoc groff-base fish zsh openssh-server openssh-client
-	libnss-wrapper dropbear-bin busybox-static mksh tcsh openssl python3-asyncssh python3-paramiko
+	libnss-wrapper python3-venv dropbear-bin busybox-static mksh tcsh openssl python3-asyncssh python3-paramiko
 	binutils systemd libedit-dev nginx-light'
 package_packages='build-essential debhelper dh-python'
 package_test_packages='debootstrap git lintian logrotate'

@@ -1,13 +1,9 @@
 #!/usr/bin/python3
 """Models behind chat completions, and behind services with a JSON of their own, as users see them.
-MER_PREFIX names the installation. MER_TEST_LITELLM may name a `litellm` program (pip install 'litellm[proxy]'), a
-server that mer's authors have not written. Prints TAP when run as a program."""
+MER_PREFIX names the installation. Prints TAP when run as a program."""
 import json
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import unittest
 
 import pexpect
@@ -19,8 +15,6 @@ from on_terminal import on_terminal
 CHAT = "/v1/chat/completions"
 SSE = {"Content-Type": "text/event-stream"}
 CUT = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
-KEY = "sk-5a8f2c9e71d64b03a1e7f9c2d8b6405e" # litellm refuses what is short
-LITELLM = os.environ.get("MER_TEST_LITELLM") or shutil.which("litellm")
 HAS_HTTP = (record_case.PREFIX / "lib" / "mer" / "http.so").exists()
 
 
@@ -399,42 +393,6 @@ class Templates(Case):
             with self.subTest(param=param):
                 self.fails(2, message, "server", "add", "s", "--kind", "http", "--url", self.server.url, "--param",
                            "api=plain", "--param", param)
-
-
-@unittest.skipIf(not LITELLM, "no litellm: python3 -m venv V; V/bin/pip install 'litellm[proxy]'; MER_TEST_LITELLM=V/bin/litellm")
-class LiteLLM(Case):
-    """A server of other people's, whose model is a text in its configuration."""
-
-    def setUp(self):
-        super().setUp()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        config = self.file("litellm.yaml", "model_list:\n- model_name: big\n  litellm_params: {model: openai/x, api_key: none, "
-                                           "mock_response: 'Hello from the other side, with some more words'}\n"
-                                           "general_settings: {master_key: " + KEY + "}\n")
-        log = self.folder / "litellm.log"
-        with open(log, "wb") as to:
-            child = subprocess.Popen([LITELLM, "--config", config, "--port", str(port), "--host", "127.0.0.1"], stdout=to,
-                                     stderr=to, stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True,
-                                     env=self.env | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"})
-        self.addCleanup(child.wait)
-        self.addCleanup(os.killpg, child.pid, signal.SIGKILL)
-        self.env["KEY"] = KEY
-        self.url = f"http://127.0.0.1:{port}/v1"
-        self.add("m", "api_key=env:KEY", url=self.url)
-        # It tells nobody when it listens: mer asks until it does.
-        while self.start("--quiet", "model", "ping", "m").wait(record_case.DEADLINE_S) != 0:
-            self.assertIsNone(child.poll(), log.read_text())
-
-    def test_all(self):
-        text = b"Hello from the other side, with some more words"
-        self.assertEqual(text, self.out("run", "m", "x"))
-        self.assertIn("usage: prompt_tokens=", self.shown()["stderr_tail"])
-        self.assertEqual(text, self.out("run", "m", '{"messages":[{"role":"user","content":"x"}],"stream":false}'))
-        self.call(0, "model", "add", "n", "--server", "m-server", "--remote-model", "absent")
-        self.fails(6, "it has no model 'absent'", "model", "ping", "n")
-        self.fails(2, "absent", "run", "n", "x")
 
 
 if __name__ == "__main__":
