@@ -704,7 +704,7 @@ class FilesOfSqlite(Case):
 
     def test_passwords_are_not_shown(self):
         secret = "s3cr3t%zz"
-        for url in (f"postgres://me:{secret}@127.0.0.1:1/x", f"postgresql://me:{secret}@[::1/x",
+        for url in ("postgres://me:s3cr3t@127.0.0.1:1/x", f"postgres://me:{secret}@127.0.0.1:1/x", f"postgresql://me:{secret}@[::1/x",
                     f"postgres:password={secret}", f"mysql://me:{secret}@host/x"):
             for words in ([], ["--json"]):
                 done = self.call([PROGRAM, "--dir", str(self.dir), "up", "--database", url, *words])
