@@ -135,7 +135,7 @@ static enum mer_status log_in(const struct mer_remote *remote, char **argv, int 
 		tell(told, "watched", watched(login.fd));
 		tell(told, "hello", run(login.session));
 		(void)libssh2_session_disconnect(login.session, "bye");
-		(void)libssh2_session_free(login.session);
+		ssh_heap_free(login.session);
 		(void)close(login.fd);
 	}
 	tell(told, "how", text(login.how));

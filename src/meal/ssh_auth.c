@@ -414,10 +414,15 @@ static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
 	const struct ssh_agent_key *key = t->offer->held;
 	const struct mer_str blob = { (char *)key->blob, key->len };
 	const struct mer_str message = { (const char *)data, data_len };
-	(void)session;
+	unsigned char *signature = NULL;
 	if (ssh_agent_sign(&t->auth->agent, blob, message, flags_of(message),
-	                   until_tired(t->tap->until), sig, sig_len, NULL) == MER_OK)
-		return 0;
+	                   until_tired(t->tap->until), &signature, sig_len, NULL) == MER_OK) {
+		*sig = ssh_heap_take(session, *sig_len + 1);
+		if (*sig != NULL)
+			memcpy(*sig, signature, *sig_len);
+		free(signature);
+		return *sig != NULL ? 0 : -1;
+	}
 	t->mute = true;
 	note(t->auth, "the agent does not sign with the key '%.60s'", key->comment);
 	return -1;
@@ -524,7 +529,7 @@ static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(answer)
 	(void)name, (void)name_len, (void)instruction, (void)instruction_len;
 	if (num_prompts != 1 || prompts[0].echo || t->answer == NULL)
 		return;
-	responses[0].text = malloc(t->answer->len + 1);
+	responses[0].text = ssh_heap_take(t->session, t->answer->len + 1);
 	if (responses[0].text == NULL)
 		return;
 	memcpy(responses[0].text, t->answer->text, t->answer->len);

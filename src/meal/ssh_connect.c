@@ -129,7 +129,7 @@ static void finish(struct ssh_connect *connect)
 	if (connect->config != NULL)
 		host->connect_ms = connect->config->connect_timeout_s * 1000;
 	if (connect->login.session != NULL && (connect->cancelled || host->pool->closing)) {
-		(void)libssh2_session_free(connect->login.session);
+		ssh_heap_free(connect->login.session);
 		connect->login.session = NULL;
 	} else if (connect->cancelled) {
 		;

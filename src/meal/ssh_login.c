@@ -257,9 +257,7 @@ static void hang_up(LIBSSH2_SESSION *session)
 	for (int i = 0; i < 3; i++)
 		if (libssh2_session_disconnect(session, "leaving") != LIBSSH2_ERROR_EAGAIN)
 			break;
-	for (int i = 0; i < 100; i++)
-		if (libssh2_session_free(session) != LIBSSH2_ERROR_EAGAIN)
-			break;
+	ssh_heap_free(session);
 }
 
 static enum mer_status go(struct way *way, char shown[130], char by[100])
@@ -290,9 +288,8 @@ static void leave_behind(struct way *way, bool good)
 {
 	struct ssh_login *login = way->login;
 	if (good) {
-		ssh_tap_off(&way->tap, way->session);
+		ssh_tap_off(&way->tap, way->session, &login->heap);
 		login->session = way->session;
-		login->held = way->tap.heap.held;
 	} else {
 		if (way->session != NULL)
 			hang_up(way->session);

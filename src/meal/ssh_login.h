@@ -9,6 +9,7 @@
 #define MEAL_SSH_LOGIN_H
 
 #include "ssh_config.h"
+#include "ssh_heap.h"
 
 #include <libssh2.h>
 
@@ -24,10 +25,9 @@ struct ssh_login {
 	int cancel_fd; /* readable: give up at once (an eventfd, which is not read); -1: nobody does */
 	int64_t deadline_ms; /* of mer_clock_ms(), for all of it. Until the keys are exchanged
 	                           * ConnectTimeout counts too */
-	size_t held;         /* out: bytes that the session holds */
-	LIBSSH2_SESSION
-	*session;               /* out: not blocking, authenticated; gives it, to be freed before fd is
-	                           * closed. NULL without one */
+	/* out: not blocking, authenticated; gives it, for ssh_heap_free() before fd is closed. NULL without one */
+	LIBSSH2_SESSION *session;
+	struct ssh_heap *heap;  /* out: what the session holds. Its abstract pointer leads here */
 	struct ssh_times times; /* out */
 	char how
 		[160]; /* out: "libssh2 1.10.0, ssh-ed25519 SHA256:..., publickey ~/.ssh/id", for people */

@@ -131,14 +131,12 @@ static void bury(struct ssh_session *s)
 {
 	struct ssh_host *host = s->host;
 	struct ssh_channel *channel;
-	enum { TRIES = 100 };
 	if (s->freed)
 		return;
 	s->freed = true;
 	TAILQ_REMOVE(&host->sessions, s, link);
 	/* Its channels of libssh2 go with it; nothing blocks, as nothing can be read or written. */
-	for (int i = 0; i < TRIES && libssh2_session_free(s->ssh) == LIBSSH2_ERROR_EAGAIN; i++)
-		;
+	ssh_heap_free(s->ssh);
 	s->ssh = NULL;
 	uv_close((uv_handle_t *)&s->poll, on_closed);
 	uv_close((uv_handle_t *)&s->turn, on_closed);
@@ -157,14 +155,14 @@ static bool holds_too_much(const struct ssh_session *s)
 	const struct ssh_channel *channel;
 	unsigned long said;
 	size_t most = HELD_MAX;
-	if (s->heap.held <= most)
+	if (s->heap->held <= most)
 		return false;
 	TAILQ_FOREACH(channel, &s->channels, link)
 	if (channel->ssh != NULL) {
 		(void)libssh2_channel_window_read_ex(channel->ssh, &said, NULL);
 		most += 2 * said;
 	}
-	return s->heap.held > most;
+	return s->heap->held > most;
 }
 
 /* Libssh2 takes all that was read when it is asked for anything. */
@@ -375,7 +373,7 @@ enum mer_status ssh_session_new(struct ssh_host *host, struct ssh_login *login,
 	struct ssh_session *s = calloc(1, sizeof *s);
 	int failed = s != NULL ? uv_poll_init(host->pool->loop, &s->poll, login->fd) : 0;
 	if (s == NULL || failed != 0) {
-		(void)libssh2_session_free(login->session);
+		ssh_heap_free(login->session);
 		(void)close(login->fd);
 		login->session = NULL;
 		login->fd = -1;
@@ -387,7 +385,7 @@ enum mer_status ssh_session_new(struct ssh_host *host, struct ssh_login *login,
 	s->host = host;
 	s->pool = host->pool;
 	s->ssh = login->session;
-	s->heap.held = login->held;
+	s->heap = login->heap;
 	s->fd = login->fd;
 	s->times = login->times;
 	s->alive_s = login->config->alive_s;

@@ -10,8 +10,8 @@
 #define MEAL_SSH_SESSION_H
 
 #include "ssh_channel.h"
+#include "ssh_heap.h"
 #include "ssh_login.h"
-#include "ssh_tap.h"
 
 #include <mer/buf.h>
 #include <uv.h>
@@ -19,7 +19,7 @@
 struct ssh_pool;
 
 struct ssh_session {
-	struct ssh_heap heap;
+	struct ssh_heap *heap;         /* of ssh, which owns it; first, as ssh_heap.h has it */
 	TAILQ_ENTRY(ssh_session) link; /* in its host */
 	struct ssh_host *host;
 	struct ssh_pool *pool;

@@ -4,58 +4,13 @@
 #include "remote_say.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define HELLO_MAX ((size_t)64 << 10)
 #define LOGIN_MAX ((size_t)1 << 20)
-
-/* --- memory ------------------------------------------------------------------------------------ */
-
-/* Whether this thread is the one that logs in. Afterwards the session is another's, and wiping
- * all that it moves would be for nothing. */
-static _Thread_local bool wiping;
-
-static void tally(void *const *abstract, void *ptr, bool taken)
-{
-	struct ssh_heap *heap = *abstract;
-	if (heap == NULL || ptr == NULL)
-		return;
-	const size_t size = malloc_usable_size(ptr);
-	heap->held = taken ? heap->held + size : heap->held - size;
-}
-
-static LIBSSH2_ALLOC_FUNC(take)
-{
-	void *ptr = malloc(count);
-	tally(abstract, ptr, true);
-	return ptr;
-}
-
-static LIBSSH2_FREE_FUNC(give)
-{
-	tally(abstract, ptr, false);
-	if (wiping && ptr != NULL)
-		explicit_bzero(ptr, malloc_usable_size(ptr));
-	free(ptr);
-}
-
-static LIBSSH2_REALLOC_FUNC(change)
-{
-	const size_t size = ptr != NULL ? malloc_usable_size(ptr) : 0;
-	void *fresh = take(count, abstract);
-	if (fresh == NULL)
-		return NULL;
-	if (ptr != NULL)
-		memcpy(fresh, ptr, size < count ? size : count);
-	give(ptr, abstract);
-	return fresh;
-}
-
-/* --- bytes ------------------------------------------------------------------------------------- */
 
 static LIBSSH2_RECV_FUNC(receive)
 {
@@ -98,7 +53,7 @@ static void *as_data(void (*function)(void))
 
 LIBSSH2_SESSION *ssh_tap_on(struct ssh_tap *tap)
 {
-	LIBSSH2_SESSION *session = libssh2_session_init_ex(take, give, change, tap);
+	LIBSSH2_SESSION *session = ssh_heap_session(&tap->heap);
 	mer_buf_init(&tap->hello, HELLO_MAX);
 	if (session == NULL)
 		return NULL;
@@ -108,21 +63,22 @@ LIBSSH2_SESSION *ssh_tap_on(struct ssh_tap *tap)
 	(void)libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT,
 	                                   as_data((void (*)(void))on_disconnect));
 	libssh2_session_set_blocking(session, 0);
-	wiping = true;
+	ssh_heap_wipe(true);
 	return session;
 }
 
-void ssh_tap_off(struct ssh_tap *tap, LIBSSH2_SESSION *session)
+void ssh_tap_off(struct ssh_tap *tap, LIBSSH2_SESSION *session, struct ssh_heap **place)
 {
 	(void)libssh2_session_callback_set(session, LIBSSH2_CALLBACK_RECV,
 	                                   as_data((void (*)(void))tap->receive));
 	(void)libssh2_session_callback_set(session, LIBSSH2_CALLBACK_DISCONNECT, NULL);
-	*libssh2_session_abstract(session) = NULL;
+	*place = tap->heap;
+	*libssh2_session_abstract(session) = place;
 }
 
 void ssh_tap_release(struct ssh_tap *tap)
 {
-	wiping = false;
+	ssh_heap_wipe(false);
 	mer_buf_release(&tap->hello);
 }
 

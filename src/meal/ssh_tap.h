@@ -1,28 +1,21 @@
 /*
- * What libssh2 asks of us while somebody logs in: bytes and memory. It tells little of what came, waits for a banner
- * for as long as lines come, and keeps what it frees as it was: so what comes is counted and its beginning
- * kept, and memory is wiped when it is given back.
- *
- * Memory is counted as long as the session lives, since libssh2 keeps each packet that it has no use for.
+ * What libssh2 asks of us while somebody logs in: bytes. It tells little of what came, and waits for a banner
+ * for as long as lines come: so what comes is counted and its beginning kept.
  *
  * Part of the private module `ssh`.
  */
 #ifndef MEAL_SSH_TAP_H
 #define MEAL_SSH_TAP_H
 
+#include "ssh_heap.h"
 #include "ssh_wait.h"
 
 #include <libssh2.h>
 #include <mer/buf.h>
 #include <stdbool.h>
 
-/* What a session holds. First in whatever its abstract pointer leads to. */
-struct ssh_heap {
-	size_t held; /* bytes */
-};
-
 struct ssh_tap {
-	struct ssh_heap heap;
+	struct ssh_heap *heap; /* of the session, which owns it */
 	struct ssh_until until;
 	int fd;
 	struct mer_buf hello;          /* what came first */
@@ -38,8 +31,8 @@ struct ssh_tap {
  * is given back in this thread. NULL: out of memory */
 LIBSSH2_SESSION *ssh_tap_on(struct ssh_tap *tap);
 
-/** The session stands alone, and what it holds is not counted, until its abstract pointer leads to another heap. */
-void ssh_tap_off(struct ssh_tap *tap, LIBSSH2_SESSION *session);
+/** The session stands alone; its abstract pointer is `place`, which gets the heap. */
+void ssh_tap_off(struct ssh_tap *tap, LIBSSH2_SESSION *session, struct ssh_heap **place);
 
 /** Frees the tap's own; the session is another's. */
 void ssh_tap_release(struct ssh_tap *tap);
