@@ -129,6 +129,31 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
                     kill({"supervisor": supervisor, "timer": timer, "other": self.other(supervisor, worker, timer)}[who], child)
                     self.end(name, child, mark)
 
+    def stop(self, name, env):
+        """A worker that stops its supervisor, once it has its timers."""
+        stop = "until read -r pids </proc/$PPID/task/$PPID/children; set -- $pids; " \
+               f"[ $# -ge {2 if name == 'perl' else 3} ]; do :; done; kill -STOP $PPID; "
+        self.add(name, "sh", "-c", stop + "cat")
+        self.assertEqual(b"x", self.out("run", name, "x", env=env))
+        mark = f"MARK={name}-{os.getpid()}-{id(self)}"
+        done = self.folder / f"{name}.done"
+        self.add(name + "-cut", "sh", "-c", f"{stop}: >'{done}'; exec sleep 3600", options=("--env", mark))
+        child = self.start("run", name + "-cut", "x", env=env)
+        self.assertTrue(ssh_case.wait_for(done.exists))
+        supervisors = [ssh_case.parent(pid) for pid in ssh_case.alive(mark)]
+        self.assertTrue(supervisors)
+        child.kill()
+        self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark), SOON_S), "nothing of the worker is left")
+        self.assertTrue(ssh_case.wait_for(lambda: not any(map(ssh_case.parent, supervisors)), SOON_S), "nor its supervisor")
+
+    def test_stopped(self):
+        for name, shell, path in [("perl", "dash", None)] + [(shell.split()[0], shell, self.tools()) for shell in ssh_case.SHELLS]:
+            with self.subTest(name):
+                words = ssh_case.shell_words(shell)
+                if not words or not ssh_case.shell_words(name):
+                    self.skipTest(f"{name} or {shell} is not installed")
+                self.stop(name, self.fake(words, path))
+
 
 if __name__ == "__main__":
     ssh_case.run_tap(sys.modules[__name__])

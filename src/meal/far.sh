@@ -442,7 +442,7 @@ sub tick {
 		my ($in, $out) = ("", "");
 		vec($in, fileno $from, 1) = 1;
 		vec($out, fileno STDERR, 1) = 1;
-		my $n = select $in, undef, undef, $begun ? 1 : undef;
+		my $n = select $in, undef, undef, 1;
 		next if $n < 0;
 		if ($n > 0) {
 			my $got = sysread $from, my $byte, 1;
@@ -454,15 +454,22 @@ sub tick {
 			$begun = 1;
 			next;
 		}
+		kill "CONT", $self; # its worker may have stopped it
+		next if !$begun;
 		keep();
 		kill "ALRM", $self; # an order that came amid its call is looked at now
 		last if select(undef, $out, undef, 0) > 0 && !mark("beat");
 		last if $silence && ++$silent > $silence;
 	}
 	kill "KILL", -$child, $child;
+	kill "CONT", $self; # what it does about its end is more than what follows
 	$adopts = 0;
 	sweep();
 	clear();
+	for (my $round = 0; getppid() == $self; $round++) {
+		kill $round < 50 ? "CONT" : "KILL", $self;
+		select undef, undef, undef, 0.1;
+	}
 }
 
 $SIG{$_} = "IGNORE" for qw(PIPE HUP INT QUIT);
@@ -533,11 +540,12 @@ far_tick()
 		far_missed=$((far_missed + 1))
 		far_mark beat || break
 		far_keep
-		kill -0 "$far_self" 2>/dev/null || break
+		kill -CONT "$far_self" 2>/dev/null || break # its worker may have stopped it
 		[ "$far_missed" -le 3 ] || break
 		[ "$far_silence" -eq 0 ] || [ "$far_silent" -le "$far_silence" ] || break
 	done
 	far_kill
+	kill -CONT "$far_self" 2>/dev/null
 }
 
 # Sees to it that the timer lives.
