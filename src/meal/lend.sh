@@ -106,21 +106,39 @@ lend_remove()
 	rm -rf "$@"
 }
 
-# lend_lock FILE FOLDER: one at a time. Who has gone, or has written nothing in FOLDER for ten minutes, has it no more.
+# lend_left LOCK FOLDER: whether who has it has gone, or has written nothing in FOLDER for ten minutes.
+lend_left()
+{
+	lend_by=$(readlink "$1") || return 1
+	case $lend_by in
+	"$(uname -n)":*)
+		if ! kill -0 "${lend_by##*:}" 2>/dev/null; then
+			[ "$(readlink "$1")" = "$lend_by" ] # it was not given back, by who has gone since
+			return
+		fi
+		;;
+	esac
+	lend_new=$(find "$2" -mmin -10 2>/dev/null) && [ -z "$lend_new" ]
+}
+
+# lend_lock FILE FOLDER: one at a time. It is taken from who has left it by one at a time, too, since it may be
+# another's as soon as that was seen.
 lend_lock()
 {
+	lend_break=$lend_root/break.lock
 	until ln -s "$(uname -n):$$" "$1" 2>/dev/null; do
-		lend_by=$(readlink "$1") || {
+		if [ ! -h "$1" ]; then
 			[ -d "${1%/*}" ] || mkdir -p "${1%/*}" || lend_die "cannot write in '$lend_root'"
 			ln -s x "$1.try" 2>/dev/null || [ -h "$1" ] || lend_die "cannot write in '$lend_root'"
 			rm -f "$1.try"
-			continue
-		}
-		case $lend_by in
-		"$(uname -n)":*) kill -0 "${lend_by##*:}" 2>/dev/null || rm -f "$1" ;;
-		esac
-		[ -n "$(find "$2" -mmin -10 2>/dev/null)" ] || rm -f "$1"
-		[ ! -h "$1" ] || sleep 1
+		elif ! lend_left "$1" "$2"; then
+			sleep 1
+		elif ln -s x "$lend_break" 2>/dev/null; then
+			! lend_left "$1" "$2" || rm -f "$1"
+			rm -f "$lend_break"
+		elif [ -n "$(find "$lend_break" -mmin +1 2>/dev/null)" ]; then
+			rm -f "$lend_break"
+		fi
 	done
 }
 
