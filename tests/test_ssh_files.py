@@ -116,7 +116,7 @@ class Files(ssh_case.Ssh):
             self.skipTest("such hosts are played in the place of ssh")
         tools = self.tools()
         for name in ("chmod", "cut", "dd", "find", "ln", "mkdir", "mv", "nice", "python3", "readlink", "rm", "sha256sum",
-                     "sort", "tail", "tar", "tr", "uname", "wc"):
+                     "sort", "tail", "tar", "touch", "tr", "uname", "wc"):
             (tools / name).symlink_to(shutil.which(name))
         local = self.out("run", "iris", IRIS)
         self.call(0, "model", "set", "iris", "server=box")
@@ -370,7 +370,8 @@ class Files(ssh_case.Ssh):
                     except ProcessLookupError:
                         pass
                 _, err = child.communicate(timeout=record_case.DEADLINE_S)
-                self.assertEqual({"signal": 130, "mer": -9, "session": 1}[how], child.returncode, err)
+                codes = {"signal": (130,), "mer": (-9,), "session": (1, 6)} # 6: mer had not heard of its start
+                self.assertIn(child.returncode, codes[how], err)
                 self.assertTrue(wait_for(lambda: not list(self.cache().glob("new/*"))))
                 self.assertEqual([], json.loads(self.out("weights", "list", "--json", how)))
                 self.assertTrue(wait_for(lambda: not self.rooms()))
