@@ -168,7 +168,7 @@ static const struct cmd_arg set_args[] = {
 	                   .required = true, .repeat = true),
 };
 
-/* A server of kind ssh as it is, and what it is to become. Texts are owned. */
+/* A server as it is, and what it is to become. Texts are owned. */
 struct changing {
 	char *host, *user;
 	int64_t port;
@@ -229,32 +229,35 @@ static enum mer_status change(struct changing *changing, const char *pair, struc
 	return MER_EINPUT;
 }
 
-static enum mer_status set_ssh(struct session *s, const struct mer_uid *uid,
-                               const struct cmd_value *argv, struct mer_error *err)
+static enum mer_status write_changed(struct session *s, const struct mer_uid *uid,
+                                     const struct changing *changing, const char *params,
+                                     struct mer_error *err)
 {
-	MER_AUTO(changing_done) struct changing changing = { 0 };
-	MER_AUTO(mer_text_done) char *text = NULL;
 	enum mer_status st =
-		mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
-	                  on_changing, &changing, err);
-	for (size_t i = 0; i < argv[PAIRS].count && st == MER_OK; i++)
-		st = change(&changing, argv[PAIRS].words[i], err);
-	if (st != MER_OK)
-		return st;
-	st = server_check_place(changing.host, changing.user, changing.port, err);
+		mer_dal_exec(s->dal, MER_Q_SERVER_UPDATE,
+	                 MER_ARGS(mer_text(uid->text), mer_text(changing->host),
+	                          mer_i64(changing->port), mer_text(changing->user), mer_text(params)),
+	                 NULL, err);
 	if (st == MER_OK)
-		st = mer_json_text(changing.params, &text, err);
-	if (st == MER_OK)
-		st = mer_remote_check_params(text, err);
-	if (st != MER_OK)
-		return st;
-	st = mer_dal_exec(s->dal, MER_Q_SERVER_UPDATE,
-	                  MER_ARGS(mer_text(uid->text), mer_text(changing.host), mer_i64(changing.port),
-	                           mer_text(changing.user), mer_text(text)),
-	                  NULL, err);
-	if (st == MER_OK)
-		session_note(s, "server '%s' is changed", changing.name);
+		session_note(s, "server '%s' is changed", changing->name);
 	return st;
+}
+
+static enum mer_status set_ssh(struct session *s, const struct mer_uid *uid,
+                               const struct cmd_value *pairs, struct changing *changing,
+                               struct mer_error *err)
+{
+	MER_AUTO(mer_text_done) char *params = NULL;
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < pairs->count && st == MER_OK; i++)
+		st = change(changing, pairs->words[i], err);
+	if (st == MER_OK)
+		st = server_check_place(changing->host, changing->user, changing->port, err);
+	if (st == MER_OK)
+		st = mer_json_text(changing->params, &params, err);
+	if (st == MER_OK)
+		st = mer_remote_check_params(params, err);
+	return st == MER_OK ? write_changed(s, uid, changing, params, err) : st;
 }
 
 static enum mer_status change_http(json_t *params, const char *pair, struct mer_error *err)
@@ -270,29 +273,24 @@ static enum mer_status change_http(json_t *params, const char *pair, struct mer_
 }
 
 static enum mer_status set_http(struct session *s, const struct mer_uid *uid,
-                                const struct cmd_value *argv, struct mer_error *err)
+                                const struct cmd_value *pairs, struct changing *changing,
+                                struct mer_error *err)
 {
-	MER_AUTO(changing_done) struct changing changing = { 0 };
-	MER_AUTO(mer_text_done) char *text = NULL;
-	enum mer_status st =
-		mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
-	                  on_changing, &changing, err);
-	for (size_t i = 0; i < argv[PAIRS].count && st == MER_OK; i++)
-		st = change_http(changing.params, argv[PAIRS].words[i], err);
+	MER_AUTO(mer_text_done) char *params = NULL;
+	enum mer_status st = MER_OK;
+	for (size_t i = 0; i < pairs->count && st == MER_OK; i++)
+		st = change_http(changing->params, pairs->words[i], err);
 	if (st == MER_OK)
-		st = server_check_http(changing.params, err);
+		st = server_check_http(changing->params, err);
 	if (st == MER_OK)
-		st = mer_json_text(changing.params, &text, err);
+		st = mer_json_text(changing->params, &params, err);
+	changing->host[0] = changing->user[0] = '\0'; /* all of its place is in the URL */
+	changing->port = 0;
 	if (st == MER_OK)
-		st = mer_dal_exec(
-			s->dal, MER_Q_SERVER_UPDATE,
-			MER_ARGS(mer_text(uid->text), mer_text(""), mer_i64(0), mer_text(""), mer_text(text)),
-			NULL, err);
-	if (st != MER_OK)
-		return st;
-	session_note(s, "server '%s' is changed", changing.name);
-	server_warn_http(changing.name, changing.params);
-	return MER_OK;
+		st = write_changed(s, uid, changing, params, err);
+	if (st == MER_OK)
+		server_warn_http(changing->name, changing->params);
+	return st;
 }
 
 /* Only what ssh and http have can be changed. */
@@ -303,13 +301,18 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 	enum mer_status st = find_server(s->dal, argv[SERVER].text, &uid, kind, err);
 	if (st != MER_OK)
 		return st;
-	if (strcmp(kind, "ssh") == 0)
-		return set_ssh(s, &uid, argv, err);
-	if (strcmp(kind, "http") == 0)
-		return set_http(s, &uid, argv, err);
+	bool http = strcmp(kind, "http") == 0;
 	const char *pair = argv[PAIRS].words[0];
-	return mer_fail(err, MER_EINPUT, "a server of kind '%s' has no '%.*s' to set", kind,
-	                (int)strcspn(pair, "="), pair);
+	if (!http && strcmp(kind, "ssh") != 0)
+		return mer_fail(err, MER_EINPUT, "a server of kind '%s' has no '%.*s' to set", kind,
+		                (int)strcspn(pair, "="), pair);
+	MER_AUTO(changing_done) struct changing changing = { 0 };
+	st = mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
+	                   on_changing, &changing, err);
+	if (st != MER_OK)
+		return st;
+	return http ? set_http(s, &uid, &argv[PAIRS], &changing, err)
+	            : set_ssh(s, &uid, &argv[PAIRS], &changing, err);
 }
 
 const struct cmd cmd_server_set = {
