@@ -5,7 +5,7 @@
  * Closing does not checkpoint (that would be most of what recording a run costs), so PATH-wal
  * stays; who leaves a long one behind makes it short, since the next one to open reads it all.
  */
-#include "internal.h"
+#include "sqlite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,6 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/text.h>
-#include <signal.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,36 +28,6 @@ enum {
 	PROGRESS_STEPS = 10000, /* less than a millisecond's */
 	ADDED_MAX = 1024,       /* bytes of names; beyond that all tables are looked at */
 };
-
-struct sqlite {
-	struct mer_dal base;
-	sqlite3 *db;
-	sqlite3_stmt *stmts[MER_Q_COUNT];               /* made when first needed */
-	struct mer_value *bound[MER_Q_COUNT];           /* what each of them has for $1, $2, ... */
-	unsigned char param[MER_Q_COUNT][DAL_ARGS_MAX]; /* SQLite's index of $1, $2, ... */
-	int lock_fd;                                    /* PATH-lock; -1: not opened yet */
-	bool lock_write; /* lock_fd can take locks, not only look at them */
-	int64_t wait_ms, busy_since_ms;
-	volatile sig_atomic_t canceled; /* what began last is to end, also where it waits */
-	int wal_pages;                  /* after the last commit of this connection */
-	bool has_wal;                   /* known from the first lazy transaction on */
-	bool looked_for_wal;
-	bool lazy;     /* commits need not be on the disk, at this moment */
-	bool unsynced; /* one was not */
-	bool reads;    /* as MER_DAL_READ says */
-	bool within;   /* the script runs within a transaction */
-	bool denied;   /* the script wanted to begin or end a transaction */
-	/* What the script did that can leave a foreign key without its row: it added rows to these tables,
-	 * whose names end with a NUL each; or more than that. */
-	struct mer_buf added;
-	bool may_break_all, replaces;
-};
-
-static struct sqlite *as_sqlite(struct mer_dal *dal)
-{
-	MER_ASSERT(dal->ops == &dal_sqlite);
-	return (struct sqlite *)dal;
-}
 
 /* --- errors ------------------------------------------------------------------------------- */
 
@@ -102,7 +70,7 @@ static enum mer_status fail_read_only(struct sqlite *lite, int code, struct mer_
 }
 
 /* What the database itself says went wrong, but for constraints. */
-static enum mer_status fail_code(struct sqlite *lite, int code, struct mer_error *err)
+enum mer_status lite_fail_code(struct sqlite *lite, int code, struct mer_error *err)
 {
 	const char *name = lite->base.name;
 	switch (code & 0xff) {
@@ -171,12 +139,12 @@ static enum mer_status fail_constraint(struct sqlite *lite, int code, struct mer
 	}
 }
 
-static enum mer_status fail(struct sqlite *lite, struct mer_error *err)
+enum mer_status lite_fail(struct sqlite *lite, struct mer_error *err)
 {
 	int code = sqlite3_extended_errcode(lite->db);
 	if ((code & 0xff) == SQLITE_CONSTRAINT)
 		return fail_constraint(lite, code, err);
-	return fail_code(lite, code, err);
+	return lite_fail_code(lite, code, err);
 }
 
 /* --- waiting for other programs ----------------------------------------------------------- */
@@ -382,12 +350,12 @@ static enum mer_status open_file(struct sqlite *lite, const char *path, unsigned
 	/* The first look at the file's content; synchronous reads the schema, as any query would. */
 	if (code == SQLITE_OK)
 		code = run_text(lite, "PRAGMA synchronous = FULL");
-	return code == SQLITE_OK ? MER_OK : fail(lite, err);
+	return code == SQLITE_OK ? MER_OK : lite_fail(lite, err);
 }
 
 static void sqlite_close(struct mer_dal *dal, bool forked)
 {
-	struct sqlite *lite = as_sqlite(dal);
+	struct sqlite *lite = lite_of(dal);
 	if (!forked) {
 		/* In a fork, even finalizing could change the shared memory of the WAL: it is left open. */
 		for (size_t i = 0; i < MER_Q_COUNT; i++)
@@ -504,7 +472,7 @@ static enum mer_status prepared(struct sqlite *lite, enum mer_query query, sqlit
 			code = sqlite3_prepare_v3(lite->db, dal_sqlite_text[query], -1,
 			                          SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
 		if (code != SQLITE_OK)
-			return fail(lite, err);
+			return lite_fail(lite, err);
 		check_shape(lite, query, stmt);
 		lite->stmts[query] = stmt;
 		lite->bound[query] = calloc(dal_queries[query].n_args + 1, sizeof *lite->bound[query]);
@@ -547,7 +515,7 @@ static enum mer_status bind(struct sqlite *lite, sqlite3_stmt *stmt, const struc
 			continue;
 		int code = bind_one(stmt, lite->param[call->query][i], &call->args[i]);
 		if (code != SQLITE_OK)
-			return fail_code(lite, code, err);
+			return lite_fail_code(lite, code, err);
 		if (bound != NULL)
 			bound[i] = call->args[i];
 	}
@@ -613,7 +581,7 @@ static enum mer_status step_all(struct sqlite *lite, sqlite3_stmt *stmt, struct 
 		if (code == SQLITE_DONE)
 			break;
 		if (code != SQLITE_ROW)
-			return fail(lite, err);
+			return lite_fail(lite, err);
 		enum mer_status st = dal_queries[call->query].values ? give_values(lite, stmt, call, err)
 		                                                     : give_row(lite, stmt, call, err);
 		if (st != MER_OK)
@@ -629,7 +597,7 @@ static enum mer_status step_all(struct sqlite *lite, sqlite3_stmt *stmt, struct 
 
 static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, struct mer_error *err)
 {
-	struct sqlite *lite = as_sqlite(dal);
+	struct sqlite *lite = lite_of(dal);
 	if (sqlite3_get_autocommit(lite->db))
 		lite->canceled = 0;
 	sqlite3_stmt *stmt = NULL;
@@ -645,7 +613,7 @@ static enum mer_status sqlite_run(struct mer_dal *dal, struct dal_call *call, st
 	return st;
 }
 
-/* --- transactions and scripts ------------------------------------------------------------- */
+/* --- transactions ------------------------------------------------------------------------- */
 
 static int on_journal_mode(void *ctx, int n, char **values, char **names)
 {
@@ -672,33 +640,33 @@ static int set_lazy(struct sqlite *lite, bool lazy)
 
 static enum mer_status sqlite_sync(struct mer_dal *dal, struct mer_error *err)
 {
-	struct sqlite *lite = as_sqlite(dal);
+	struct sqlite *lite = lite_of(dal);
 	if (!lite->unsynced)
 		return MER_OK;
 	/* It syncs the WAL before it moves anything, as far as readers let it. */
 	int code = sqlite3_wal_checkpoint_v2(lite->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	lite->unsynced = code != SQLITE_OK;
-	return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ? MER_OK : fail(lite, err);
+	return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ? MER_OK : lite_fail(lite, err);
 }
 
 static enum mer_status sqlite_begin(struct mer_dal *dal, struct mer_error *err)
 {
-	struct sqlite *lite = as_sqlite(dal);
+	struct sqlite *lite = lite_of(dal);
 	lite->canceled = 0;
 	if (lite->reads)
-		return run_text(lite, "BEGIN") == SQLITE_OK ? MER_OK : fail(lite, err);
+		return run_text(lite, "BEGIN") == SQLITE_OK ? MER_OK : lite_fail(lite, err);
 	/* There SQLite would begin one that only reads. */
 	if (sqlite3_db_readonly(lite->db, "main") == 1)
 		return fail_read_only(lite, SQLITE_READONLY, err);
 	if (set_lazy(lite, dal->lazy) != SQLITE_OK)
-		return fail(lite, err);
+		return lite_fail(lite, err);
 	/* At once a writer: one that read first could not become one when another wrote meanwhile. */
-	return run_text(lite, "BEGIN IMMEDIATE") == SQLITE_OK ? MER_OK : fail(lite, err);
+	return run_text(lite, "BEGIN IMMEDIATE") == SQLITE_OK ? MER_OK : lite_fail(lite, err);
 }
 
 static enum mer_status sqlite_end(struct mer_dal *dal, bool commit, struct mer_error *err)
 {
-	struct sqlite *lite = as_sqlite(dal);
+	struct sqlite *lite = lite_of(dal);
 	if (sqlite3_get_autocommit(lite->db)) {
 		/* An error such as a full disk has rolled it back. */
 		if (!commit)
@@ -710,301 +678,22 @@ static enum mer_status sqlite_end(struct mer_dal *dal, bool commit, struct mer_e
 		lite->unsynced = lite->lazy;
 		return MER_OK;
 	}
-	enum mer_status st = commit ? fail(lite, err) : MER_OK;
+	enum mer_status st = commit ? lite_fail(lite, err) : MER_OK;
 	if (!sqlite3_get_autocommit(lite->db) && run_text(lite, "ROLLBACK") != SQLITE_OK && !commit)
-		st = fail(lite, err);
+		st = lite_fail(lite, err);
 	return st;
-}
-
-/* Rows that are added break no other's keys, unless they replace some. */
-static void note_added(struct sqlite *lite, const char *table)
-{
-	struct mer_buf *added = &lite->added;
-	for (size_t at = 0; at < added->len; at += strlen(added->ptr + at) + 1) {
-		if (strcmp(added->ptr + at, table) == 0)
-			return;
-	}
-	mer_buf_add(added, table, strlen(table) + 1);
-	if (lite->replaces || mer_buf_check(added, NULL) != MER_OK)
-		lite->may_break_all = true;
-}
-
-/* SQLite asks it for whatever a statement of a script is about to do. */
-static int on_authorize(void *ctx, int action, const char *a, const char *b, const char *database,
-                        const char *trigger)
-{
-	struct sqlite *lite = ctx;
-	(void)b, (void)database, (void)trigger;
-	switch (action) {
-	case SQLITE_TRANSACTION:
-	case SQLITE_SAVEPOINT:
-		if (!lite->within) /* VACUUM begins one of its own */
-			return SQLITE_OK;
-		lite->denied = true;
-		return SQLITE_DENY;
-	case SQLITE_INSERT:
-		if (strncmp(a, "sqlite_", 7) != 0)
-			note_added(lite, a);
-		return SQLITE_OK;
-	case SQLITE_UPDATE:
-	case SQLITE_DELETE:
-		if (strncmp(a, "sqlite_", 7) != 0)
-			lite->may_break_all = true;
-		return SQLITE_OK;
-	case SQLITE_DROP_TABLE:
-	case SQLITE_ALTER_TABLE: lite->may_break_all = true; return SQLITE_OK;
-	default: return SQLITE_OK;
-	}
-}
-
-/* Skips what is between statements, so that a place is the statement's own. */
-static const char *skip_blanks(const char *sql)
-{
-	for (;;) {
-		sql += strspn(sql, " \t\r\n\f;");
-		if (sql[0] == '-' && sql[1] == '-') {
-			sql += strcspn(sql, "\n");
-		} else if (sql[0] == '/' && sql[1] == '*') {
-			const char *end = strstr(sql + 2, "*/");
-			if (end == NULL)
-				return sql;
-			sql = end + 2;
-		} else if (strncmp(sql, "\xef\xbb\xbf", 3) == 0) {
-			sql += 3;
-		} else {
-			return sql;
-		}
-	}
-}
-
-static struct mer_script_place place_of(const char *sql, const char *at)
-{
-	struct mer_script_place place = { .line = 1, .column = 1 };
-	for (; sql < at; sql++) {
-		place.column++;
-		if (*sql == '\n') {
-			place.line++;
-			place.column = 1;
-		}
-	}
-	return place;
-}
-
-/* What the database says of a script: mostly that the script is wrong. */
-static enum mer_status fail_script(struct sqlite *lite, struct mer_error *err)
-{
-	if (lite->denied)
-		return mer_fail(err, MER_EINPUT, "a script must not begin or end a transaction");
-	int code = sqlite3_extended_errcode(lite->db);
-	switch (code & 0xff) {
-	case SQLITE_ERROR:
-	case SQLITE_CONSTRAINT:
-	case SQLITE_MISMATCH:
-	case SQLITE_RANGE:
-	case SQLITE_AUTH:
-	case SQLITE_TOOBIG: return mer_fail(err, MER_EINPUT, "%s", sqlite3_errmsg(lite->db));
-	default: return fail_code(lite, code, err);
-	}
-}
-
-/* Runs the first statement; *sql moves behind it, and on failure to where it failed. */
-static enum mer_status run_statement(struct sqlite *lite, const char **sql, struct mer_error *err)
-{
-	const char *tail;
-	sqlite3_stmt *stmt = NULL;
-	int code = sqlite3_prepare_v2(lite->db, *sql, -1, &stmt, &tail);
-	if (code == SQLITE_OK && stmt != NULL) {
-		do
-			code = sqlite3_step(stmt);
-		while (code == SQLITE_ROW);
-		if (code == SQLITE_DONE)
-			code = SQLITE_OK;
-	}
-	enum mer_status st = MER_OK;
-	if (code != SQLITE_OK) {
-		int offset = stmt == NULL ? sqlite3_error_offset(lite->db) : -1;
-		st = fail_script(lite, err);
-		*sql += offset > 0 ? offset : 0;
-	} else {
-		*sql = skip_blanks(tail);
-	}
-	(void)sqlite3_finalize(stmt);
-	return st;
-}
-
-/* Looks for a row that refers to none; in a table, or in all of them (NULL). */
-static enum mer_status check_table(struct sqlite *lite, const char *table, struct mer_error *err)
-{
-	char *sql = table != NULL ? sqlite3_mprintf("PRAGMA foreign_key_check(%Q)", table)
-	                          : sqlite3_mprintf("PRAGMA foreign_key_check");
-	if (sql == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory in the database '%s'", lite->base.name);
-	sqlite3_stmt *stmt;
-	int code = sqlite3_prepare_v2(lite->db, sql, -1, &stmt, NULL);
-	sqlite3_free(sql);
-	if (code != SQLITE_OK)
-		return fail_script(lite, err);
-	enum mer_status st = MER_OK;
-	code = sqlite3_step(stmt);
-	if (code == SQLITE_ROW)
-		st = mer_fail(
-			err, MER_EINPUT, "after it a row of '%s' refers to a row of '%s' that is not there",
-			(const char *)sqlite3_column_text(stmt, 0), (const char *)sqlite3_column_text(stmt, 2));
-	else if (code != SQLITE_DONE)
-		st = fail_script(lite, err);
-	(void)sqlite3_finalize(stmt);
-	return st;
-}
-
-/* Such a row is found at the end, since foreign keys are off while scripts run. Not all tables are
- * looked at where a few are enough: else many scripts would cost the square of their number. */
-static enum mer_status check_keys(struct sqlite *lite, struct mer_error *err)
-{
-	if (lite->may_break_all)
-		return check_table(lite, NULL, err);
-	enum mer_status st = MER_OK;
-	const struct mer_buf *added = &lite->added;
-	for (size_t at = 0; st == MER_OK && at < added->len; at += strlen(added->ptr + at) + 1)
-		st = check_table(lite, added->ptr + at, err);
-	return st;
-}
-
-static enum mer_status sqlite_script(struct mer_dal *dal, const char *sql, size_t len,
-                                     struct mer_script_place *place, struct mer_error *err)
-{
-	struct sqlite *lite = as_sqlite(dal);
-	const char *nul = memchr(sql, '\0', len);
-	if (nul != NULL) {
-		*place = place_of(sql, nul);
-		return mer_fail(err, MER_EINPUT, "a NUL byte in the script");
-	}
-	const char *at = skip_blanks(sql);
-	lite->within = !sqlite3_get_autocommit(lite->db);
-	if (!lite->within)
-		lite->canceled = 0;
-	enum mer_status st = MER_OK;
-	lite->denied = lite->may_break_all = false;
-	lite->replaces = strcasestr(sql, "replace") != NULL;
-	mer_buf_clear(&lite->added);
-	(void)sqlite3_set_authorizer(lite->db, on_authorize, lite);
-	while (st == MER_OK && *at != '\0') {
-		const char *statement = at;
-		st = run_statement(lite, &at, err);
-		/* INSERT OR ROLLBACK and RAISE(ROLLBACK) end it without asking. */
-		if (lite->within && sqlite3_get_autocommit(lite->db) &&
-		    (st == MER_OK || st == MER_EINPUT)) {
-			at = statement;
-			st = st == MER_OK ? mer_fail(err, MER_EINPUT, "the script ended its transaction")
-			                  : mer_wrap(err, st, "the script ended its transaction");
-		}
-	}
-	(void)sqlite3_set_authorizer(lite->db, NULL, NULL);
-	if (st != MER_OK) {
-		*place = place_of(sql, at);
-		/* A single statement is undone. */
-		place->untouched = !lite->within && (st == MER_EINPUT || st == MER_ECANCELED);
-		return st;
-	}
-	int keys_on = 1;
-	(void)sqlite3_db_config(lite->db, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &keys_on);
-	return keys_on ? MER_OK : check_keys(lite, err);
-}
-
-/* --- locks -------------------------------------------------------------------------------- */
-
-/* Gives the lock file the database's mode and, made by root, its owner, so that a run by root does
- * not shut out the one whose database it is. */
-static void adopt_mode(int fd, const char *database)
-{
-	struct stat info;
-	if (stat(database, &info) < 0)
-		return;
-	(void)fchmod(fd, info.st_mode & 0666);
-	if (geteuid() == 0 && fchown(fd, info.st_uid, info.st_gid) < 0)
-		return; /* as good as it gets */
-}
-
-/* Opens PATH-lock beside the file itself, not beside a link to it. Reading is enough to look at
- * locks. *there is false where it is missing and may stay so. */
-static enum mer_status open_lock_file(struct sqlite *lite, bool write, bool *there,
-                                      struct mer_error *err)
-{
-	*there = true;
-	if (lite->lock_fd >= 0 && (lite->lock_write || !write))
-		return MER_OK;
-	const char *database = sqlite3_db_filename(lite->db, "main");
-	MER_AUTO(mer_text_done) char *path = mer_text_new("%s-lock", database);
-	if (path == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory for a lock");
-	bool made = false;
-	int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && write) {
-		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		made = fd >= 0;
-		if (fd < 0 && errno == EEXIST)
-			fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	}
-	if (fd >= 0) {
-		if (made)
-			adopt_mode(fd, database);
-		if (lite->lock_fd >= 0)
-			(void)close(lite->lock_fd); /* it could only look, so it holds nothing */
-		lite->lock_fd = fd;
-		lite->lock_write = true;
-		return MER_OK;
-	}
-	if (!write) {
-		*there = errno != ENOENT;
-		if (*there)
-			lite->lock_fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-		if (!*there || lite->lock_fd >= 0)
-			return MER_OK;
-	}
-	if (errno == EROFS || errno == EACCES || errno == EPERM)
-		lite->base.read_only = true;
-	(void)mer_fail(err, MER_EDATABASE, "cannot open the lock file '%s': %s", path, strerror(errno));
-	mer_hint(err, "this user must be able to write it and its folder");
-	return MER_EDATABASE;
-}
-
-static enum mer_status sqlite_lock(struct mer_dal *dal, int64_t key, enum mer_lock_op op, bool *yes,
-                                   struct mer_error *err)
-{
-	struct sqlite *lite = as_sqlite(dal);
-	bool there = true;
-	*yes = false;
-	if (op == MER_LOCK_DROP && lite->lock_fd < 0)
-		return MER_OK;
-	enum mer_status st =
-		op == MER_LOCK_DROP ? MER_OK : open_lock_file(lite, op == MER_LOCK_TAKE, &there, err);
-	if (st != MER_OK || !there)
-		return st;
-	/* Locks of the open file description: they go when its last descriptor does, whichever way the
-	 * process ends, and other connections of this process meet them like anybody else. */
-	struct flock lock = { .l_type = op == MER_LOCK_DROP ? F_UNLCK : F_WRLCK,
-		                  .l_whence = SEEK_SET,
-		                  .l_start = key,
-		                  .l_len = 1 };
-	if (fcntl(lite->lock_fd, op == MER_LOCK_TEST ? F_OFD_GETLK : F_OFD_SETLK, &lock) == 0) {
-		*yes = op == MER_LOCK_TAKE || (op == MER_LOCK_TEST && lock.l_type != F_UNLCK);
-		return MER_OK;
-	}
-	if (op == MER_LOCK_TAKE && (errno == EAGAIN || errno == EACCES))
-		return MER_OK;
-	return mer_fail(err, MER_EDATABASE, "cannot lock '%s-lock': %s",
-	                sqlite3_db_filename(lite->db, "main"), strerror(errno));
 }
 
 static void sqlite_cancel(struct mer_dal *dal)
 {
-	struct sqlite *lite = as_sqlite(dal);
+	struct sqlite *lite = lite_of(dal);
 	lite->canceled = 1;
 	sqlite3_interrupt(lite->db);
 }
 
 void dal_sqlite_set_wait(struct mer_dal *dal, int64_t wait_ms)
 {
-	as_sqlite(dal)->wait_ms = wait_ms;
+	lite_of(dal)->wait_ms = wait_ms;
 }
 
 const struct dal_ops dal_sqlite = {
@@ -1013,8 +702,8 @@ const struct dal_ops dal_sqlite = {
 	.begin = sqlite_begin,
 	.sync = sqlite_sync,
 	.end = sqlite_end,
-	.script = sqlite_script,
-	.lock = sqlite_lock,
+	.script = lite_script,
+	.lock = lite_lock,
 	.cancel = sqlite_cancel,
 	.close = sqlite_close,
 };
