@@ -9,16 +9,10 @@
 #include "prompt_input.h"
 
 #include <locale.h>
-#include <poll.h>
 #include <readline/history.h>
 #include <readline/readline.h>
 #include <signal.h>
 #include <string.h>
-
-enum {
-	HISTORY_LINES = 1000,
-	SHOWN_MAX = 200, /* of candidates */
-};
 
 /* Readline's callback takes no context. */
 static struct {
@@ -104,7 +98,7 @@ static void on_list(char **matches, int n, int longest)
 {
 	(void)matches, (void)n, (void)longest;
 	const struct prompt_words *words = &state.words;
-	const size_t shown = words->n < SHOWN_MAX ? words->n : SHOWN_MAX;
+	const size_t shown = words->n < PROMPT_SHOWN_MAX ? words->n : PROMPT_SHOWN_MAX;
 	char **list = calloc(shown + 2, sizeof *list); /* the first is passed over */
 	int most = 0;
 	if (list == NULL)
@@ -122,19 +116,12 @@ static void on_list(char **matches, int n, int longest)
 	free(list);
 }
 
-/* Whether something else than a TAB has been typed already. */
-static bool is_pasted(void)
-{
-	struct pollfd in = { .fd = fileno(rl_instream), .events = POLLIN };
-	return poll(&in, 1, 0) > 0;
-}
-
 /* Where a paste is not told from typing, its TABs are. */
 static int on_tab(int count, int key)
 {
 	const char *bracketed = rl_variable_value("enable-bracketed-paste");
 	const bool told = bracketed != NULL && strcmp(bracketed, "on") == 0;
-	if (!told && is_pasted())
+	if (!told && prompt_has_byte(fileno(rl_instream)))
 		return rl_insert(count, key);
 	if (rl_last_func == on_tab) /* the second one lists */
 		rl_last_func = rl_complete;
@@ -237,7 +224,7 @@ static void prompt_open(FILE *out, const struct prompt_calls *calls, void *ctx)
 	(void)rl_initialize();
 	bind_keys();
 	using_history();
-	stifle_history(HISTORY_LINES);
+	stifle_history(PROMPT_HISTORY_LINES);
 }
 
 static void prompt_start(const char *text)

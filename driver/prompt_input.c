@@ -21,6 +21,12 @@ void prompt_never_wait(int fd)
 	(void)tcsetattr(fd, TCSANOW, &mode);
 }
 
+bool prompt_has_byte(int fd)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	return poll(&ready, 1, 0) > 0;
+}
+
 int prompt_read_byte(int fd, int wait_ms)
 {
 	struct pollfd ready = { .fd = fd, .events = POLLIN };

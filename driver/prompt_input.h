@@ -11,6 +11,8 @@
 enum {
 	PROMPT_STALL_MS = 500, /* that the rest of a key may take */
 	PROMPT_NO_BYTE = -2,
+	PROMPT_HISTORY_LINES = 1000,
+	PROMPT_SHOWN_MAX = 200, /* of candidates */
 };
 
 #define PROMPT_PASTE_BEGINS "\033[200~"
@@ -21,6 +23,9 @@ void prompt_never_wait(int fd);
 
 /* The next byte; EOF: nobody is there any more, PROMPT_NO_BYTE: none came within wait_ms. */
 int prompt_read_byte(int fd, int wait_ms);
+
+/* Whether one is there. */
+bool prompt_has_byte(int fd);
 
 /* A paste that comes in pieces; zero: none. */
 struct prompt_paste {

@@ -10,7 +10,6 @@
 
 #include <histedit.h>
 #include <locale.h>
-#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -18,8 +17,6 @@
 #include <wchar.h>
 
 enum {
-	HISTORY_LINES = 1000,
-	SHOWN_MAX = 200,  /* of candidates */
 	COLUMNS = 80,     /* where the terminal does not say */
 	TO_END = 1 << 24, /* more characters than a line has */
 };
@@ -139,8 +136,7 @@ static void act(size_t cut, const char *put, int move)
 static unsigned char on_tab(EditLine *editor, int key)
 {
 	(void)key;
-	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
-	if (!state.brackets && poll(&in, 1, 0) > 0)
+	if (!state.brackets && prompt_has_byte(STDIN_FILENO))
 		return el_insertstr(editor, "\t") == 0 ? CC_REFRESH : CC_REFRESH_BEEP;
 	state.tab = true;
 	return CC_NORM;
@@ -204,7 +200,7 @@ static int characters_behind(void)
 /* Below the line, which is then drawn anew below the list. */
 static void list(const struct prompt_words *words)
 {
-	const size_t shown = words->n < SHOWN_MAX ? words->n : SHOWN_MAX;
+	const size_t shown = words->n < PROMPT_SHOWN_MAX ? words->n : PROMPT_SHOWN_MAX;
 	size_t longest = 0;
 	for (size_t i = 0; i < shown; i++) {
 		const size_t len = strlen(words->shown[i]);
@@ -278,7 +274,7 @@ static void prompt_open(FILE *out, const struct prompt_calls *calls, void *ctx)
 	state.history = history_init();
 	if (state.editor == NULL || state.history == NULL)
 		return;
-	(void)history(state.history, &event, H_SETSIZE, HISTORY_LINES);
+	(void)history(state.history, &event, H_SETSIZE, PROMPT_HISTORY_LINES);
 	(void)el_set(state.editor, EL_SIGNAL, 0);
 	(void)el_set(state.editor, EL_EDITOR, "emacs");
 	(void)el_set(state.editor, EL_PROMPT, prompt_text);
