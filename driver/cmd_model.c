@@ -6,7 +6,6 @@
 #include "spec.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/oip.h>
 #include <string.h>
 

@@ -7,7 +7,6 @@
 #include "stats_metrics.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 #include "doctor.h"
 #include "server.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <mer/clean.h>
 #include <mer/file.h>

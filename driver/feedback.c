@@ -2,7 +2,6 @@
 #include "feedback.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <string.h>
 
 enum mer_status feedback_rating(const char *text, int64_t *out, struct mer_error *err)

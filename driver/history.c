@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <mer/buf.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <string.h>
 #include <sys/file.h>

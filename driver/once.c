@@ -7,7 +7,6 @@
 #include <mer/file.h>
 #include <mer/hash.h>
 #include <mer/text.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -10,8 +10,6 @@
 #include "run.h"
 
 #include <errno.h>
-#include <mer/log.h>
-#include <poll.h>
 #include <string.h>
 
 enum {

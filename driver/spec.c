@@ -9,7 +9,6 @@
 #include <mer/http.h>
 #include <mer/limits.h>
 #include <mer/meal.h>
-#include <mer/ref.h>
 #include <mer/text.h>
 #include <string.h>
 

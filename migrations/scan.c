@@ -7,7 +7,6 @@
 
 #include "canonical.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,6 @@
  */
 #include <mer/url.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

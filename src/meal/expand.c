@@ -1,6 +1,5 @@
 /* Placeholders inside the words of a command: {name} and its value. */
 #include <mer/meal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define WORD_MAX ((size_t)1 << 20) /* the kernel takes no argument of more than 128 KiB */

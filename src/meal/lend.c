@@ -6,7 +6,6 @@
 #include "lending.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/log.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <mer/npy.h>
-#include <mer/text.h>
 #include <string.h>
 
 #define MAGIC "\x93NUMPY"

@@ -1,10 +1,8 @@
 /* Requests of the Open Inference Protocol in JSON, against the contract of who takes them. */
 #include "oip_values.h"
 
-#include <inttypes.h>
 #include <mer/clean.h>
 #include <mer/oip.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { SHAPE_SIZE = 512 };

@@ -2,7 +2,6 @@
 #define LOG_AREA "meal"
 #include "ssh_carrier.h"
 
-#include <mer/log.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

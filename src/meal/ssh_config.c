@@ -3,7 +3,6 @@
 
 #include "ssh_piece.h"
 
-#include <errno.h>
 #include <libssh2.h>
 #include <limits.h>
 #include <mer/clean.h>

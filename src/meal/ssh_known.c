@@ -12,9 +12,7 @@
 #include <nettle/hmac.h>
 #include <nettle/sha2.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 #define FILE_MAX ((size_t)64 << 20)
 #define LINES_MAX 1000 /* that one host may have */

@@ -3,7 +3,6 @@
 #include "internal.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/http.h>
 #include <mer/json.h>
 #include <mer/limits.h>

@@ -15,7 +15,6 @@
 #include <limits.h>
 #include <mer/clean.h>
 #include <mer/json.h>
-#include <mer/log.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -2,7 +2,6 @@
 #define LOG_AREA "run"
 #include "internal.h"
 
-#include <mer/file.h>
 #include <mer/log.h>
 #include <mer/text.h>
 #include <stdlib.h>

@@ -3,7 +3,6 @@
 #include "internal.h"
 
 #include <mer/clean.h>
-#include <mer/log.h>
 #include <stdlib.h>
 #include <string.h>
 
