@@ -44,6 +44,7 @@ UPPER = ("import sys\nprint('@!#READY#!@', flush=True)\nfor line in sys.stdin:\n
          "    elif line == '@!#EXIT#!@\\n':\n        break\n")
 FRAME = "import mer\n@mer.model\ndef predict(x: bytes) -> bytes:\n    return x\nmer.serve()\n"
 PYTHON = "/usr/bin/python3"
+SETTLED_S = 2.1 # a file that was written later than this is read again for its SHA-256
 
 
 def spread(values, digits=2):
@@ -488,6 +489,7 @@ class Files:
 
     def add(self):
         self.fresh()
+        time.sleep(SETTLED_S)
         version = str(time.monotonic_ns())
         self.bench.mer("weights", "add", "reads", self.path, "--version", version, stdout=subprocess.DEVNULL)
         self.bench.mer("weights", "use", "reads", version, stdout=subprocess.DEVNULL)
