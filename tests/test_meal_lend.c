@@ -17,6 +17,8 @@
 
 enum { K = 65536, MOST = 4 };
 
+static const struct lend_shares shares = { .channels = MOST, .least = 2 * K };
+
 static const struct {
 	const char *parts;
 	int64_t size, have;
@@ -42,12 +44,38 @@ START_TEST(plans_what_is_missing)
 	size_t n, len = 0;
 	ck_assert(lend_parts_read(plans[_i].parts, plans[_i].size, parts, &n));
 	ck_assert_int_eq(lend_parts_have(parts, n), plans[_i].have);
-	size_t planned = lend_plan(parts, n, plans[_i].size, MOST, 2 * K, plan);
+	size_t planned = lend_plan(parts, n, plans[_i].size, &shares, plan);
 	for (size_t i = 0; i < planned; i++)
 		len += (size_t)snprintf(text + len, sizeof text - len, "%lld+%lld-%lld ",
 		                        (long long)plan[i].start, (long long)plan[i].bytes,
 		                        (long long)plan[i].end);
 	ck_assert_str_eq(text, plans[_i].plan);
+}
+END_TEST
+
+static const struct {
+	int64_t size, lead, shares[MOST];
+} leads[] = {
+	{ 40 * K, 0, { 10, 10, 10, 10 } },
+	{ 40 * K, 2 * K, { 13, 11, 9, 7 } },
+	{ 12 * K, 100 * K, { 4, 4, 2, 2 } }, /* nobody has less than half */
+	{ 4 * K, 2 * K, { 3, 1 } },
+};
+
+/* Who begins later has less to send. */
+START_TEST(shares_out)
+{
+	struct lend_shares later = shares;
+	struct lend_part plan[MOST];
+	int64_t at = 0;
+	later.lead = leads[_i].lead;
+	size_t n = lend_plan(NULL, 0, leads[_i].size, &later, plan);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_int_eq(plan[i].start, at);
+		ck_assert_int_eq(plan[i].end - plan[i].start, leads[_i].shares[i] * K);
+		at = plan[i].end;
+	}
+	ck_assert_int_eq(at, leads[_i].size);
 }
 END_TEST
 
@@ -61,7 +89,7 @@ START_TEST(comes_to_an_end)
 	unsigned seed = (unsigned)_i;
 	memset(have, 0, sizeof have);
 	while (lend_parts_have(parts, n) < SIZE && rounds++ < ROUNDS) {
-		size_t planned = lend_plan(parts, n, SIZE, MOST, 2 * K, plan);
+		size_t planned = lend_plan(parts, n, SIZE, &shares, plan);
 		for (size_t i = 0; i < planned; i++) {
 			int64_t left = plan[i].end - plan[i].start - plan[i].bytes;
 			int64_t comes = rand_r(&seed) % 3 == 0 ? left : rand_r(&seed) % (left + 1);
@@ -199,6 +227,7 @@ Suite *suite(void)
 	Suite *lend = suite_create("lend");
 	TCase *pure = tcase_create("pure"), *files = tcase_create("files");
 	tcase_add_loop_test(pure, plans_what_is_missing, 0, N_ROWS(plans));
+	tcase_add_loop_test(pure, shares_out, 0, N_ROWS(leads));
 	tcase_add_loop_test(pure, comes_to_an_end, 0, 100);
 	tcase_add_loop_test(pure, refuses_what_is_no_list, 0, N_ROWS(odd_parts));
 	tcase_add_test(pure, settles_a_folder);

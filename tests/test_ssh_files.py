@@ -185,6 +185,18 @@ class Files(ssh_case.Ssh):
                          out.split("\n"))
         self.assertIn(folder_sum(folder), self.kept())
 
+    def test_odd_names_in_folders(self):
+        self.add("list", "ls", "{weights}")
+        for i, odd in enumerate((" two  blanks ", "a\rreturn", "back\\slash", "\\", "*")):
+            with self.subTest(name=odd):
+                folder = self.folder / f"odd{i}"
+                folder.mkdir()
+                for name in (odd, "plain", "-n"):
+                    (folder / name).write_text(name)
+                self.weights("list", folder, str(i))
+                self.out("run", "list", "x")
+                self.assertIn(folder_sum(folder), self.kept())
+
     def test_only_if_changed(self):
         path = self.file("w", os.urandom(1 << 20))
         self.add("sum", "sha256sum", "{weights}")
@@ -261,6 +273,17 @@ class Files(ssh_case.Ssh):
             except OSError:
                 pass
         return found
+
+    def test_large_file_over_one_session(self):
+        """Its stripes, and the runs behind it, log in once."""
+        if self.transport != "libssh2":
+            self.skipTest("ssh has a connection for each")
+        key, log = self.start_copy(64 << 20), self.server.folder / "log"
+        before = log.read_text().count("Accepted publickey")
+        out, err = self.call(0, "--log", "meal=debug", "run", "sum", "x")
+        self.assertIn(key.encode(), out)
+        self.assertIn("channels=5", err)
+        self.assertEqual(before + 1, log.read_text().count("Accepted publickey"))
 
     def test_mer_is_killed_amid_a_copy(self):
         key = self.start_copy(256 << 20)

@@ -119,6 +119,8 @@ struct mer_worker_spec {
 	const char *folder; /* with makes: its own folder, as of mer_far_folder(); else NULL */
 	struct mer_links
 		*links; /* that workers on other hosts share; NULL: each has an ssh of its own */
+	bool
+		aside; /* with links: work of mer's own, which says nothing of when the next worker is needed */
 	struct mer_reach *reach; /* filled before on_gone; NULL: nobody asks */
 	const struct mer_http
 		*http; /* NULL: a process. Else a worker is a run at a time as a request: of the rest only

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum fetching { ASKING, TAKING, UNPACKING, DROPPING };
+enum { STEPS_AFTER = 2 }; /* there, once it is asked: it is taken, and dropped */
 
 struct fetch {
 	struct mer_lending base;
@@ -311,6 +312,7 @@ enum mer_status mer_fetch(struct uv_loop_s *loop, const struct mer_worker_spec *
 		lending_free(&fetch->base);
 		return st;
 	}
+	lending_ahead(&fetch->base, STEPS_AFTER);
 	*out = &fetch->base;
 	return MER_OK;
 }

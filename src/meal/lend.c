@@ -10,8 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#define STRIPE_BYTES (INT64_C(8) << 20)
+#define STRIPE_BYTES (INT64_C(4) << 20)
+/* A server's channels are opened one after another, a round trip each, in which those that are open send what its
+ * window takes. */
+#define STRIPE_LEAD_BYTES (INT64_C(2) << 20)
 
 /* A file or folder of a lending. */
 struct item {
@@ -85,6 +89,10 @@ static enum mer_status put(struct lend *lend, const struct lend_part *part, stru
 	return lending_send(&lend->base, &order, err);
 }
 
+static const struct lend_shares shares = { .channels = LENDING_STRIPES,
+	                                       .least = STRIPE_BYTES,
+	                                       .lead = STRIPE_LEAD_BYTES };
+
 static enum mer_status send_rest(struct lend *lend, const char *parts_text, struct mer_error *err)
 {
 	struct lend_part parts[LEND_PARTS_MAX], plan[LENDING_STRIPES];
@@ -104,7 +112,7 @@ static enum mer_status send_rest(struct lend *lend, const char *parts_text, stru
 	if (lend->rounds > LENDING_ROUNDS)
 		return mer_fail(err, MER_EUNREACHABLE, "'%s' cannot be copied to server '%s'", item->path,
 		                lend->base.remote->server);
-	n = lend_plan(parts, n, size, LENDING_STRIPES, STRIPE_BYTES, plan);
+	n = lend_plan(parts, n, size, &shares, plan);
 	MER_DEBUG("lend path=%s server=%s bytes=%lld there=%lld channels=%zu", item->path,
 	          lend->base.remote->server, (long long)size, (long long)have, n);
 	lend->asked = false;
@@ -112,7 +120,22 @@ static enum mer_status send_rest(struct lend *lend, const char *parts_text, stru
 	for (size_t i = 1; i < n && st == MER_OK; i++)
 		if (put(lend, &plan[i], NULL) != MER_OK)
 			break; /* the next round sends the rest */
+	if (st == MER_OK && n < LENDING_STRIPES)
+		lending_ahead(&lend->base, 1); /* for who waits for it; else once the first has ended */
 	return st;
+}
+
+/* The channels of what is probably to be sent are opened while what is there is asked for. */
+static void prepare(struct lend *lend)
+{
+	struct stat info;
+	int64_t largest = 0;
+	for (size_t i = 0; i < lend->n; i++)
+		if (!lend->items[i].is_there && stat(lend->items[i].path, &info) == 0 &&
+		    (int64_t)info.st_size > largest)
+			largest = (int64_t)info.st_size;
+	int64_t n = largest / STRIPE_BYTES, most = LENDING_STRIPES - 1; /* and that of the question */
+	lending_ahead(&lend->base, n < 1 ? 1 : (size_t)(n < most ? n : most));
 }
 
 /* --- what comes of them --------------------------------------------------------------------- */
@@ -212,8 +235,10 @@ static void on_ended(struct mer_lending *lending, const char *text, const struct
 		lend->why = *error;
 	lend->whole |= strcmp(text, "ok\n") == 0;
 	lend->changed |= strcmp(text, "changed\n") == 0;
-	if (lending->n_errands > 0)
+	if (lending->n_errands > 0) {
+		lending_ahead(lending, 1);
 		return;
+	}
 	enum mer_status st = lending->error.status;
 	if (st == MER_OK && lend->asked && error != NULL) {
 		err = *error;
@@ -264,6 +289,7 @@ enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *s
 		lending_free(&lend->base);
 		return st;
 	}
+	prepare(lend);
 	*out = &lend->base;
 	return MER_OK;
 }

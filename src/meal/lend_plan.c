@@ -69,18 +69,25 @@ static size_t find_gaps(const struct lend_part parts[], size_t n, int64_t size, 
 	return found;
 }
 
+/* Where the share of a channel begins: the first has the most, and the last half of the mean at least. */
+static int64_t share_start(int64_t from, int64_t left, int64_t n, int64_t i, int64_t lead)
+{
+	int64_t mean = left / n, most = mean / (n - 1);
+	return (from + mean * i + i * (n - i) * (lead < most ? lead : most) / 2) / ALIGN * ALIGN;
+}
+
 /* Cuts the one gap that there is. What is left of several goes on where it was cut before. */
-static size_t cut(struct lend_part out[], size_t channels, int64_t least)
+static size_t cut(struct lend_part out[], const struct lend_shares *shares)
 {
 	const struct lend_part whole = out[0];
-	int64_t from = whole.start + whole.bytes, left = whole.end - from, n = left / least;
-	if (n > (int64_t)channels)
-		n = (int64_t)channels;
+	int64_t from = whole.start + whole.bytes, left = whole.end - from, n = left / shares->least;
+	if (n > (int64_t)shares->channels)
+		n = (int64_t)shares->channels;
 	if (n <= 1)
 		return 1;
 	for (int64_t i = 0; i < n; i++) {
-		int64_t start = (from + left / n * i) / ALIGN * ALIGN;
-		int64_t end = i + 1 < n ? (from + left / n * (i + 1)) / ALIGN * ALIGN : whole.end;
+		int64_t start = share_start(from, left, n, i, shares->lead);
+		int64_t end = i + 1 < n ? share_start(from, left, n, i + 1, shares->lead) : whole.end;
 		out[i] = (struct lend_part){ .start = start, .end = end };
 	}
 	out[0].start = whole.start;
@@ -88,14 +95,14 @@ static size_t cut(struct lend_part out[], size_t channels, int64_t least)
 	return (size_t)n;
 }
 
-size_t lend_plan(const struct lend_part parts[], size_t n, int64_t size, size_t channels,
-                 int64_t least, struct lend_part out[])
+size_t lend_plan(const struct lend_part parts[], size_t n, int64_t size,
+                 const struct lend_shares *shares, struct lend_part out[])
 {
-	size_t found = find_gaps(parts, n, size, channels, out);
+	size_t found = find_gaps(parts, n, size, shares->channels, out);
 	if (found == 0) { /* all is there and waits to be put together */
 		out[0] = n > 0 ? parts[n - 1] : (struct lend_part){ .start = 0 };
 		out[0].end = out[0].start + out[0].bytes;
 		return 1;
 	}
-	return found == 1 ? cut(out, channels, least) : found;
+	return found == 1 ? cut(out, shares) : found;
 }

@@ -24,9 +24,15 @@ bool lend_parts_read(const char *text, int64_t size, struct lend_part parts[LEND
 /** How many bytes are there. */
 int64_t lend_parts_have(const struct lend_part parts[], size_t n);
 
-/** What is to be sent over up to so many channels, none of which is worth less than least bytes. At least one,
- * which may be empty. Returns how many. */
-size_t lend_plan(const struct lend_part parts[], size_t n, int64_t size, size_t channels,
-                 int64_t least, struct lend_part out[]);
+/* How a file is shared out. */
+struct lend_shares {
+	size_t channels; /* at most */
+	int64_t least;   /* bytes that are worth a channel */
+	int64_t lead;    /* bytes that each channel has sent when the next one begins */
+};
+
+/** What is to be sent, such that all channels end together. At least one, which may be empty. Returns how many. */
+size_t lend_plan(const struct lend_part parts[], size_t n, int64_t size,
+                 const struct lend_shares *shares, struct lend_part out[]);
 
 #endif

@@ -1,6 +1,8 @@
 /* What all kinds of lending share; lending.h. */
 #include "lending.h"
 
+#include "links.h"
+
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <stdlib.h>
@@ -60,6 +62,7 @@ enum mer_status lending_new(const struct lending_kind *kind, struct uv_loop_s *l
 	lending->there = lending->here;
 	lending->there.remote = spec->remote;
 	lending->there.links = spec->links;
+	lending->there.aside = true;
 	enum mer_status st = lending->guard != NULL ? read_script(lending, err)
 	                                            : mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st != MER_OK) {
@@ -128,6 +131,12 @@ enum mer_status lending_send(struct mer_lending *lending, const struct lending_o
 		.ctx = lending,
 	};
 	return run(lending, &spec, err);
+}
+
+void lending_ahead(struct mer_lending *lending, size_t n)
+{
+	if (lending->there.links != NULL && lending->error.status == MER_OK)
+		links_ahead(lending->there.links, lending->remote, n);
 }
 
 enum mer_status lending_run(struct mer_lending *lending, const char *const *argv,

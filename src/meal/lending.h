@@ -7,7 +7,8 @@
 
 #include <mer/lend.h>
 
-#define LENDING_STRIPES 6 /* channels over which a file is sent, where it is large */
+#define LENDING_STRIPES \
+	5 /* channels over which a file is sent, where it is large: what one session has for workers */
 #define LENDING_ROUNDS \
 	6 /* times that it goes on where a connection was lost, or another mer was first */
 #define LENDING_WORDS_MAX 16
@@ -53,6 +54,9 @@ struct lending_order {
 /* Runs lend.sh there. */
 MER_MUST enum mer_status lending_send(struct mer_lending *lending,
                                       const struct lending_order *order, struct mer_error *err);
+
+/* So many orders follow one another, or are to be carried out at the same time. */
+void lending_ahead(struct mer_lending *lending, size_t n);
 
 /* Runs a program here, all of whose words are given. */
 MER_MUST enum mer_status lending_run(struct mer_lending *lending, const char *const *argv,

@@ -92,9 +92,9 @@ static struct used *used_of(struct mer_links *links, const struct mer_remote *re
 	return used;
 }
 
-static void open_spares(struct mer_links *links, struct used *used)
+static void open_spares(struct mer_links *links, struct used *used, size_t wanted)
 {
-	while (used->spares < used->wanted && !links->closing) {
+	while (used->spares < wanted && !links->closing) {
 		struct remote_spare *spare;
 		struct mer_error err;
 		if (remote_spare_new(links->loop, used->remote, links, &spare, &err) != MER_OK) {
@@ -137,7 +137,7 @@ static void on_later(uv_timer_t *timer)
 			continue;
 		used->due_ms = 0;
 		used->again = true;
-		open_spares(links, used);
+		open_spares(links, used, used->wanted);
 	}
 	await_due(links);
 }
@@ -163,7 +163,7 @@ void links_used(struct mer_links *links, const struct mer_remote *remote, bool a
 	}
 	if (used->wanted < SPARES_MAX)
 		used->wanted++;
-	open_spares(links, used);
+	open_spares(links, used, used->wanted);
 }
 
 void links_free_again(struct mer_links *links, const struct mer_remote *remote)
@@ -171,6 +171,13 @@ void links_free_again(struct mer_links *links, const struct mer_remote *remote)
 	struct used *used = used_of(links, remote);
 	if (used != NULL && !links->closing)
 		open_within(links, used, used->again ? SPARE_AFTER_MS : SPARE_FIRST_MS);
+}
+
+void links_ahead(struct mer_links *links, const struct mer_remote *remote, size_t n)
+{
+	struct used *used = used_of(links, remote);
+	if (used != NULL)
+		open_spares(links, used, n);
 }
 
 struct remote_spare *links_spare(struct mer_links *links, const struct mer_remote *remote)

@@ -24,6 +24,9 @@ void links_used(struct mer_links *links, const struct mer_remote *remote, bool a
 /* A worker is gone: soon there are spares for the next. */
 void links_free_again(struct mer_links *links, const struct mer_remote *remote);
 
+/* So many workers will start there within a moment, or as many as there is room for. */
+void links_ahead(struct mer_links *links, const struct mer_remote *remote, size_t n);
+
 /* It is of no use: closes it. */
 void links_drop(struct remote_spare *spare);
 

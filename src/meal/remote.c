@@ -58,6 +58,7 @@ struct remote {
 	bool closing;
 	bool probes;  /* it has no run, and its streams are to end */
 	bool logs_in; /* that is all */
+	bool aside;   /* as of its spec */
 
 	bool prepared;           /* inner is */
 	bool told_prepared;      /* and who asked for it knows */
@@ -278,7 +279,7 @@ static void on_part_closed(struct remote *r)
 {
 	if (--r->open > 0)
 		return;
-	if (r->links != NULL && r->ssh != NULL && !r->probes)
+	if (r->links != NULL && r->ssh != NULL && !r->probes && !r->aside)
 		links_free_again(r->links, r->remote);
 	if (r->spare.links != NULL)
 		links_gone(&r->spare);
@@ -858,6 +859,7 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 		                               .probe = remote->probe };
 	r->logs_in = remote->login;
 	r->probes = remote->probe || r->logs_in;
+	r->aside = spec->aside;
 	r->reach_out = spec->reach;
 	r->program = strdup(spec->argv[0]);
 	r->workdir = strdup(spec->workdir != NULL ? spec->workdir : "");
@@ -1075,7 +1077,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 	if (st != MER_OK)
 		return st;
 	r->links = spec->links;
-	if (r->ssh != NULL && !r->logs_in)
+	if (r->ssh != NULL && !r->logs_in && !r->aside)
 		links_used(r->links, r->remote, spare && r->err_up);
 	return st;
 }

@@ -70,11 +70,27 @@ struct ssh_host *ssh_pool_host(struct ssh_pool *pool, const struct mer_remote *r
 
 /* --- who gets what ------------------------------------------------------------------------------ */
 
+static size_t channels_max(const struct ssh_host *host)
+{
+	return host->max > 0 ? host->max : CHANNELS;
+}
+
 /* Half of a session's channels are for orders to the workers on the other half. */
 static size_t workers_max(const struct ssh_host *host)
 {
-	size_t all = host->max > 0 ? host->max : CHANNELS;
+	size_t all = channels_max(host);
 	return all > 1 ? all / 2 : 1;
+}
+
+/* Where one whose worker has said all is only to be closed by the server, which is a matter of moments, no session
+ * has to be made for the next. */
+static bool has_room(const struct ssh_session *s)
+{
+	const struct ssh_channel *channel;
+	size_t busy = 0;
+	TAILQ_FOREACH(channel, &s->channels, link)
+	busy += !channel->heard_eof;
+	return busy < workers_max(s->host) && s->n_channels < channels_max(s->host);
 }
 
 static bool wants_only_login(const struct ssh_channel *channel)
@@ -87,8 +103,7 @@ static struct ssh_session *find_session(struct ssh_host *host, const struct ssh_
 	struct ssh_session *s;
 	TAILQ_FOREACH(s, &host->sessions, link)
 	if (!ssh_session_is_stuck(s) &&
-	    (wants_only_login(channel) ? s->born_us >= channel->asked_us
-	                               : s->n_channels < workers_max(host)) &&
+	    (wants_only_login(channel) ? s->born_us >= channel->asked_us : has_room(s)) &&
 	    ssh_session_lives(s))
 		return s;
 	return NULL;
