@@ -7,6 +7,8 @@
 # asan: with the address and undefined behaviour sanitizers. NAME: a test or a suite; if none is
 # given all of them but the suites 'compose', which starts a Docker engine of its own, and 'package',
 # which builds the Debian packages and installs them in a Debian of its own; both take root.
+# MER_TEST_PEERS: a folder for servers from PyPI, fetched beside the build for the test that asks them,
+# which is skipped without them.
 set -eu
 self=$(readlink -f -- "$0")
 root=${self%/*/*}
@@ -23,7 +25,7 @@ give_up()
 
 # The tests are the same whoever runs them, and leave no caches among the sources.
 for setting in $(env | sed -n 's/^\(MER_[A-Za-z0-9_]*\)=.*/\1/p; s/^\(PG[A-Z0-9_]*\)=.*/\1/p'); do
-	unset "$setting"
+	[ "$setting" = MER_TEST_PEERS ] || unset "$setting"
 done
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 
@@ -57,14 +59,10 @@ prepared=0
 [ "$prepared" -eq 0 ] || give_up "$prepared"
 take_lock "$kind"
 
-# Servers from PyPI are fetched beside the build, for the test that asks them. Without them it is skipped.
-case " $* " in
-'  ' | *' test_http_peers '*)
-	export MER_TEST_PEERS="$builds/peers"
+if [ -n "${MER_TEST_PEERS-}" ]; then
 	nice -n 19 timeout -k 5 600 "$root/scripts/make_peers.sh" "$MER_TEST_PEERS" </dev/null >/dev/null 2>&1 9>&- &
 	trap 'kill $! 2>/dev/null || :' EXIT
-	;;
-esac
+fi
 say "building"
 # shellcheck disable=SC2086 # a list
 if ! configure "$kind" $set_options || ! compile "$kind" ||
