@@ -215,9 +215,9 @@ class Sessions(ssh_case.Ssh):
         else:
             self.assertTrue(wire.wait_for(way, wire.bytes[way] + 4 * MIB))
         wire.cut()
-        code = child.wait(60)
-        self.assertEqual(1, code, log.read_text())
-        self.assertIn("the connection to server 'box' was lost", log.read_text())
+        _, err = child.communicate(timeout=60)
+        self.assertEqual(1, child.returncode, err)
+        self.assertIn(b"the connection to server 'box' was lost", err)
         if way in (None, "at once"):
             self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark), 120), "its supervisor has heard nothing for long")
 
