@@ -452,7 +452,7 @@ class Background(Case):
         same = os.path.commonprefix([first, second])
         self.assertIn(f"mer: the uids of 2 runs begin with '{same}'", self.say(child, f"wait {same}"))
         self.assertEqual("2\n", self.say(child, "wait " + second[:len(same) + 1]))
-        self.assertIn("mer: there is no run '' in the background", self.say(child, "wait ''"))
+        self.assertIn("mer: UID: it is empty", self.say(child, "wait ''"))
         self.assertIn("mer: there is no run 'zz' in the background", self.say(child, "cancel zz"))
         self.assertEqual("1\n", self.say(child, "wait " + first[:8]))
         self.leave(child)
