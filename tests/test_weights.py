@@ -165,7 +165,7 @@ class Weights(Case):
                 (2, "--version: bad V name '../x': .*", "add", "m", "w", "--version", "../x"),
                 (2, "PATH: there is no '.*/nothing'", "add", "m", "nothing"),
                 (2, "PATH: '.*/fifo' is neither a file nor a folder", "add", "m", "fifo"),
-                (2, "PATH is empty", "add", "m", "")):
+                (2, "PATH: it is empty", "add", "m", "")):
             with self.subTest(args=args):
                 self.fails(code, message, "weights", *args)
         self.assertEqual(self.states(), {"1": "candidate"})
