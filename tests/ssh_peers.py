@@ -101,7 +101,7 @@ class Asyncssh(Peer):
 if paramiko:
     class Session(paramiko.ServerInterface):
         def __init__(self, peer):
-            self.peer = peer
+            self.peer, self.taken = peer, False
 
         def get_allowed_auths(self, username):
             return "publickey"
@@ -113,6 +113,9 @@ if paramiko:
         def check_channel_request(self, kind, number):
             if self.peer.wrong == "open is not answered":
                 self.peer.stopped.wait()
+            if self.peer.wrong == "one channel is all" and self.taken:
+                return paramiko.OPEN_FAILED_RESOURCE_SHORTAGE
+            self.taken = True
             return paramiko.OPEN_SUCCEEDED
 
         def check_channel_exec_request(self, channel, command):

@@ -6,10 +6,11 @@ import time
 
 
 class Wire:
-    """delay: seconds each way. room: bytes that are under way at most, so that who sends soon finds its socket full."""
+    """delay: seconds each way. room: bytes that are under way at most, so that who sends soon finds its socket full.
+    gather: what comes during a delay comes at once."""
 
-    def __init__(self, port, delay=0, room=None):
-        self.to, self.delay, self.room = port, delay, room
+    def __init__(self, port, delay=0, room=None, gather=False):
+        self.to, self.delay, self.room, self.gather = port, delay, room, gather
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
         self.open, self.spoil = [threading.Event(), threading.Event()], False
@@ -62,6 +63,10 @@ class Wire:
                     wake.notify()
                 time.sleep(max(0, due - time.monotonic()))  # the delay is what this is for
                 self.open[way].wait()
+                with wake:
+                    while self.gather and queue and queue[0][1] and data:
+                        data += queue.pop(0)[1]
+                    wake.notify()
                 if self.spoil and data:
                     data = bytes(byte ^ 1 for byte in data)
                 try:

@@ -86,6 +86,12 @@ class Peers(ssh_case.Ssh):
         self.add("m", "cat")
         self.refused(6, "server 'box' did not run what it was told", "run", "m", "x")
 
+    def test_one_channel_is_all(self):
+        """It takes one of each login, and no second one behind it."""
+        self.wrong("one channel is all")
+        self.add("up", "tr", "a-z", "A-Z")
+        self.assertEqual(b"A\nB\nC\n", self.out("run", "--lines", "up", f"@{self.file('lines', ABC)}"))
+
     def test_open_is_not_answered(self):
         self.wrong("open is not answered", "--param", "ConnectTimeout=2")
         self.add("m", "cat")

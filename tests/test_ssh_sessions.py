@@ -58,6 +58,15 @@ class Sessions(ssh_case.Ssh):
         self.add("m", "cat")
         self.call(6, "run", "m", "x")
 
+    def test_channel_behind_another_one(self):
+        """sshd counts a channel until it has read all that came with its end."""
+        if self.transport == "openssh":
+            self.skipTest("each worker has an ssh of its own")
+        server, _ = self.serve("MaxSessions 1", wire={"delay": 0.02, "gather": True})
+        self.add("up", "tr", "a-z", "A-Z", options=("--max-workers", "6"))
+        out = self.out("run", "--lines", "--jobs", "6", "up", f"@{self.lines(24)}")
+        self.assertEqual("".join(f"LINE {i}\n" for i in range(24)), out.decode())
+
     def test_few_logins(self):
         """A server that has too many who have not logged in hangs up; it is asked again."""
         server = self.serve("MaxStartups 2:100:2")

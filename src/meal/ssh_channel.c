@@ -135,6 +135,8 @@ static void open_refused(struct ssh_channel *c)
 	ssh_session_kick(c->session);
 }
 
+/* sshd counts a channel that was closed until it has read all that came with its end, so that one which is asked
+ * for right behind it is refused, and has only to be asked for again. */
 static void open_step(struct ssh_channel *c)
 {
 	struct ssh_session *s = c->session;
@@ -142,8 +144,11 @@ static void open_step(struct ssh_channel *c)
 	if (s->opening != NULL && s->opening != c)
 		return;
 	s->opening = c;
-	if (c->since_us == 0)
+	if (c->since_us == 0) {
 		c->since_us = mer_clock_us();
+		c->behind = s->has_closed;
+		s->has_closed = false;
+	}
 	c->ssh = want->command != NULL
 	             ? libssh2_channel_open_ex(s->ssh, "session", strlen("session"),
 	                                       (unsigned)WINDOW_MIN, PACKET_BYTES, NULL, 0)
@@ -156,11 +161,14 @@ static void open_step(struct ssh_channel *c)
 		ssh_session_kick(s); /* for others that wait to be opened */
 		if (want->to_host != NULL)
 			open_refused(c);
+		else if (c->behind && !c->left)
+			c->since_us = 0; /* once more */
 		else
 			ssh_host_refused(c->host, c);
 	} else if (c->ssh == NULL) {
 		ssh_session_fail(s, error);
 	} else {
+		s->has_opened = true;
 		ssh_channel_delay(c, s->rtt_us);
 		ssh_session_ping(s);
 		c->since_us = 0;
@@ -307,6 +315,7 @@ static void close_step(struct ssh_channel *c)
 	if (c->ssh != NULL && libssh2_channel_free(c->ssh) == LIBSSH2_ERROR_EAGAIN)
 		return;
 	struct ssh_host *host = c->host;
+	s->has_closed |= c->ssh != NULL;
 	ssh_session_drop(s, c);
 	channel_free(c);
 	ssh_host_settle(host);

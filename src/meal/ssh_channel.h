@@ -68,6 +68,7 @@ struct ssh_channel {
 	size_t came; /* bytes, since */
 	int64_t came_since_us;
 	int64_t since_us; /* it opens, or closes */
+	bool behind;      /* it was asked for right behind the end of another one */
 };
 TAILQ_HEAD(ssh_channels, ssh_channel);
 

@@ -185,8 +185,10 @@ void ssh_host_refused(struct ssh_host *host, struct ssh_channel *channel)
 	               host->remote->server);
 	if (channel->left)
 		ssh_channel_close(channel);
-	else if (others == 0 || channel->want.only != NULL)
+	else if ((others == 0 && !s->has_opened) || channel->want.only != NULL)
 		ssh_channel_fail(channel, why);
+	if (others == 0) /* it takes no second one, be it that the first is closed */
+		ssh_session_leave(s);
 	ssh_host_settle(host);
 }
 

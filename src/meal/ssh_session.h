@@ -39,6 +39,8 @@ struct ssh_session {
 	struct ssh_channels channels;
 	size_t n_channels;
 	struct ssh_channel *opening; /* libssh2 opens one at a time */
+	bool has_opened;             /* the server took a channel of it, ever */
+	bool has_closed;             /* one was closed, and none asked for since */
 	int64_t rtt_us;              /* how long the server takes to answer; 0: not known */
 	int64_t pinged_us;           /* it was asked; 0: it is not */
 	int64_t born_us, idle_since_ms;
