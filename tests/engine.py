@@ -7,7 +7,6 @@ however the tests end, no process outlives them.
         docker.env                    # the environment in which docker and Compose find it
 """
 import contextlib
-import ctypes
 import os
 import select
 import shutil
@@ -18,9 +17,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import processes
+
 READY_S, STOP_S = 60, 30
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-PR_SET_PDEATHSIG = 1
 ADDRESS = "172.17.0.1"  # of the engine, as containers and builds see it
 TOOLS = ("docker", "dockerd", "ip", "unshare")
 
@@ -40,11 +40,6 @@ def lacking():
                            "mount -t tmpfs none /run && ip link set lo up"], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, check=False)
     return f"no namespaces here: {done.stderr.strip()}" if done.returncode != 0 else None
-
-
-def die_with_parent():
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def remove_cgroups(name):
@@ -70,7 +65,7 @@ def inside(main):
         child = after.enter_context(subprocess.Popen(
             ["unshare", "-mnpf", "--mount-proc", "--kill-child=KILL", "--propagation", "private",
              "/usr/bin/python3", sys.argv[0], "--inside", top, *sys.argv[1:]],
-            preexec_fn=die_with_parent))
+            preexec_fn=processes.die_with_parent))
         after.callback(end_namespace, child)
         return child.wait()
 

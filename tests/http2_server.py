@@ -9,7 +9,8 @@ Headers of requests are not read: a test knows what it has sent.
 """
 import socket
 import struct
-import threading
+
+import http_server
 
 DEADLINE_S = 60
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
@@ -119,39 +120,15 @@ def endless_head(connection, stream):
             connection.send(CONTINUATION, 0, stream, line[at:at + 8192])
 
 
-class Http2:
+class Http2(http_server.Listening):
     """early: it answers as soon as a request's head is there, and takes nothing of its body."""
 
     def __init__(self, context, *answers, early=False):
         self.context, self.answers, self.early = context, list(answers), early
-        self.requests, self.resets, self.socks, self.threads = [], [], set(), []
-        self.connections = 0
-        self.changed = threading.Condition()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.accepting = threading.Thread(target=self.accept, daemon=True)
-        self.accepting.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.hush(self.listener)
-        self.accepting.join(DEADLINE_S)
-        with self.changed:
-            socks = list(self.socks)
-        for sock in socks:
-            self.hush(sock)
-        for thread in self.threads:
-            thread.join(DEADLINE_S)
-        self.listener.close()
-
-    @staticmethod
-    def hush(sock):
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        self.requests, self.resets = [], []
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        super().__init__(listener)
 
     def note(self, where, what):
         with self.changed:
@@ -166,19 +143,6 @@ class Http2:
     def next(self):
         with self.changed:
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            with self.changed:
-                self.connections += 1
-                self.socks.add(sock)
-                thread = threading.Thread(target=self.serve, args=(sock, self.connections), daemon=True)
-                self.threads.append(thread)
-            thread.start()
 
     def serve(self, plain, number):
         sock, connection = plain, None

@@ -378,22 +378,14 @@ class Chat:
 # --- servers ------------------------------------------------------------------------------------------------------
 
 
-class Server:
-    """tls: what Authority.context() gives. unix: a path to listen at instead of a port. host: an address, of IPv6 too."""
+class Listening:
+    """Serves each connection by serve(), which a server has, in a thread of its own, until it is stopped."""
 
-    def __init__(self, tls=None, unix=None, host="127.0.0.1"):
-        self.tls, self.unix, self.host = tls, unix, host
-        self.paths = {"/echo": [echo]}
-        self.folders = {}
-        self.requests = []    # of all connections, in the order in which they came
+    def __init__(self, listener):
         self.connections = 0  # accepted
-        self.refused = []     # why handshakes of TLS failed
         self.changed = threading.Condition()
         self.socks, self.threads, self.stopping = set(), [], False
-        self.listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
-        self.listener.bind(str(unix) if unix else (host, 0))
-        self.listener.listen(128)
-        self.port = 0 if unix else self.listener.getsockname()[1]
+        self.listener = listener
         self.accepting = threading.Thread(target=self.accept, daemon=True)
         self.accepting.start()
 
@@ -402,6 +394,63 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+    def stop(self):
+        with self.changed:
+            self.stopping = True
+            socks = list(self.socks)
+        self.hush(self.listener)
+        for sock in socks:
+            self.hush(sock)
+        self.accepting.join(DEADLINE_S)
+        for thread in self.threads:
+            thread.join(DEADLINE_S)
+        self.listener.close()
+
+    @staticmethod
+    def hush(sock):
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with self.changed:
+                if self.stopping:
+                    sock.close()
+                    return
+                self.connections += 1
+                self.socks.add(sock)
+                self.changed.notify_all()
+                thread = threading.Thread(target=self.serve, args=(sock, self.connections), daemon=True)
+                self.threads.append(thread)
+            thread.start()
+
+
+class Server(Listening):
+    """tls: what Authority.context() gives. unix: a path to listen at instead of a port. host: an address, of IPv6 too."""
+
+    def __init__(self, tls=None, unix=None, host="127.0.0.1"):
+        self.tls, self.unix, self.host = tls, unix, host
+        self.paths = {"/echo": [echo]}
+        self.folders = {}
+        self.requests = []    # of all connections, in the order in which they came
+        self.refused = []     # why handshakes of TLS failed
+        listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.bind(str(unix) if unix else (host, 0))
+        listener.listen(128)
+        self.port = 0 if unix else listener.getsockname()[1]
+        super().__init__(listener)
+
+    def stop(self):
+        super().stop()
+        if self.unix:
+            os.unlink(self.unix)
 
     @property
     def url(self):
@@ -435,45 +484,7 @@ class Server:
             request.update(more)
             self.changed.notify_all()
 
-    def stop(self):
-        with self.changed:
-            self.stopping = True
-            socks = list(self.socks)
-        self.hush(self.listener)
-        for sock in socks:
-            self.hush(sock)
-        self.accepting.join(DEADLINE_S)
-        for thread in self.threads:
-            thread.join(DEADLINE_S)
-        self.listener.close()
-        if self.unix:
-            os.unlink(self.unix)
-
-    @staticmethod
-    def hush(sock):
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
     # -- a connection
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            with self.changed:
-                if self.stopping:
-                    sock.close()
-                    return
-                self.connections += 1
-                self.socks.add(sock)
-                self.changed.notify_all()
-                thread = threading.Thread(target=self.serve, args=(sock, self.connections), daemon=True)
-                self.threads.append(thread)
-            thread.start()
 
     def serve(self, plain, number):
         sock, stream = plain, None

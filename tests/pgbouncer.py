@@ -2,7 +2,6 @@
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -10,6 +9,7 @@ import unittest
 from pathlib import Path
 
 import postgres
+import processes
 
 PORT = 6432  # of the socket's name
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -48,7 +48,7 @@ class Pooler:
                 self.process = subprocess.Popen(
                     [PROGRAM, self.top / "conf"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                     env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(self.top / "notify")},
-                    preexec_fn=lambda: postgres.prctl(postgres.PR_SET_PDEATHSIG, signal.SIGKILL), **user)
+                    preexec_fn=processes.die_with_parent, **user)
             gone = os.pidfd_open(self.process.pid)
             try:
                 ready, _, _ = select.select([notify, gone], [], [], postgres.START_S)

@@ -17,7 +17,6 @@ other end of a socket: when that closes, however its user ended, it stops the se
 and leaves. The folder is below /tmp, not TMPDIR, since a socket's path is short and another user's
 server has to get there: Postgres refuses root.
 """
-import ctypes
 import os
 import pwd
 import random
@@ -30,11 +29,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import processes
+
 START_S, STOP_S = 60, 30
 DISK_MIB = 24
 SKIP = 77
 SUPERUSER, USER, PASSWORD = "postgres", "mer", "mer's secret"
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x10000000, 0x4000, 0x40000, 2
 
 
@@ -42,16 +42,6 @@ def programs():
     """The folder of the newest server programs, or None. Not the wrappers in /usr/bin, which cost 0.1 s."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
     return max(found, key=lambda path: float(path.parent.name), default=None)
-
-
-def system(name, *args):
-    """A function of the C library that Python has not got."""
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*args) != 0:
-        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
-
-
-def prctl(option, value):
-    system("prctl", option, value, 0, 0, 0)
 
 
 # --- the keeper ---------------------------------------------------------------------------------------
@@ -75,24 +65,24 @@ class Keeper:
         env.update(options.pop("env", {}))
         with open(self.top / "log", "ab") as log:
             return subprocess.Popen(argv, cwd=self.top, env=env, stdin=subprocess.DEVNULL, stdout=log,
-                                    stderr=log, preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGQUIT),
+                                    stderr=log, preexec_fn=lambda: processes.die_with_parent(signal.SIGQUIT),
                                     **self.user, **options)
 
     def make_disk(self):
         """A small file system of the server's own, for which the keeper leaves ours."""
         entry = self.top.stat()
         if os.geteuid() == 0:
-            system("unshare", CLONE_NEWNS)
+            processes.system("unshare", CLONE_NEWNS)
         else:
-            system("unshare", CLONE_NEWNS | CLONE_NEWUSER)
+            processes.system("unshare", CLONE_NEWNS | CLONE_NEWUSER)
             for name, text in (("setgroups", "deny"), ("uid_map", f"{entry.st_uid} {entry.st_uid} 1"),
                                ("gid_map", f"{entry.st_gid} {entry.st_gid} 1")):
                 Path("/proc/self", name).write_text(text, encoding="ascii")
-        system("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+        processes.system("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
         disk = self.top / "disk"
         disk.mkdir()
-        system("mount", b"tmpfs", bytes(disk), b"tmpfs", 0,
-               f"size={DISK_MIB}m,mode=0700,uid={entry.st_uid},gid={entry.st_gid}".encode())
+        processes.system("mount", b"tmpfs", bytes(disk), b"tmpfs", 0,
+                         f"size={DISK_MIB}m,mode=0700,uid={entry.st_uid},gid={entry.st_gid}".encode())
 
     def make_data(self):
         data, bin_dir = self.top / "data", programs()
@@ -188,7 +178,7 @@ class Keeper:
         except (OSError, IndexError):
             pass
         if (self.top / "disk").exists():
-            system("umount2", bytes(self.top / "disk"), MNT_DETACH)
+            processes.system("umount2", bytes(self.top / "disk"), MNT_DETACH)
         shutil.rmtree(self.top, ignore_errors=True)
 
     def work(self):
@@ -211,7 +201,7 @@ class Keeper:
 def keep(top, fd):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
     Keeper(top, socket.socket(fileno=int(fd))).work()
 
 
@@ -243,7 +233,7 @@ class Postgres:
             self.control, theirs = socket.socketpair()
             with theirs, open(self.top / "keeper", "wb") as said:
                 self.keeper = subprocess.Popen(
-                    ["/usr/bin/python3", "-I", "-S", __file__, "keep", self.top, str(theirs.fileno())],
+                    ["/usr/bin/python3", "-E", "-s", "-S", __file__, "keep", self.top, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL, stderr=said, cwd="/")
         except BaseException:
@@ -406,7 +396,7 @@ def free_port():
 
 def run_program(argv, env):
     """Its exit code; it dies with us, and hears of what we are told."""
-    program = subprocess.Popen(argv, env=env, preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+    program = subprocess.Popen(argv, env=env, preexec_fn=processes.die_with_parent)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: program.send_signal(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the program as well

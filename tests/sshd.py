@@ -2,7 +2,6 @@
 whoever runs the test, whose accounts and shells libnss_wrapper makes up."""
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -70,7 +69,8 @@ class Server:
                           "UseDNS no\nPrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\n")
         self.set_known(self.folder / "host.pub")
         self.child = subprocess.Popen([SSHD, "-D", "-e", "-f", config], env=self.env, stdin=subprocess.DEVNULL,
-                                      stdout=self.log, stderr=self.log, start_new_session=True)
+                                      stdout=self.log, stderr=self.log, start_new_session=True,
+                                      preexec_fn=processes.die_with_parent)
 
     def start_dropbear(self, password):
         key = self.folder / "host-dropbear"
@@ -81,7 +81,7 @@ class Server:
         self.child = subprocess.Popen([DROPBEAR, "-F", "-E", "-r", key, "-p", f"127.0.0.1:{self.port}", "-P",
                                        self.folder / "pid", "-j", "-k", "-m", *([] if password else ["-s"])], env=self.env,
                                       stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                      start_new_session=True)
+                                      start_new_session=True, preexec_fn=processes.die_with_parent)
 
     def set_known(self, public):
         self.host_key = " ".join(Path(public).read_text().split()[:2])
@@ -113,11 +113,7 @@ class Server:
         return found
 
     def stop(self):
-        for pid in self.sessions():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        processes.kill(self.sessions())
         self.child.kill()
         self.child.wait()
         self.log.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import postgres
+import processes
 
 PROGRAM = str(Path(postgres.__file__).resolve())
 DEADLINE_S = 120
@@ -24,7 +25,7 @@ sys.stdin.read()"""
 
 def setUpModule():
     """What outlives a runner that is killed is ours to wait for."""
-    postgres.prctl(postgres.PR_SET_CHILD_SUBREAPER, 1)
+    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def processes_in(folder):

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import processes
 import record_case
 import ssh_case
 import sshd
@@ -371,11 +372,7 @@ class Ssh(ssh_case.Ssh, unittest.TestCase):
         mark = self.sleeper("m")
         child = self.start("run", "m", "x")
         self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
-        for pid in self.server.sessions():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        processes.kill(self.server.sessions())
         _, err = child.communicate(timeout=60)
         self.assertEqual(1, child.returncode, err)
         self.assertIn(b"the connection to server 'box' was lost", err)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 
+import processes
 import ssh_case
 import sshd
 
@@ -21,14 +22,6 @@ SURVIVE_S = 5 if "CHAOS_SECONDS" in os.environ else 30
 ENDS = {"ok", "failed", "timeout", "cancelled", "lost", "rejected"}
 # It ends by itself if it is told so, and leaves a child that has left its group and does not heed SIGTERM.
 MODEL = "setsid sh -c 'trap \"\" TERM; while :; do sleep 3600; done' & read -r x; [ \"$x\" = short ] || sleep 3600; echo done"
-
-
-def kill(pids):
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 class Chaos(ssh_case.Ssh):
@@ -59,9 +52,9 @@ class Chaos(ssh_case.Ssh):
         if who == "mer":
             child.kill()
         elif who == "session":
-            kill(self.servers[name].sessions())
+            processes.kill(self.servers[name].sessions())
         elif who == "model":
-            kill(dice.sample(pids := ssh_case.alive(self.mark(name)), min(1, len(pids))))
+            processes.kill(dice.sample(pids := ssh_case.alive(self.mark(name)), min(1, len(pids))))
         return who
 
     def one(self, dice, name):

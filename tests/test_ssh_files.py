@@ -12,6 +12,7 @@ import sys
 import unittest
 from pathlib import Path
 
+import processes
 import record_case
 import ssh_case
 import sshd
@@ -302,11 +303,7 @@ class Files(ssh_case.Ssh):
         key = self.start_copy(256 << 20)
         child = self.start("run", "sum", "x")
         self.assertTrue(wait_for(lambda: self.parts(key) > 16 << 20))
-        for pid in self.server.sessions():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        processes.kill(self.server.sessions())
         out, err = child.communicate(timeout=record_case.DEADLINE_S)
         self.assertEqual(0, child.returncode, err)
         self.assertIn(key.encode(), out)
@@ -387,11 +384,7 @@ class Files(ssh_case.Ssh):
                 self.assertTrue(wait_for(lambda: [p for p in self.cache().glob("new/*/*") if p.stat().st_size > 0]))
                 if how == "signal":
                     child.send_signal(signal.SIGINT)
-                for pid in [child.pid] if how == "mer" else self.server.sessions() if how == "session" else []:
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                processes.kill([child.pid] if how == "mer" else self.server.sessions() if how == "session" else [])
                 _, err = child.communicate(timeout=record_case.DEADLINE_S)
                 self.assertEqual({"signal": 130, "mer": -9, "session": 1}[how], child.returncode, err)
                 self.assertTrue(wait_for(lambda: not list(self.cache().glob("new/*"))))
@@ -442,11 +435,7 @@ class Files(ssh_case.Ssh):
                 self.assertTrue(wait_for(seen.exists))
                 path = Path(seen.read_text().strip())
                 self.assertTrue(path.exists())
-                for pid in [child.pid] if who == "mer" else self.server.sessions():
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                processes.kill([child.pid] if who == "mer" else self.server.sessions())
                 child.wait()
                 self.assertTrue(wait_for(lambda: not path.parent.exists()))
 

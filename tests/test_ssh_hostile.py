@@ -8,21 +8,10 @@ import sys
 import threading
 import time
 import unittest
-import warnings
 
 import ssh_case
 import sshd
-
-with warnings.catch_warnings(): # of ciphers that nobody uses here
-    warnings.simplefilter("ignore")
-    try:
-        import paramiko
-    except ImportError:
-        paramiko = None
-    try:
-        import asyncssh
-    except ImportError:
-        asyncssh = None
+from ssh_peers import asyncssh, paramiko
 
 MIB = 1 << 20
 

@@ -13,22 +13,11 @@ import tempfile
 import threading
 import time
 import unittest
-import warnings
 from pathlib import Path
 
 import processes
 import sshd
-
-with warnings.catch_warnings(): # of ciphers that nobody uses here
-    warnings.simplefilter("ignore")
-    try:
-        import asyncssh
-    except ImportError:
-        asyncssh = None
-    try:
-        import paramiko
-    except ImportError:
-        paramiko = None
+from ssh_peers import asyncssh, paramiko
 
 PROBE = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MER_LOGIN_PROBE")
 SECRET = "correct-horse-battery-staple-4711"

@@ -10,6 +10,7 @@ import threading
 import time
 import unittest
 
+import processes
 import ssh_case
 import sshd
 
@@ -149,11 +150,7 @@ class Servers(ssh_case.Ssh):
             with self.subTest(who=who):
                 child = self.start("run", "m", "x")
                 self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
-                for pid in [child.pid] if who == "mer" else server.sessions():
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                processes.kill([child.pid] if who == "mer" else server.sessions())
                 child.communicate(timeout=60)
                 self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)), who)
 
@@ -192,8 +189,7 @@ class Servers(ssh_case.Ssh):
         mark = self.sleeper("m")
         child = self.start("run", "m", "x")
         self.assertTrue(ssh_case.wait_for(lambda: len(ssh_case.alive(mark)) >= 4))
-        for pid in outer.sessions():
-            os.kill(pid, signal.SIGKILL)
+        processes.kill(outer.sessions())
         _, err = child.communicate(timeout=60)
         self.assertEqual(1, child.returncode, err)
         self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))

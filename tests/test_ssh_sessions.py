@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+import processes
 import record_case
 import ssh_case
 import sshd
@@ -283,11 +284,7 @@ class Sessions(ssh_case.Ssh):
         with open(log, "wb") as err:
             child = self.start("--log", "meal=debug", "run", "m", "x", stderr=err)
         self.assertTrue(ssh_case.wait_for(lambda: "says=gone" in log.read_text()))
-        for pid in server.sessions():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        processes.kill(server.sessions())
         self.assertTrue(ssh_case.wait_for(lambda: not server.sessions()))
         if self.transport == "libssh2": # ssh tells when it has lost what it did not give
             self.assertTrue(ssh_case.wait_for(lambda: "session lost" in log.read_text()))
@@ -380,17 +377,18 @@ class Sessions(ssh_case.Ssh):
         """The next run has another one, and nobody is told."""
         server = self.serve()
         self.add("up", "tr", "a-z", "A-Z")
+
+        def hang_up():  # on the one that is made behind a run, too
+            sessions = server.sessions()
+            processes.kill(sessions)
+            return not sessions
+
         child = self.start(stdin=-1)
         for text in ("one", "two"):
             child.stdin.write(f"run --json up {text}\n".encode())
             child.stdin.flush()
             self.assertEqual(text.upper(), json.loads(child.stdout.readline())["output"])
-            for pid in server.sessions():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            self.assertTrue(ssh_case.wait_for(lambda: not server.sessions()))
+            self.assertTrue(ssh_case.wait_for(hang_up))
         out, err = child.communicate(timeout=60)
         self.assertEqual((0, b""), (child.returncode, err))
 
