@@ -175,6 +175,13 @@ class Training(ssh_case.Ssh):
         self.assertEqual(0, child.returncode, err)
         self.assertEqual(["new\n"], self.text(json.loads(out)["path"]))
 
+    def lend(self, *words, data=b"", shell=("sh",)):
+        done = subprocess.run([*shell, record_case.PREFIX / "libexec" / "mer" / "mer-lend.sh", *words],
+                              env=self.env | {"HOME": str(self.server.home("user"))}, input=data, capture_output=True, timeout=60,
+                              check=False)
+        self.assertEqual((0, b""), (done.returncode, done.stderr))
+        return done.stdout
+
     def test_old_when_it_ended(self):
         """What it has made counts from its end, whatever its times say."""
         cache = self.cache()
@@ -182,17 +189,21 @@ class Training(ssh_case.Ssh):
         (cache / "made" / "id" / "v").write_text("new")
         for path in (cache / "made" / "id" / "v", cache / "made" / "id"):
             os.utime(path, (1000000000, 1000000000))
-        script = record_case.PREFIX / "libexec" / "mer" / "mer-lend.sh"
-
-        def lend(*words):
-            return subprocess.run(["sh", script, *words], env=self.env | {"HOME": str(self.server.home("user"))},
-                                  capture_output=True, timeout=60, check=True).stdout
-
-        self.assertTrue(lend("made", "id").startswith(b"file 3 "))
-        lend("look")
-        self.assertEqual(b"new", lend("give", "id", "0"))
-        lend("drop", "id")
+        self.assertTrue(self.lend("made", "id").startswith(b"file 3 "))
+        self.lend("look")
+        self.assertEqual(b"new", self.lend("give", "id", "0"))
+        self.lend("drop", "id")
         self.assertFalse(list((cache / "made").iterdir()))
+
+    @unittest.skipUnless(shutil.which("bash"), "bash is not installed")
+    def test_sealed_by_another(self):
+        """Parts are taken away by who has the last one, while others still look at them."""
+        key = "0" * 64
+        self.lend("put", key, "file", "8", "4", "0", data=b"part")
+        gone = ("bash", "-Tc", "trap 'case $BASH_COMMAND in \"lend_n=\"*) rm -f \"$lend_part\" ;; esac' DEBUG; . \"$0\"")
+        for words, said in ((("look", key), b"parts"), (("put", key, "file", "8", "0", "0"), b"more")):
+            with self.subTest(words[0]):
+                self.assertEqual(said, self.lend(*words, data=b"text", shell=gone).strip())
 
 
 ssh_case.each_transport(Training, globals())

@@ -150,6 +150,12 @@ lend_lock()
 	done
 }
 
+# The bytes of a part. Who seals the whole may take it away at any time.
+lend_part_bytes()
+{
+	lend_bytes "$1" 2>/dev/null
+}
+
 # The number that a part's name is, without its zeros.
 lend_start()
 {
@@ -162,8 +168,8 @@ lend_parts()
 {
 	lend_list=
 	for lend_part in "$lend_files/$1.part"/[0-9]*[0-9]; do
-		[ -f "$lend_part" ] || continue
-		lend_list="$lend_list $(lend_start "$lend_part"):$(lend_bytes "$lend_part")"
+		lend_n=$(lend_part_bytes "$lend_part") || continue
+		lend_list="$lend_list $(lend_start "$lend_part"):$lend_n"
 	done
 	echo "parts$lend_list"
 }
@@ -207,9 +213,9 @@ lend_join()
 {
 	lend_pos=0
 	for lend_part in "$lend_files/$1.part"/[0-9]*[0-9]; do
-		[ -f "$lend_part" ] || continue
+		lend_n=$(lend_part_bytes "$lend_part") || continue
 		lend_from=$(lend_start "$lend_part")
-		lend_to=$((lend_from + $(lend_bytes "$lend_part")))
+		lend_to=$((lend_from + lend_n))
 		[ "$lend_from" -le "$lend_pos" ] || break
 		if [ -n "$2" ] && [ "$lend_from" -gt 0 ]; then
 			if [ "$lend_to" -gt "$lend_pos" ]; then
@@ -257,8 +263,7 @@ lend_put()
 	lend_part=$lend_dir/$(printf '%015d' "$4")
 	lend_lock "$lend_part.lock" "$lend_dir"
 	mkdir -p "$lend_dir" || lend_die "cannot write in '$lend_root'"
-	lend_was=0
-	[ ! -e "$lend_part" ] || lend_was=$(lend_bytes "$lend_part")
+	lend_was=$(lend_part_bytes "$lend_part") || lend_was=0
 	if [ -e "$lend_files/$1" ] || [ "$lend_was" -ne "$5" ]; then
 		rm -f "$lend_part.lock"
 		echo again
