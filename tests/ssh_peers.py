@@ -98,6 +98,8 @@ class Asyncssh(Peer):
         self.thread.join(60)
 
 
+UNANSWERED = ("exec is closed", "exec is closed with a word")
+
 if paramiko:
     class Session(paramiko.ServerInterface):
         def __init__(self, peer):
@@ -121,10 +123,36 @@ if paramiko:
         def check_channel_exec_request(self, channel, command):
             if self.peer.wrong == "exec is refused":
                 return False
+            if self.peer.wrong == "exec is closed with a word":
+                channel.sendall_stderr(b"no commands today\n")
+            if self.peer.wrong in UNANSWERED:
+                channel.close()
+                return False
+            if self.peer.wrong == "exec is hung up on":
+                channel.transport.close()
+                return False
             if self.peer.wrong == "close is not answered":
                 channel._handle_close = lambda message: None
             threading.Thread(target=self.peer.serve, args=(channel, command), daemon=True).start()
             return True
+
+
+    class Transport(paramiko.Transport):
+        """Keeps answers to requests of channels to itself, or back."""
+        held = None
+
+        def _send_user_message(self, message):
+            wrong = self.server_object.peer.wrong if self.server_object else None
+            is_answer = message.asbytes()[0] in (99, 100) # SSH_MSG_CHANNEL_SUCCESS, SSH_MSG_CHANNEL_FAILURE
+            if is_answer and wrong in UNANSWERED:
+                return
+            if is_answer and wrong == "execs are answered the other way round" and self.held is None:
+                self.held = message
+                return
+            super()._send_user_message(message)
+            if is_answer and self.held:
+                super()._send_user_message(self.held)
+                self.held = b""
 
 
 class Paramiko(Peer):
@@ -142,7 +170,7 @@ class Paramiko(Peer):
         while True:
             try:
                 peer, _ = self.listener.accept()
-                transport = paramiko.Transport(peer)
+                transport = Transport(peer)
                 transport.add_server_key(key)
                 self.transports.append(transport)
                 transport.start_server(server=Session(self), event=threading.Event())

@@ -16,7 +16,7 @@ TOKEN = "echo '@!#READY#!@'; while read -r line; do case $line in '@!#START#!@')
 
 
 class Peers(ssh_case.Ssh):
-    def serve(self, kind, params=(), **rules):
+    def serve(self, kind, params=(), name="box", **rules):
         if kind == "dropbear":
             if not sshd.DROPBEAR:
                 self.skipTest("dropbear-bin is not installed")
@@ -26,7 +26,7 @@ class Peers(ssh_case.Ssh):
                 self.skipTest(f"python3-{kind} is not installed")
             server = getattr(ssh_peers, kind.capitalize())(self.place() / "server", **rules)
         self.addCleanup(server.stop)
-        self.add_server("box", server, params=params)
+        self.add_server(name, server, params=params)
         return server
 
     def works(self):
@@ -76,15 +76,38 @@ class Peers(ssh_case.Ssh):
 
     # --- who does it wrong
 
-    def wrong(self, what, *params):
+    def wrong(self, what, *params, name="box"):
         if self.transport == "openssh":
             self.skipTest("ssh sees to it")
-        return self.serve("paramiko", wrong=what, params=params)
+        return self.serve("paramiko", wrong=what, params=params, name=name)
 
     def test_exec_is_refused(self):
         self.wrong("exec is refused")
         self.add("m", "cat")
         self.refused(6, "server 'box' did not run what it was told", "run", "m", "x")
+
+    def test_exec_is_closed(self):
+        """Libssh2 looks for an answer alone, for a minute."""
+        for n, (what, said) in enumerate({"exec is closed": "", "exec is closed with a word": ": no commands today"}.items()):
+            with self.subTest(what):
+                self.wrong(what, "--param", "ConnectTimeout=120", name=f"box{n}")
+                self.add(f"m{n}", "cat", server=f"box{n}")
+                self.refused(6, f"server 'box{n}' did not run what it was told (a forced command, or a login without a shell?){said}\n",
+                             "run", "--timeout", "50s", f"m{n}", "x")
+
+    def test_exec_is_hung_up_on(self):
+        """Once more, as one that was idle for too long may do so; not for ever."""
+        server = self.wrong("exec is hung up on", "--param", "ConnectTimeout=120")
+        self.add("m", "cat")
+        self.refused(6, "the connection to server 'box' was lost", "run", "--timeout", "50s", "m", "x")
+        self.assertEqual(2, len(server.transports))
+
+    def test_execs_are_answered_the_other_way_round(self):
+        """Libssh2 takes the answer for another channel as an error of its own."""
+        server = self.wrong("execs are answered the other way round")
+        self.add("up", "tr", "a-z", "A-Z", options=("--max-workers", "2"))
+        self.assertEqual(b"A\nB\nC\n", self.out("run", "--lines", "--jobs", "2", "up", f"@{self.file('lines', ABC)}"))
+        self.assertEqual([b""], [transport.held for transport in server.transports])
 
     def test_one_channel_is_all(self):
         """It takes one of each login, and no second one behind it."""

@@ -181,9 +181,28 @@ static void open_step(struct ssh_channel *c)
 	}
 }
 
+/* Libssh2 waits for the answer of its channel, and takes that of another one, which a server may give before, for an
+ * error; not so for what was taken in before it is asked. */
+static int take_in(struct ssh_channel *c)
+{
+	char nothing;
+	ssize_t n = libssh2_channel_read_ex(c->ssh, 0, &nothing, 0);
+	return n < 0 && n != LIBSSH2_ERROR_EAGAIN ? (int)n : 0;
+}
+
+/* A server may close what it does not want to run instead of saying so, for which libssh2 does not look. */
+static bool closed_unanswered(const struct ssh_channel *c, int error)
+{
+	return error == LIBSSH2_ERROR_EAGAIN && libssh2_channel_wait_closed(c->ssh) == 0;
+}
+
 static void start_step(struct ssh_channel *c)
 {
-	int error = libssh2_channel_exec(c->ssh, c->want.command);
+	int error = take_in(c);
+	if (error == 0)
+		error = libssh2_channel_exec(c->ssh, c->want.command);
+	if (closed_unanswered(c, error))
+		error = 0; /* what it has said is read as of one that has run */
 	if (error == LIBSSH2_ERROR_EAGAIN)
 		return;
 	if (error == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED) {
