@@ -84,7 +84,7 @@ static enum mer_status call_ssh(struct trusting *t, const char *mode, const char
 		mer_remote_words(remote, mode, lists, sizeof lists / sizeof *lists, command, &words, err);
 	if (st != MER_OK)
 		return st;
-	return command_run(t->s, words.argv, remote->env, result, err);
+	return command_run_ssh(t->s, remote->server, words.argv, remote->env, result, err);
 }
 
 /* The first of the files by which ssh knows hosts. */

@@ -19,6 +19,10 @@ struct command_result {
 MER_MUST enum mer_status command_run(struct session *s, const char *const argv[],
                                      const char *const env[], struct command_result *out,
                                      struct mer_error *err);
+/** The same for ssh, on its way to a server. @return MER_EUNREACHABLE also where that leads in a circle */
+MER_MUST enum mer_status command_run_ssh(struct session *s, const char *server,
+                                         const char *const argv[], const char *const env[],
+                                         struct command_result *out, struct mer_error *err);
 void command_release(struct command_result *result);
 
 #endif

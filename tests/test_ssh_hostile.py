@@ -3,6 +3,7 @@
 MER_PREFIX names the installation. Prints TAP when run as a program."""
 import asyncio
 import json
+import os
 import socket
 import sys
 import threading
@@ -151,10 +152,10 @@ class Jumps(ssh_case.Ssh, unittest.TestCase):
         lines = "".join(f"Host {name}\n HostName 127.0.0.1\n Port {port}\n User user\n {more}\n" for name, (port, more) in hops.items())
         return self.file("config", lines + f"Host *\n UserKnownHostsFile {known}\n IdentitiesOnly yes\n")
 
-    def box(self, port, config, jump, key="/nonexistent", name="box", seconds=3):
+    def box(self, port, config, jump, key="/nonexistent", name="box", seconds=3, transport="libssh2"):
         self.call(0, "server", "add", name, "--kind", "ssh", "--user", "user", "--host", "127.0.0.1", "--port", str(port),
                   "--param", f"config={config}", "--param", f"ProxyJump={jump}", "--param", f"IdentityFile={key}", "--param",
-                  f"ConnectTimeout={seconds}", "--param", "transport=libssh2")
+                  f"ConnectTimeout={seconds}", "--param", f"transport={transport}")
 
     def in_time(self, message, name="box"):
         """It fails, and soon: the default of what is not told is more than that."""
@@ -187,6 +188,19 @@ class Jumps(ssh_case.Ssh, unittest.TestCase):
         config = self.config([(hop.port, hop.host_key)], a=(hop.port, "ProxyJump b"), b=(hop.port, "ProxyJump c"), c=(hop.port, "ProxyJump a"))
         self.box(hop.port, config, "a")
         self.in_time("its ProxyJump leads back to itself, by way of '")
+
+    def test_circles_of_ssh(self):
+        """Each ssh on the way starts the next one, as often as it may."""
+        mark = f"MARK=circle-{os.getpid()}-{id(self)}"
+        self.env |= dict([mark.split("=")])
+        config = self.config([], a=(1, "ProxyJump b"), b=(1, "ProxyJump a"), c=(1, f"ProxyCommand ssh -F {self.folder}/config -W %h:%p c"))
+        for jump in ("a", "c"):
+            self.box(1, config, jump, name=jump, transport="openssh", seconds=60)
+            self.add(f"m-{jump}", "cat", server=jump)
+            for words in (("server", "ping", jump), ("run", f"m-{jump}", "x"), ("server", "trust", jump)):
+                with self.subTest(words):
+                    self.refused(6, f"server '{jump}': its ProxyJump or ProxyCommand leads back to itself", *words)
+                    self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
 
     @unittest.skipUnless(asyncssh, "python3-asyncssh is not installed")
     def test_hop_that_others_use(self):

@@ -84,4 +84,13 @@ MER_API MER_MUST enum mer_status mer_remote_words(const struct mer_remote *remot
                                                   struct mer_remote_words *out,
                                                   struct mer_error *err);
 
+/**
+ * Whether ssh has gone round in a circle by now: to be asked every now and then until it is where it should be.
+ *
+ * @param pid  of ssh; 0: it has not started
+ * @return MER_EUNREACHABLE it has, and is to be killed, as more of them follow
+ */
+MER_API MER_MUST enum mer_status mer_remote_circle(const char *server, int64_t pid,
+                                                   struct mer_error *err);
+
 #endif

@@ -37,6 +37,7 @@
 #define ALIVE_COUNT 3            /* ServerAliveCountMax */
 #define CONNECT_S 10             /* ConnectTimeout */
 #define SHELL_MS 30000           /* a login shell may take so long beyond that */
+#define LOOK_MS 200              /* and ssh is looked at as often meanwhile */
 #define LEAVE_MS 2000            /* the second channel may take so long to close */
 #define AGAIN_MS 100         /* before ssh is started anew after a server that hung up at once, */
 #define AGAIN_MAX_MS 2000    /* doubled each time up to this */
@@ -68,6 +69,7 @@ struct remote {
 	bool held;               /* pause came */
 	bool last;               /* nothing follows early */
 	int64_t go_ms, again_ms; /* go came; to wait before ssh is started anew. 0: not yet */
+	int64_t late_ms;         /* until when a supervisor is to speak */
 	struct meal_queue early; /* written before that */
 	int64_t prepared_us, heard_ms;
 	struct mer_reach reach;
@@ -186,6 +188,8 @@ static void explain_key(const struct remote *r, const char *noise, char *text, s
 static void explain_silence(struct remote *r, const struct meal_exit *ssh, char *text, size_t size)
 {
 	char line[160];
+	if (text[0] != '\0') /* said when it was killed */
+		return;
 	mer_buf_byte(&r->noise, '\0');
 	const char *noise = r->noise.ptr != NULL ? r->noise.ptr : "";
 	last_line(noise, line);
@@ -475,6 +479,18 @@ static bool is_silent(const struct remote *r)
 	return r->ssh != NULL && !r->held && mer_clock_ms() - r->heard_ms > most_s * 1000;
 }
 
+static void look_at_way(struct remote *r)
+{
+	struct mer_error err;
+	r->late = mer_clock_ms() >= r->late_ms;
+	if (mer_remote_circle(r->server, r->inner->pid, &err) != MER_OK)
+		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
+		               (int)sizeof r->how.problem - 1, err.message);
+	else if (!r->late)
+		return;
+	r->inner->ops->signal(r->inner, MEAL_KILL);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	struct remote *r = timer->data;
@@ -486,8 +502,7 @@ static void on_timer(uv_timer_t *timer)
 	if (r->gone && r->orders != NULL && !r->orders_over)
 		r->orders->ops->signal(r->orders, MEAL_KILL);
 	if (!r->err_up) {
-		r->late = true;
-		r->inner->ops->signal(r->inner, MEAL_KILL);
+		look_at_way(r);
 	} else if (is_silent(r)) {
 		r->ssh->lose(r->inner);
 	} else if (!r->gone) {
@@ -985,7 +1000,8 @@ static void use_openssh(struct remote *r)
 
 static void wait_for_shell(struct remote *r)
 {
-	(void)uv_timer_start(&r->timer, on_timer, (uint64_t)(r->connect_s * 1000 + SHELL_MS), 0);
+	r->late_ms = mer_clock_ms() + r->connect_s * 1000 + SHELL_MS;
+	(void)uv_timer_start(&r->timer, on_timer, LOOK_MS, LOOK_MS);
 }
 
 static void on_again(uv_timer_t *timer)
