@@ -154,6 +154,40 @@ class Supervisor(ssh_case.Ssh, unittest.TestCase):
                     self.skipTest(f"{name} or {shell} is not installed")
                 self.stop(name, self.fake(words, path))
 
+    def serves(self, words, path, line, more, program):
+        """A supervisor to whom something happens behind one of its lines, and that has been sent all already: what it says."""
+        script = (record_case.PREFIX / "libexec" / "mer" / "mer-far.sh").read_text()
+        self.assertEqual(1, script.count(line))
+        changed = self.file("far.sh", script.replace(line, line + more))
+        task = f"far_dir=''\nfar_clean=''\nfar_probe=''\nfar_room=''\nfar_env() {{\n:\n}}\nset -- 'sh' '-c' '{program}'\nn\n"
+        child = subprocess.Popen([*words.split(), "-c", "far_lc= far_n='\n'; LC_ALL=C; . \"$0\"; far_serve", changed],
+                                 env={"PATH": path, "DONE": str(self.folder / "done")}, start_new_session=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(self.finish, child)
+        self.addCleanup(lambda: child.poll() is not None or os.kill(child.pid, signal.SIGCONT))
+        return child.communicate(f"n i 5\n{len(task)}\n{task}go\ninput".encode(), timeout=SOON_S)
+
+    def test_stopped_before_its_timers(self):
+        """By a worker that begins before the supervisor has any."""
+        for shell in ssh_case.SHELLS:
+            with self.subTest(shell):
+                words = ssh_case.shell_words(shell)
+                if not words:
+                    self.skipTest(f"{shell} is not installed")
+                out, err = self.serves(words, str(self.tools()), '\tfar_mark started "$far_pid"\n', "\tkill -STOP $$\n", "cat")
+                self.assertEqual(b"\x1eMER-n up\ninput", out)
+                self.assertRegex(err, rb"(?s)\A\x1eMER-n up\n\x1eMER-n started \d+\n\x1eMER-n watch \d+ \d+ plain\n"
+                                 rb"(\x1eMER-n beat\n)*\x1eMER-n exit 0\n(\x1eMER-n beat\n)*\x1eMER-n gone\n\Z")
+
+    def test_no_worker_before_its_timer(self):
+        """Perl's is not begun before; its parent waits here until its child waits, or has done it."""
+        if not ssh_case.shell_words("perl"):
+            self.skipTest("perl is not installed")
+        slow = 'select undef, undef, undef, 0.01 until -e $ENV{DONE} || about($child, "stat") =~ /\\) S /;\n'
+        out, _ = self.serves("sh", os.environ["PATH"], "setpgrp $child, $child;\n", slow,
+                             "read -r pids </proc/$PPID/task/$PPID/children; echo $pids >$DONE; wc -w <$DONE")
+        self.assertEqual(b"\x1eMER-n up\n2\n", out)
+
 
 if __name__ == "__main__":
     ssh_case.run_tap(sys.modules[__name__])

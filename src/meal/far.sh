@@ -408,7 +408,7 @@ sub wait_for_go {
 	leave(shift) if !defined $word || $word ne "go";
 }
 sub become {
-	my $tell = shift;
+	my ($tell, $gate) = @_;
 	$SIG{$_} = "DEFAULT" for qw(HUP INT QUIT PIPE ALRM TERM USR1 USR2 CHLD TSTP TTIN TTOU);
 	delete $ENV{LC_ALL};
 	$ENV{LC_ALL} = $1 if $lc =~ /^x(.*)/s;
@@ -427,6 +427,7 @@ sub become {
 	my ($why, $path) = settle($told, $env, $argv[0]);
 	wait_for_go($tell) if !$has_room;
 	leave($tell, $why) if $why ne "";
+	leave($tell) if !sysread $gate, my $byte, 1; # before it has a ticker the worker could stop our parent for ever
 	{ no warnings; exec { $path } @argv }
 	leave($tell, "fail exec " . ($! + 0));
 }
@@ -482,18 +483,21 @@ if ($^O eq "linux" && eval { require Config; 1 }) { # PR_SET_CHILD_SUBREAPER
 	my $number = $Config::Config{archname} =~ /^(x86_64|aarch64)-/ && $Config::Config{ptrsize} == 8 ? $prctl{$1} : 0;
 	$adopts = $number && syscall($number, 36, 1, 0, 0, 0) == 0;
 }
-pipe(my $hear, my $tell) or do { mark("fail fork " . ($! + 0)); exit 0 };
+pipe(my $hear, my $tell) && pipe(my $gate, my $opens) or do { mark("fail fork " . ($! + 0)); exit 0 };
 $child = fork;
 defined $child or do { mark("fail fork " . ($! + 0)); exit 0 };
-if ($child == 0) { setpgrp 0, 0; become($tell) }
+if ($child == 0) { close $opens; setpgrp 0, 0; become($tell, $gate) }
 setpgrp $child, $child;
 $SIG{TERM} = sub { kill "TERM", -$child; kill "CONT", -$child };
 $SIG{USR1} = sub { kill "KILL", -$child };
 $SIG{ALRM} = sub { };
 idle();
 close $tell;
+close $gate;
 pipe(my $from, my $to) and defined($ticker = fork) or do { kill "KILL", $child; mark("fail fork " . ($! + 0)); exit 0 };
-if ($ticker == 0) { close $to; close $hear; tick($from); kill "KILL", $$ }
+if ($ticker == 0) { close $to; close $hear; close $opens; tick($from); kill "KILL", $$ }
+syswrite $opens, ".";
+close $opens;
 close $from;
 open $children, "<", "/proc/$self/task/$self/children" or undef $children;
 alone();
@@ -546,6 +550,14 @@ far_tick()
 	done
 	far_kill
 	kill -CONT "$far_self" 2>/dev/null
+}
+
+# Continues who starts the worker, which may stop it before it has a timer.
+far_wake()
+{
+	while sleep 1 >/dev/null 2>&1; do
+		kill -CONT "$far_self" 2>/dev/null || break
+	done
 }
 
 # Sees to it that the timer lives.
@@ -634,12 +646,15 @@ far_serve()
 		exit 0
 	fi
 	exec 3>&1 4<&0 </dev/null >/dev/null
+	far_wake 3>&- 4<&- 2>/dev/null &
+	far_early=$!
 	far_start "$@"
 	exec 3>&- 4<&-
 	far_tick &
 	far_timer=$!
 	far_second &
 	far_other=$!
+	{ kill -KILL "$far_early" && wait "$far_early"; } 2>/dev/null
 	far_mark watch "$far_pid" "$far_timer" "$far_mode"
 	{ wait "$far_pid"; } 2>/dev/null
 	far_code=$?
