@@ -240,6 +240,12 @@ class Sessions(ssh_case.Ssh):
     def test_cut_while_idle(self):
         self.cut_amid(None, "while :; do sleep 60; done", "x")
 
+    def test_beats_each_second(self):
+        """Mer's words come as often as those of the supervisor, which are not to be put off by them for ever."""
+        self.serve(params=("--param", "ServerAliveInterval=1"))
+        self.add("m", "sleep", "10")
+        self.call(0, "run", "m", "x")
+
     def test_cut_before_a_beat(self):
         """Nobody there has heard anything but the header, and nobody here anything but its start."""
         self.cut_amid("at once", "while :; do sleep 60; done", "x")

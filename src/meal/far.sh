@@ -436,7 +436,7 @@ sub become {
 # long, or when its parent was killed.
 sub tick {
 	my $from = shift;
-	my ($silent, $begun) = (-30, 0); # its first word takes a login shell
+	my ($silent, $begun, $due) = (-30, 0, 0); # its first word takes a login shell
 	$SIG{USR1} = sub { $silent = 0 };
 	$SIG{TERM} = "IGNORE";
 	for (;;) {
@@ -444,7 +444,7 @@ sub tick {
 		vec($in, fileno $from, 1) = 1;
 		vec($out, fileno STDERR, 1) = 1;
 		my $n = select $in, undef, undef, 1;
-		next if $n < 0;
+		next if $n < 0 && time < $due; # the words of mer, each of which would put that off for a second
 		if ($n > 0) {
 			my $got = sysread $from, my $byte, 1;
 			last if defined $got && $got == 0;
@@ -455,6 +455,7 @@ sub tick {
 			$begun = 1;
 			next;
 		}
+		$due = time + 1;
 		kill "CONT", $self; # its worker may have stopped it
 		next if !$begun;
 		keep();
