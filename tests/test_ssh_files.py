@@ -260,10 +260,10 @@ class Files(ssh_case.Ssh):
 
     # --- copying
 
-    def start_copy(self, size):
+    def start_copy(self, size, name="sum", server="box"):
         path = self.file("large", os.urandom(1 << 16) * (size >> 16))
-        self.add("sum", "sha256sum", "{weights}")
-        self.weights("sum", path, "1")
+        self.add(name, "sha256sum", "{weights}", server=server)
+        self.weights(name, path, "1")
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def parts(self, key):
@@ -285,6 +285,21 @@ class Files(ssh_case.Ssh):
         self.assertIn(key.encode(), out)
         self.assertIn("channels=5", err)
         self.assertEqual(before + 1, log.read_text().count("Accepted publickey"))
+
+    def test_large_file_over_few_channels(self):
+        """A session for each channel is what it comes to, and no run is refused."""
+        for most, logins in ((1, 16), (2, 10), (3, 10)):
+            with self.subTest(MaxSessions=most):
+                server, name = sshd.Server(self.folder / f"few{most}", {"user": "/bin/sh"}, f"MaxSessions {most}"), f"few{most}"
+                self.addCleanup(server.stop)
+                super().add_server(name, server, "user")
+                key = self.start_copy(64 << 20, name, name)
+                lines = self.file("lines", "x\ny\n")
+                out, err = self.call(0, "--log", "meal=debug", "run", "--lines", "--jobs", "2", name, f"@{lines}")
+                self.assertEqual(2, out.decode().count(key))
+                if self.transport == "libssh2": # ssh has a connection for each
+                    self.assertIn("channels=5", err)
+                    self.assertLessEqual((server.folder / "log").read_text().count("Accepted publickey"), logins)
 
     def test_mer_is_killed_amid_a_copy(self):
         key = self.start_copy(256 << 20)
