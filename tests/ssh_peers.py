@@ -103,7 +103,7 @@ UNANSWERED = ("exec is closed", "exec is closed with a word")
 if paramiko:
     class Session(paramiko.ServerInterface):
         def __init__(self, peer):
-            self.peer, self.taken = peer, False
+            self.peer, self.taken, self.execs = peer, False, 0
 
         def get_allowed_auths(self, username):
             return "publickey"
@@ -121,11 +121,12 @@ if paramiko:
             return paramiko.OPEN_SUCCEEDED
 
         def check_channel_exec_request(self, channel, command):
+            self.execs += 1
             if self.peer.wrong == "exec is refused":
                 return False
             if self.peer.wrong == "exec is closed with a word":
                 channel.sendall_stderr(b"no commands today\n")
-            if self.peer.wrong in UNANSWERED:
+            if self.peer.wrong in UNANSWERED or self.execs == 1 and self.peer.wrong == "the first exec is closed":
                 channel.close()
                 return False
             if self.peer.wrong == "exec is hung up on":
@@ -144,7 +145,7 @@ if paramiko:
         def _send_user_message(self, message):
             wrong = self.server_object.peer.wrong if self.server_object else None
             is_answer = message.asbytes()[0] in (99, 100) # SSH_MSG_CHANNEL_SUCCESS, SSH_MSG_CHANNEL_FAILURE
-            if is_answer and wrong in UNANSWERED:
+            if is_answer and wrong in UNANSWERED or wrong == "the first exec is closed" and message.asbytes()[0] == 100:
                 return
             if is_answer and wrong == "execs are answered the other way round" and self.held is None:
                 self.held = message

@@ -95,6 +95,13 @@ class Peers(ssh_case.Ssh):
                 self.refused(6, f"server 'box{n}' did not run what it was told (a forced command, or a login without a shell?){said}\n",
                              "run", "--timeout", "50s", f"m{n}", "x")
 
+    def test_first_exec_is_closed(self):
+        """As dropbear does where another program ends just then: nothing was begun."""
+        server = self.wrong("the first exec is closed")
+        self.add("up", "tr", "a-z", "A-Z")
+        self.assertEqual(b"HELLO", self.out("run", "up", "hello"))
+        self.assertEqual(1, len(server.transports))
+
     def test_exec_is_hung_up_on(self):
         """Once more, as one that was idle for too long may do so; not for ever."""
         server = self.wrong("exec is hung up on", "--param", "ConnectTimeout=120")

@@ -196,13 +196,31 @@ static bool closed_unanswered(const struct ssh_channel *c, int error)
 	return error == LIBSSH2_ERROR_EAGAIN && libssh2_channel_wait_closed(c->ssh) == 0;
 }
 
+/* Nothing was begun. Dropbear closes a channel that waits for its command when a program of another one ends. */
+static void open_again(struct ssh_channel *c)
+{
+	if (libssh2_channel_free(c->ssh) == LIBSSH2_ERROR_EAGAIN)
+		return;
+	MER_DEBUG("channel closed unanswered server=%s", c->host->remote->server);
+	c->ssh = NULL;
+	c->retried = true;
+	c->state = SSH_CHANNEL_OPENS;
+	c->session->has_closed = true;
+	ssh_session_kick(c->session);
+}
+
 static void start_step(struct ssh_channel *c)
 {
 	int error = take_in(c);
 	if (error == 0)
 		error = libssh2_channel_exec(c->ssh, c->want.command);
-	if (closed_unanswered(c, error))
+	if (closed_unanswered(c, error)) {
+		if (!c->retried) {
+			open_again(c);
+			return;
+		}
 		error = 0; /* what it has said is read as of one that has run */
+	}
 	if (error == LIBSSH2_ERROR_EAGAIN)
 		return;
 	if (error == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED) {

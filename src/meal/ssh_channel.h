@@ -60,7 +60,7 @@ struct ssh_channel {
 	bool heard_eof;
 	bool left;     /* nobody hears of it */
 	bool drained;  /* what was queued is sent, which is not told yet */
-	bool retried;  /* its first session was lost before it was open */
+	bool retried;  /* lost, or closed, before it was open */
 	size_t window; /* bytes that may be under way to us */
 	size_t owed;   /* of these, given and not yet asked for again */
 	size_t asking; /* of these, being asked for */
