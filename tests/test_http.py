@@ -377,6 +377,16 @@ class Faults(Http):
                 answer = getattr(http_server, fault)
                 self.server.on("/fault", answer() if fault == "huge_header" else answer)
                 self.refused(1, message, "run", "m", "x")
+        framings = {"its length": reply(b"x" * (1 << 20)), "chunks": lambda exchange: (
+                        exchange.head(), [exchange.chunk(b"x" * (1 << 18)) for _ in range(4)], exchange.end()),
+                    "its end": http_server.raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * (1 << 20))}
+        for framing, answer in framings.items():
+            for most, code in ((1 << 20, 0), ((1 << 20) - 1, 1)):
+                with self.subTest(framing, most=most):
+                    self.call(0, "model", "set", "m", f"max-output={most}")
+                    self.server.on("/fault", answer)
+                    out, err = self.call(code, "run", "m", "x")
+                    self.assertEqual((most, code == 1), (len(out), f"the output is over {most} bytes" in err))
         self.server.on("/fault", http_server.gzip_bomb(64 << 20))
         self.refused(1, "its answer is in 'gzip', which was not asked for", "run", "m", "x")
         self.server.on("/fault", lambda exchange: exchange.reply(b"e" * (4 << 20), 500))
@@ -472,6 +482,18 @@ class Faults(Http):
                 self.refused(8, "answers 429", "run", "m", "x", *words)
                 self.assertEqual(1, len(self.posts()) - before, "it would be too late, or too long")
 
+    def test_odd_retry_after(self):
+        """What is no time at all is a second; what is more than anybody waits is not waited for, however it is said."""
+        self.add("m", "/busy", "--retries", 1)
+        past, late = (email.utils.formatdate(time.time() + seconds, usegmt=True) for seconds in (-3600, 3600))
+        for after, code in (("-5", 0), ("soon", 0), ("", 0), (past, 0), ("0x10", 0), ("100000", 8), ("9" * 18, 8), ("9" * 24, 8),
+                            ("9" * 100, 8), (late, 8), ("Fri, 31 Dec 9999 23:59:59 GMT", 8)):
+            with self.subTest(after):
+                before = len(self.posts())
+                self.server.on("/busy", http_server.busy(after), http_server.echo)
+                self.call(code, "run", "m", "x")
+                self.assertEqual(2 if code == 0 else 1, len(self.posts()) - before)
+
     def test_busy_for_longer_than_a_run_has(self):
         """It is refused at once, and its server left alone."""
         self.add("m", "/busy")
@@ -528,9 +550,35 @@ class Tls(Http):
         self.add("n", "/echo", url=self.serve(self.authority.context()).url.replace("https:", "http:"))
         self.refused(1, "server 'n'", "run", "n", "x")
 
-    def test_ca_file_that_is_not_there(self):
-        self.add("m", "/echo", url=self.serve(self.authority.context()).url, params=("ca_file=/nonexistent/ca.pem",))
-        self.refused(6, "cannot reach server 'm'", "run", "m", "x")
+    def test_ca_file_that_is_none(self):
+        server = self.serve(self.authority.context())
+        rows = {"missing": "/nonexistent/ca.pem", "empty": self.file("empty", b""), "garbage": self.file("garbage", bytes(range(256))),
+                "half": self.file("half", self.authority.file.read_bytes()[:200]), "folder": self.folder}
+        for name, file in rows.items():
+            with self.subTest(name):
+                self.add(name, "/echo", url=server.url, params=(f"ca_file={file}",))
+                for words in (("run", name, "x"), ("server", "ping", name)):
+                    self.refused(6, f"cannot reach server '{name}': error setting certificate file: {file}\n", *words)
+        self.assertEqual([], server.requests)
+
+    def test_ca_file_alone_is_trusted(self):
+        """Not beside those of the system, which are another one in this namespace."""
+        alone = ["unshare", "--user", "--map-root-user", "--mount"]
+        if not Path("/etc/ssl/certs").is_dir() or subprocess.run([*alone, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("no namespaces of a user, or no /etc/ssl/certs")
+        certs = self.folder / "certs"
+        certs.mkdir()
+        system = http_server.Authority(self.folder / "system")
+        system.make_root("ca", "/CN=the system's authority") # OpenSSL looks no further for the same name
+        for name in ("ca.pem", "ca-certificates.crt"):
+            shutil.copy(system.file, certs / name)
+        subprocess.run(["openssl", "rehash", certs], check=True, capture_output=True)
+        server = self.serve(system.context())
+        self.add("system", "/echo", url=server.url)
+        self.add("own", "/echo", url=server.url, params=(f"ca_file={self.authority.file}",))
+        run = [*alone[1:], "sh", "-c", f"mount --bind {certs} /etc/ssl/certs && exec \"$0\" \"$@\"", record_case.MER, "run"]
+        self.assertEqual(b"x", self.out(*run, "system", "x", program="unshare"))
+        self.assertIn("cannot reach server 'own': SSL", self.call(6, *run, "own", "x", program="unshare")[1])
 
 
 class JsonModel(http_server.Model):

@@ -49,6 +49,14 @@ static void copy(char *out, size_t size, struct mer_str value)
 	out[len] = '\0';
 }
 
+static bool is_digits(struct mer_str value)
+{
+	size_t n = 0;
+	while (n < value.len && isdigit((unsigned char)value.ptr[n]))
+		n++;
+	return n > 0 && n == value.len;
+}
+
 /* Seconds to wait, or a date: what Retry-After has. 0: neither. */
 static int64_t read_wait(struct mer_str value)
 {
@@ -56,6 +64,8 @@ static int64_t read_wait(struct mer_str value)
 	char text[40];
 	struct tm date = { .tm_sec = 0 };
 	int64_t seconds = number(value);
+	if (seconds < 0 && is_digits(value)) /* more than there is time */
+		return (int64_t)1000 * MOST_S;
 	copy(text, sizeof text, value);
 	if (seconds < 0 && strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &date) != NULL)
 		seconds = (int64_t)timegm(&date) - (int64_t)time(NULL);
