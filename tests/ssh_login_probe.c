@@ -2,8 +2,11 @@
  * Logs in to a server of kind ssh and tells what came of it, as JSON: ssh_login_probe HOST PORT USER PARAMS
  * [MS [FD [SECRET]]]. PARAMS is what the server's row has, MS how long all may take, FD what becomes readable when
  * nobody wants it any more. SECRET, spelled backwards, is looked for in its own memory afterwards.
+ *
+ * ssh_login_probe REF: tells the kernel's flags of the pages in which a secret lies (proc(5), VmFlags).
  */
 #include "ssh_login.h"
+#include "ssh_secret.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -148,10 +151,31 @@ static enum mer_status log_in(const struct mer_remote *remote, char **argv, int 
 	return st;
 }
 
+static int tell_flags(const char *ref)
+{
+	char line[400], flags[] = "VmFlags:";
+	struct ssh_secret secret;
+	bool is_there = false;
+	unsigned long long from, to;
+	MER_AUTO(mer_file_done) FILE *file = fopen("/proc/self/smaps", "re");
+	if (file == NULL || ssh_secret_resolve(&secret, ref, NULL) != MER_OK)
+		return 2;
+	while (fgets(line, sizeof line, file) != NULL) {
+		if (sscanf(line, "%llx-%llx ", &from, &to) == 2)
+			is_there = from <= (uintptr_t)secret.text && (uintptr_t)secret.text < to;
+		else if (is_there && strncmp(line, flags, sizeof flags - 1) == 0)
+			(void)fputs(line + sizeof flags - 1, stdout);
+	}
+	ssh_secret_release(&secret);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct mer_remote *remote = NULL;
 	struct mer_error err = { .message = "" };
+	if (argc == 2)
+		return tell_flags(argv[1]);
 	if (argc < 5 || libssh2_init(0) != 0)
 		return 2;
 	json_t *told = json_object();

@@ -687,6 +687,13 @@ class Login(unittest.TestCase):
         told = self.good(IdentityFile=path, passphrase="env:HUSH", env={"HUSH": LONG[-1000:]}, more=["60000", "-1", SECRET[:16:-1]])
         self.assertNotEqual(0, told["found"], "one that is there is found")
 
+    def test_secrets_are_not_dumped(self):
+        env = os.environ | {"HUSH": SECRET}
+        flags = subprocess.run([PROBE, "env:HUSH"], env=env, check=True, capture_output=True, timeout=60).stdout.decode().split()
+        if not flags:
+            self.skipTest("this kernel tells no flags of pages")
+        self.assertIn("dd", flags, "no core file has them")
+
     def test_children_see_no_secrets(self):
         tools = self.folder / "tools"
         tools.mkdir()

@@ -119,6 +119,23 @@ class Sessions(ssh_case.Ssh):
         self.add("m", "sh", "-c", "head -c 8388608 /dev/zero >&2; echo done; head -c 8388608 /dev/zero >&2")
         self.assertEqual(b"done\n", self.call(0, "run", "m", "x")[0])
 
+    def test_limit_of_outputs(self):
+        """To the byte; who says more is ended there."""
+        self.serve()
+        mark = f"MARK=limit-{os.getpid()}-{id(self)}"
+        most = 3 * MIB
+        for protocol, size in (("once", most), ("token", most), ("once", most + 1), ("token", most + 1), ("once", None)):
+            with self.subTest(protocol, size=size):
+                says = f"head -c {size} /dev/zero" if size else "exec cat /dev/zero"
+                if protocol == "token": # the newline in front of the stop token is the output's
+                    says = f"echo '@!#READY#!@'; while read -r x; do case $x in '@!#STOP#!@') echo '@!#START#!@'; " \
+                           f"head -c {size - 1} /dev/zero; echo; echo '@!#STOP#!@';; esac; done"
+                self.add("m", "sh", "-c", says, options=("--protocol", protocol, "--max-output", str(most), "--env", mark))
+                out, err = self.call(0 if size == most else 1, "run", "m", "x")
+                self.assertEqual((most, size != most), (len(out), f"the output is over {most} bytes" in err))
+                self.assertTrue(ssh_case.wait_for(lambda: not ssh_case.alive(mark)))
+                self.call(0, "model", "remove", "m")
+
     def test_full_sockets_and_new_keys(self):
         """Packets are sent in part, keys are changed meanwhile, and both sides send all the time."""
         for limit, size in (("default", 12 * MIB), ("256K", 2 * MIB)):
@@ -421,6 +438,23 @@ class Sessions(ssh_case.Ssh):
         self.assertIn("server 'inner'", err)
 
     # --- reaching
+
+    def test_words_of_ssh(self):
+        """It takes the first that it is told of each; what nobody says is ours and not that of its files."""
+        if self.transport == "libssh2":
+            self.skipTest("it is told none")
+        folder = self.folder / "bin"
+        folder.mkdir()
+        (folder / "ssh").write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >'{self.folder}/words'\nexit 255\n")
+        (folder / "ssh").chmod(0o755)
+        ours = {"ServerAliveInterval": "5", "ServerAliveCountMax": "3", "ConnectTimeout": "10", "StrictHostKeyChecking": "yes"}
+        for n, own in enumerate(({}, {"ServerAliveInterval": "7", "ConnectTimeout": "8"}, {"ServerAliveCountMax": "9"})):
+            with self.subTest(own):
+                params = [word for name, value in own.items() for word in ("--param", f"{name}={value}")]
+                self.call(0, "server", "add", f"box{n}", "--kind", "ssh", "--host", "h", "--param", "transport=openssh", *params)
+                self.call(6, "server", "ping", f"box{n}", env={"PATH": f"{folder}:{os.environ['PATH']}"})
+                options = [word.split("=", 1) for word in (self.folder / "words").read_text().split("\n") if "=" in word]
+                self.assertEqual(ours | own, {name: next(value for key, value in options if key == name) for name in ours})
 
     def test_what_carries_it(self):
         self.serve()
