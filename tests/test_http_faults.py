@@ -36,7 +36,6 @@ class Http2(test_http.Http):
         """Each is one request whose run has failed, and what comes behind it works."""
         half = h2.part(b"half")
         rows = {
-            "refused": (h2.refuse(h2.REFUSED_STREAM), b""),
             "broken": (h2.refuse(h2.INTERNAL_ERROR), b""),
             "without a word": (h2.refuse(h2.NO_ERROR), b""),
             "go back to 1.1": (h2.refuse(h2.HTTP_1_1_REQUIRED), b""),
@@ -45,10 +44,10 @@ class Http2(test_http.Http):
             "refused amid its answer": (h2.in_turn(half, h2.refuse(h2.REFUSED_STREAM)), b"half"),
             "gone": (h2.hang_up, b""),
             "gone amid its answer": (h2.in_turn(half, h2.hang_up), b"half"),
+            "went away amid its answer": (h2.in_turn(half, h2.go_away(code=h2.INTERNAL_ERROR), h2.hang_up), b"half"),
             "went away before it": (h2.in_turn(h2.go_away(0), h2.hang_up), b""),
             "went away before it, and stays": (h2.go_away(0), b""),
             "went away over it": (h2.in_turn(h2.go_away(0, h2.PROTOCOL_ERROR), h2.hang_up), b""),
-            "went away amid its answer": (h2.in_turn(half, h2.go_away(code=h2.INTERNAL_ERROR), h2.hang_up), b"half"),
             "data of no stream": (h2.frame(h2.DATA, 0, b"x", False), b""),
             "data before its head": (h2.frame(h2.DATA, h2.END_STREAM, b"x"), b""),
             "no head": (h2.frame(h2.HEADERS, h2.END_HEADERS, b"\xff\xff\xff\xff\xff\xff"), b""),
@@ -67,6 +66,27 @@ class Http2(test_http.Http):
                 self.assertEqual(begun + b"whole", out)
                 self.assertEqual(["ok", "failed"], [row["status"] for row in self.log("--limit", 2)])
                 self.assertEqual(2, len(server.requests), server.requests)
+
+    def test_not_begun(self):
+        """Where the server says so a run has not reached its model: it is for --retries, and for other deployments."""
+        refuses = h2.refuse(h2.REFUSED_STREAM)
+        server = self.serve("m", refuses, h2.whole(b"whole"))
+        self.refused(6, "cannot reach server 'm': it has refused the request", "run", "m", "x")
+        self.assertEqual(1, len(server.requests))
+        server = self.serve("again", refuses, h2.whole(b"whole"), options=("--retries", 1))
+        self.assertEqual(b"whole", self.out("run", "again", "x"))
+        self.assertEqual((2, 2), (self.last()["attempts"], len(server.requests)))
+        self.call(0, "server", "add", "here", "--kind", "http", "--url", self.server.url + "/echo", "--param", "api=plain")
+        self.serve("away", refuses)
+        self.call(0, "deployment", "add", "away", "--server", "here", "--priority", 1)
+        self.assertEqual(b"x", self.call(0, "run", "away", "x")[0])
+
+    def test_not_begun_on_a_kept_connection(self):
+        """Which libcurl does not tell from one that has broken: the run may have reached its model."""
+        server = self.serve("m", h2.whole(b"a"), h2.refuse(h2.REFUSED_STREAM), h2.whole(b"c"))
+        out, err = self.call(1, "--keep-going", "-c", "run m x", "-c", "run m y", "-c", "run m z")
+        self.assertEqual((b"ac", [True, True, False]), (out, [connection == 1 for connection, _, _ in server.requests]))
+        self.assertIn("the connection to server 'm' was lost: it ended before an answer", err)
 
     def test_server_that_goes_away(self):
         """It ends what it has begun; who comes next has another connection."""

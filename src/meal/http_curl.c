@@ -42,7 +42,8 @@ struct http_exchange {
 	size_t n_pieces, at, within; /* of the body: where the next byte is */
 	curl_off_t bytes;
 	bool handed, stopped;
-	bool again; /* libcurl would have sent it anew */
+	bool again;   /* libcurl would have sent it anew */
+	bool refused; /* since the server has not begun with it, and has said so */
 	char problem[CURL_ERROR_SIZE];
 };
 
@@ -250,6 +251,18 @@ static int on_seek(void *ctx, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_FAIL;
 }
 
+/* What libcurl says while it works. By this alone it tells that a stream of HTTP/2 was refused, and on a new connection
+ * alone: of a kept one it says the same as where that has broken. */
+static int on_said(CURL *easy, curl_infotype type, char *text, size_t n, void *ctx)
+{
+	static const char refused[] = "REFUSED_STREAM";
+	struct http_exchange *exchange = ctx;
+	(void)easy;
+	exchange->refused |= type == CURLINFO_TEXT && n >= sizeof refused - 1 &&
+	                     memcmp(text, refused, sizeof refused - 1) == 0;
+	return 0;
+}
+
 static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 {
 	struct http_exchange *exchange = ctx;
@@ -301,6 +314,8 @@ static enum http_end end_of(const struct http_exchange *exchange, CURLcode code)
 		return HTTP_STOPPED;
 	if (code == CURLE_OK)
 		return HTTP_WHOLE;
+	if (exchange->refused && exchange->again) /* RFC 9113, 8.7 */
+		return HTTP_UNSENT;
 	(void)curl_easy_getinfo(exchange->easy, CURLINFO_PRETRANSFER_TIME_T, &began);
 	return !exchange->handed && (began == 0 || exchange->bytes > 0) ? HTTP_UNSENT : HTTP_LOST;
 }
@@ -330,9 +345,10 @@ static void reap(struct http_client *client)
 		const struct http_events *events = exchange->events;
 		void *ctx = exchange->ctx;
 		enum http_end end = end_of(exchange, code);
-		const char *said = exchange->again                ? "it ended before an answer"
-		                   : exchange->problem[0] != '\0' ? exchange->problem
-		                                                  : curl_easy_strerror(code);
+		const char *said = end == HTTP_UNSENT && exchange->again ? "it has refused the request"
+		                   : exchange->again                     ? "it ended before an answer"
+		                   : exchange->problem[0] != '\0'        ? exchange->problem
+		                                                         : curl_easy_strerror(code);
 		(void)snprintf(problem, sizeof problem, "%s", code != CURLE_OK ? said : "");
 		hide_proxy(problem);
 		(void)curl_multi_remove_handle(client->multi, exchange->easy);
@@ -364,6 +380,9 @@ static void set_body(struct http_exchange *exchange, const struct http_send *sen
 	(void)curl_easy_setopt(easy, CURLOPT_READDATA, exchange);
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKDATA, exchange);
+	(void)curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_said);
+	(void)curl_easy_setopt(easy, CURLOPT_DEBUGDATA, exchange);
+	(void)curl_easy_setopt(easy, CURLOPT_VERBOSE, strncmp(send->url, "https", 5) == 0 ? 1L : 0L);
 	/* One without a byte would be sent twice unasked. */
 	(void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, exchange->bytes == 0 ? 1L : 0L);
 	if (strcmp(send->method, "POST") != 0)
