@@ -856,6 +856,23 @@ class Run(Case):
         self.assertEqual(json.loads(self.out("run", "echo", "x", env={"MER_FORMAT": "json"}))["output"], "x")
         self.assertEqual(self.out("run", "echo", "x", env={"MER_FORMAT": "csv"}), b"x")
 
+    def test_last_words(self):
+        """However they come, the message has them once."""
+        for name, pieces, words in (
+                ("pieces", ["cat", ":", " ", "abc: ", "Is a folder", "\n"], "cat: abc: Is a folder"),
+                ("blanks", ["first\noops ", " \t", "\n \n"], "oops"),
+                ("open", ["first\n", "  oops "], "  oops"),
+                ("control", ["\033[1moops\n"], "?[1moops"),
+                ("long", ["x" * 1000, "\n"], "x" * 200)):
+            script = ("import array, fcntl, os, termios\nleft = array.array('i', [0])\n"
+                      f"for piece in {pieces}:\n"
+                      " os.write(2, piece.encode())\n"
+                      " while fcntl.ioctl(2, termios.FIONREAD, left) or left[0]: pass\n" # until it was read
+                      "os._exit(3)")
+            self.out("--allow-changes", "model", "add", name, "--", "/usr/bin/python3", "-c", script)
+            with self.subTest(name):
+                self.fails(1, f"model '{name}' failed: the model ended with exit code 3: {words}", "run", name, "x")
+
     def test_json_of_failures(self):
         for model, code, want in (
                 ("fail", 1, {"status": "failed", "exit_code": 3, "output": "out\n",

@@ -172,6 +172,7 @@ struct mer_outcome {
 	                         * of a request further MER_ETIMEOUT, MER_EBUSY as its server says,
 	                         * and MER_EUNREACHABLE: it surely had not begun */
 	char message[512];           /* one line, "" for MER_OK */
+	bool quotes;                 /* its end is the last line that the worker said on stderr */
 	int exit_code;               /* of the process where it ended by exit, else -1 */
 	int signal;                  /* that ended the process, else 0 */
 	bool lost;                   /* nobody knows whether the model had the input: its connection

@@ -91,21 +91,39 @@ const char *mer_protocol_name(enum mer_protocol protocol)
 
 /* --- what is said about an end -------------------------------------------------------------- */
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* What comes may be any piece of a line: the blanks at its end may be in the middle of the line. */
 static void remember(struct last_line *line, const char *bytes, size_t n)
 {
 	size_t end = n;
-	while (end > 0 && strchr(" \t\r\n", bytes[end - 1]) != NULL && bytes[end - 1] != '\0')
+	while (end > 0 && is_blank(bytes[end - 1]))
 		end--;
+	if (end == 0 && (line->whole || line->len == 0))
+		return;
 	const char *newline = end == 0 ? NULL : memrchr(bytes, '\n', end);
 	size_t start = newline == NULL ? 0 : (size_t)(newline - bytes) + 1;
-	if (end > 0 && (line->whole || start > 0)) {
+	if (line->whole || start > 0) {
 		line->len = 0;
 		line->whole = false;
 	}
+	newline = memchr(bytes + end, '\n', n - end);
+	line->whole = newline != NULL;
+	end = newline != NULL ? (size_t)(newline - bytes) : n;
 	size_t room = sizeof line->text - line->len, len = end - start < room ? end - start : room;
 	memcpy(line->text + line->len, bytes + start, len);
 	line->len += len;
-	line->whole |= end < n && memchr(bytes + end, '\n', n - end) != NULL;
+}
+
+static struct mer_str remembered(const struct last_line *line)
+{
+	size_t len = line->len;
+	while (len > 0 && is_blank(line->text[len - 1]))
+		len--;
+	return (struct mer_str){ line->text, len };
 }
 
 static void set_outcome(struct mer_outcome *outcome, const struct mer_error *err)
@@ -113,6 +131,7 @@ static void set_outcome(struct mer_outcome *outcome, const struct mer_error *err
 	static_assert(sizeof err->message == sizeof outcome->message,
 	              "what fits the one fits the other");
 	outcome->status = err->status;
+	outcome->quotes = false;
 	memcpy(outcome->message, err->message, sizeof err->message);
 }
 
@@ -157,6 +176,8 @@ static void judge(const struct worker *w, const struct meal_call *call, const st
 {
 	const char *when = "";
 	char end[64];
+	bool quotes = false;
+	const struct mer_str said = remembered(&w->said);
 	struct mer_error err = { .status = MER_OK };
 	describe(end, how);
 	enum mer_status status = w->protocol->ops->ended(w->protocol, call, how, &when);
@@ -173,12 +194,13 @@ static void judge(const struct worker *w, const struct meal_call *call, const st
 		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
 	else if (status == MER_OK && how->no_output[0] != '\0')
 		(void)mer_fail(&err, MER_EMODEL, "%s", how->no_output);
-	else if (status != MER_OK && w->said.len > 0)
-		(void)mer_fail(&err, status, "the model %s%s: %.*s", end, when, (int)w->said.len,
-		               w->said.text);
-	else if (status != MER_OK)
-		(void)mer_fail(&err, status, "the model %s%s", end, when);
+	else if (status != MER_OK) {
+		quotes = said.len > 0;
+		(void)mer_fail(&err, status, "the model %s%s%s%.*s", end, when, quotes ? ": " : "",
+		               (int)said.len, said.ptr);
+	}
 	set_outcome(out, &err);
+	out->quotes = quotes;
 }
 
 /* --- leaving -------------------------------------------------------------------------------- */

@@ -190,7 +190,7 @@ static void explain(struct mer_run *run, const struct mer_outcome *outcome, stru
 {
 	struct mer_str said = last_line(tail_text(run));
 	bool lives = outcome->exit_code < 0 && outcome->signal == 0;
-	bool told = lives || said.len == 0 ||
+	bool told = lives || said.len == 0 || outcome->quotes ||
 	            (said.len < sizeof outcome->message &&
 	             memmem(outcome->message, strlen(outcome->message), said.ptr, said.len) != NULL);
 	if (told)
