@@ -9,6 +9,7 @@
 #include <mer/text.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CHUNK = 65536, COMMAND_BYTES = 1 << 20 };
 
@@ -178,6 +179,14 @@ void batch_stdin(struct session *s)
 	(void)do_fd(s, "stdin", STDIN_FILENO);
 }
 
+/* Whether a file of commands is what stdin is, whatever it is called there. */
+static bool is_stdin(const char *path)
+{
+	struct stat file, in;
+	return strcmp(path, "-") == 0 || (stat(path, &file) == 0 && fstat(STDIN_FILENO, &in) == 0 &&
+	                                  file.st_dev == in.st_dev && file.st_ino == in.st_ino);
+}
+
 static bool do_file(struct session *s, const char *path)
 {
 	if (strcmp(path, "-") == 0)
@@ -211,8 +220,7 @@ void batch_options(struct session *s)
 	const struct cmd_call *call = &s->settings.call;
 	int64_t line = 0;
 	for (size_t i = 0; i < call->n_tokens; i++) {
-		if (call->tokens[i].arg == &setting_rows[SET_FILE] &&
-		    strcmp(call->tokens[i].text, "-") == 0)
+		if (call->tokens[i].arg == &setting_rows[SET_FILE] && is_stdin(call->tokens[i].text))
 			s->stdin_taken = true;
 	}
 	bool on = true;

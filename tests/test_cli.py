@@ -802,10 +802,11 @@ class Batch(Case):
 
     def test_stdin_is_taken(self):
         for line in ("run echo -", "run echo", "run --lines echo", "run --lines echo -"):
-            for options in ((), ("-f", "-")):
+            for options in ((), ("-f", "-"), ("-f", "/dev/stdin"), ("-f", "/dev/fd/0")):
                 code, out, err = self.call(*options, data=f"{line}\n")
                 self.assertEqual((code, out), (2, b""), line)
-                self.assertRegex(err, r"\Amer: stdin:1: [^\n]*stdin[^\n]*\n")
+                place = options[-1] if options and options[-1] != "-" else "stdin"
+                self.assertRegex(err, rf"\Amer: {place}:1: [^\n]*stdin is where the commands come from\n")
         self.assertEqual(self.call("-c", "run echo -", data="in"), (0, b"in", ""))
         self.assertEqual(self.call("-c", "run echo", data="in"), (0, b"in", ""))
 
