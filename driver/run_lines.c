@@ -490,7 +490,8 @@ static enum mer_status print_done(struct lines *lines, struct line *line, struct
 		if (!failed || !lines->whole)
 			st = print_kept(lines, line, err);
 		/* A line that is run again by the next mer is not answered twice. */
-		if (st == MER_OK && (!failed || (lines->choice->keep_going && !lines->resumes)))
+		bool passed = failed && !lines->resumes && !ends_all(lines, line->status);
+		if (st == MER_OK && (!failed || passed))
 			end_answer(lines, line);
 	}
 	if (st == MER_OK)

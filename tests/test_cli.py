@@ -1050,6 +1050,11 @@ class RunLines(Case):
         self.assertEqual((code, out.endswith(b"mer 0.1.0\n")), (1, True))
         self.assertTrue(err.startswith("mer: -c:1: line 2: "))
 
+    def test_keep_going_without_a_model(self):
+        for args in (("nosuch",), ("--weights", "9", "echo")):
+            code, out, err = self.call("run", "--lines", "--keep-going", *args, data="one\ntwo\n")
+            self.assertEqual((code, out, err.count("mer: ")), (3, b"", 1), args)
+
     def test_json(self):
         code, out, err = self.call("run", "--lines", "--keep-going", "--jsonl", "picky", data="one\nbad\n")
         runs = [json.loads(line) for line in out.splitlines()]
