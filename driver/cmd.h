@@ -164,6 +164,10 @@ extern const size_t n_commands;
 MER_MUST enum mer_status cmd_find(const char *const words[], size_t n, bool changes,
                                   const struct cmd **out, size_t *used, struct mer_error *err);
 
+/** Of words that a command does not take, of which word is the first: hints at the longer names of
+ * commands that begin with both, if there are any. */
+void cmd_hint_longer(const struct cmd *cmd, const char *word, bool changes, struct mer_error *err);
+
 /* --- parsing its words -------------------------------------------------------------------- */
 
 /* Options that each command has beside its own. */

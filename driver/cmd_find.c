@@ -59,7 +59,7 @@ static size_t list_names(const char *begin, size_t skip, bool changes, char *out
 static void suggest(const char *typed, const char *both, bool changes, struct mer_error *err)
 {
 	char names[NAME_SIZE];
-	if (list_names(typed, 0, changes, names, sizeof names) > 1) {
+	if (typed[0] != '\0' && list_names(typed, 0, changes, names, sizeof names) > 1) {
 		mer_hint(err, "it may be one of: %s", names);
 		return;
 	}
@@ -78,6 +78,15 @@ static void suggest(const char *typed, const char *both, bool changes, struct me
 	                   (guess.word[0] == '\0' || guess_both.distance < guess.distance);
 	if (!mer_guess_hint(both_nearer ? &guess_both : &guess, err))
 		mer_hint(err, "'help' lists the commands");
+}
+
+void cmd_hint_longer(const struct cmd *cmd, const char *word, bool changes, struct mer_error *err)
+{
+	char typed[NAME_SIZE], names[NAME_SIZE];
+	(void)snprintf(typed, sizeof typed, "%s %s", cmd->name, word);
+	size_t n = list_names(typed, 0, changes, names, sizeof names);
+	if (n > 0)
+		mer_hint(err, n == 1 ? "did you mean '%s'?" : "it may be one of: %s", names);
 }
 
 enum mer_status cmd_find(const char *const words[], size_t n, bool changes, const struct cmd **out,

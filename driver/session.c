@@ -406,6 +406,8 @@ static enum mer_status do_words(struct session *s, const char *const words[], si
 	if (st != MER_OK)
 		return st;
 	st = cmd_parse(cmd, false, words + used, n - used, call, err);
+	if (st == MER_EINPUT && used < n)
+		cmd_hint_longer(cmd, words[used], changes, err);
 	if (st == MER_OK && call->values[cmd->n_args + COMMON_HELP].given)
 		return help_command(s, cmd, err);
 	if ((cmd->needs & CMD_NEEDS_CHANGES) != 0 && !changes && !only_reads(cmd, call))

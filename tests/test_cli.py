@@ -444,6 +444,23 @@ class Help(Case):
         self.assertEqual([row["code"] for row in contract["exit_codes"]],
                          [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 70, 75, 141, 129, 130, 143])
 
+    def test_what_begins_as_a_longer_command(self):
+        contract = json.loads(self.out("--print", "contract"))
+        names = [command["name"] for command in contract["commands"] if not command["changes"]]
+        for name in names:
+            noun, _, verb = name.rpartition(" ")
+            if noun not in names:
+                continue
+            for word in (verb[:n] for n in range(1, len(verb))):
+                meant = [other for other in names if other.startswith(f"{noun} {word}")]
+                hint = f"did you mean '{name}'?" if meant == [name] else f"it may be one of: {', '.join(meant)}"
+                code, out, err = self.call(noun, word)
+                self.assertEqual((code, out, err.splitlines()[1]), (2, b"", f"hint: {hint}"), (noun, word))
+        self.assertEqual(self.call("log", "pr")[2], "mer: one argument too many for 'log': 'pr'\n"
+                                                    "hint: 'help log' tells what it takes\n")
+        self.assertIn("hint: did you mean 'log prune'?\n", self.call("--allow-changes", "log", "pr")[2])
+        self.assertEqual(self.call("")[2], "mer: no such command: ''\nhint: 'help' lists the commands\n")
+
     def test_changes_are_hidden(self):
         plain, allowed = self.out("help").decode(), self.out("--allow-changes", "help").decode()
         for name in ("model add", "model set", "model remove", "server add", "server set",
