@@ -347,6 +347,16 @@ class Scripts(Case):
                 self.assertEqual((self.tables(), self.ledger()), ([], []))
                 self.run_it(2, "plan")
 
+    def test_ledger_taken_away(self):
+        for text in ("DROP TABLE migrations;", "ALTER TABLE migrations RENAME TO others;"):
+            with self.subTest(text=text):
+                self.put("01-A.sql", T1)
+                self.put("02-B.sql", T2 + text)
+                done = self.run_it(1, "up")
+                self.assertRegex(done.stderr, r"\Amer-migrate: \S+/02-B\.sql: [^\n]*migrations[^\n]*\n"
+                                              r"hint: nothing of it was kept")
+                self.assertEqual((self.tables(), self.ledger()), (["t1"], [1]))
+
     def test_texts_that_are_fine(self):
         self.put("01-No-semicolon.sql", "CREATE TABLE t1(a int);\nCREATE TABLE t2(a int) -- end")
         self.put("04-Mark.sql", b"\xef\xbb\xbfCREATE TABLE t4(a int);\n")

@@ -417,6 +417,18 @@ enum mer_status mer_dal_script(struct mer_dal *dal, const char *sql, size_t len,
 	return st;
 }
 
+/* Why the row of a script that has run could not be written: the script's fault, if it has taken the
+ * ledger away. The server of another machine has said so itself, and takes no question any more. */
+static enum mer_status blame_script(struct mer_dal *dal, enum mer_status st, struct mer_error *err)
+{
+	int64_t there = 1;
+	if (st != MER_EDATABASE || dal->remote ||
+	    mer_dal_query(dal, MER_Q_LEDGER_EXISTS, NULL, 0, mer_take_count, &there, NULL) != MER_OK ||
+	    there != 0)
+		return st;
+	return mer_fail(err, MER_EINPUT, "after it there is no table 'migrations' any more");
+}
+
 /* The transaction of mer_dal_apply(). The failure of a script may show itself only at the end. */
 static enum mer_status apply(struct mer_dal *dal, const struct mer_script *script,
                              struct mer_script_result *result, struct mer_error *err)
@@ -430,13 +442,15 @@ static enum mer_status apply(struct mer_dal *dal, const struct mer_script *scrip
 	if (st == MER_OK)
 		st = mer_dal_script(dal, script->sql, script->len, &dal->place, err);
 	result->duration_ms = mer_clock_ms() - began_ms;
-	if (st == MER_OK)
+	if (st == MER_OK) {
 		st = mer_dal_exec(dal, MER_Q_LEDGER_INSERT,
 		                  MER_ARGS(mer_i64(script->num), mer_text(script->name),
 		                           mer_text(script->sha256), mer_text(script->canonical_sha256),
 		                           mer_i64(result->duration_ms), mer_text(script->applied_by),
 		                           mer_text(script->tool_version)),
 		                  NULL, err);
+		st = blame_script(dal, st, err);
+	}
 	if (st == MER_OK)
 		return mer_dal_end(dal, true, err);
 	mer_dal_rollback(dal);
