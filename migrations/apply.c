@@ -27,9 +27,9 @@ static void name_user(char *out, size_t size)
 		(void)snprintf(out, size, "%u@%s", (unsigned)geteuid(), host);
 }
 
-void apply_init(struct apply *apply, const char *url, struct mer_dal *dal)
+void apply_init(struct apply *apply, const char *url, struct mer_haste *waits, struct mer_dal *dal)
 {
-	*apply = (struct apply){ .url = url, .lock = dal, .work = dal };
+	*apply = (struct apply){ .url = url, .waits = waits, .lock = dal, .work = dal };
 }
 
 void apply_release(struct apply *apply)
@@ -85,7 +85,8 @@ bool apply_must_renew(const struct apply *apply, const struct script *script)
 enum mer_status apply_renew(struct apply *apply, struct mer_error *err)
 {
 	struct mer_dal *fresh;
-	enum mer_status st = mer_dal_open(apply->url, MER_DAL_ANY_SCHEMA, &fresh, err);
+	enum mer_status st =
+		mer_dal_open_hasty(apply->url, MER_DAL_ANY_SCHEMA, apply->waits, &fresh, err);
 	if (st != MER_OK)
 		return st;
 	if (apply->work != apply->lock)

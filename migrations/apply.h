@@ -8,7 +8,8 @@
 #include <mer/dal.h>
 
 struct apply {
-	const char *url; /* borrowed */
+	const char *url;         /* borrowed */
+	struct mer_haste *waits; /* for other programs; borrowed; or NULL */
 	struct mer_dal *lock,
 		*work;    /* connections: the one that holds the lock, and the one scripts use,
 	                              * which mostly is the same; owned */
@@ -18,7 +19,7 @@ struct apply {
 };
 
 /** Begins with an open connection, which it takes. */
-void apply_init(struct apply *apply, const char *url, struct mer_dal *dal);
+void apply_init(struct apply *apply, const char *url, struct mer_haste *waits, struct mer_dal *dal);
 void apply_release(struct apply *apply);
 
 /**

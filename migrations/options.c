@@ -55,7 +55,7 @@ static const struct option {
 	{ "dir", "DIR", FIELD(dirs), TEXTS, EVERYWHERE,
 	  "a folder of scripts, again for more; default: the installed ones" },
 	{ "wait", "D", FIELD(wait_ms), DURATION, EVERYWHERE,
-	  "how long to wait for another mer-migrate; default 30s" },
+	  "how long to wait for another mer-migrate, or whoever has the file; default 30s" },
 	{ "strict", NULL, FIELD(strict), FLAG, EVERYWHERE,
 	  "refuse edits of comments and white space too" },
 	{ "json", NULL, FIELD(json), FLAG, EVERYWHERE, "write one JSON document" },

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define MOMENT_MS 1000 /* the least that other programs are waited for, whatever --wait says */
+
 /* --- settings ----------------------------------------------------------------------------- */
 
 /* A variable that is set to nothing counts as not set, as in env files of Compose. */
@@ -73,12 +75,14 @@ static enum mer_status choose_url(struct work *work)
 
 /* --- before a command --------------------------------------------------------------------- */
 
-static enum mer_status connect_to(struct work *work, unsigned flags)
+/* waits: of an SQLite file, else NULL. */
+static enum mer_status connect_to(struct work *work, unsigned flags, struct mer_haste *waits)
 {
 	struct mer_dal *dal;
-	enum mer_status st = mer_dal_open(work->url, MER_DAL_ANY_SCHEMA | flags, &dal, &work->err);
+	enum mer_status st =
+		mer_dal_open_hasty(work->url, MER_DAL_ANY_SCHEMA | flags, waits, &dal, &work->err);
 	if (st == MER_OK)
-		apply_init(&work->apply, work->url, dal);
+		apply_init(&work->apply, work->url, waits, dal);
 	return st;
 }
 
@@ -90,7 +94,7 @@ static enum mer_status choose_dialect(struct work *work)
 	bool known = name != NULL && sql_dialect_by_name(name, &work->dialect);
 	if (known && work->dialect == SQL_SQLITE)
 		return MER_OK;
-	enum mer_status st = connect_to(work, 0); /* it also says what is wrong with a URL */
+	enum mer_status st = connect_to(work, 0, NULL); /* it also says what is wrong with a URL */
 	if (st == MER_OK && !known)
 		st = mer_fail(&work->err, MER_EINPUT, "no scripts are known for this kind of database");
 	return st;
@@ -161,7 +165,9 @@ static enum mer_status open_database(struct work *work, enum access access)
 	}
 	if (work->no_database)
 		return MER_OK;
-	return connect_to(work, access == ACCESS_CREATE ? MER_DAL_CREATE : 0);
+	/* Each mer that records a run has the file for a moment. */
+	work->waits.wait_ms = work->options.wait_ms > MOMENT_MS ? work->options.wait_ms : MOMENT_MS;
+	return connect_to(work, access == ACCESS_CREATE ? MER_DAL_CREATE : 0, &work->waits);
 }
 
 /* Another process may be at it for long. */

@@ -20,6 +20,7 @@ struct work {
 	enum sql_dialect dialect;
 	struct scan scan;
 	struct ledger ledger;
+	struct mer_haste waits; /* of an SQLite file */
 	struct apply apply;
 	struct plan plan;
 };

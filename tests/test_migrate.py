@@ -782,6 +782,22 @@ class Locks(Case):
 
 
 class LocksOfSqlite(Case):
+    def test_another_program_has_the_file(self):
+        """A shell in the middle of a transaction; of a new file it may have all to itself."""
+        self.put_three()
+        for begin, commands in (("BEGIN EXCLUSIVE", ("up", "status", "plan")), ("BEGIN IMMEDIATE", ("up",))):
+            with contextlib.closing(sqlite3.connect(self.db, isolation_level=None)) as db:
+                db.execute(begin)
+                db.execute("CREATE TABLE other(a)")
+                for command in commands:
+                    with self.subTest(begin=begin, command=command):
+                        done = self.run_it(5, command, "--wait", "1s")
+                        self.assertRegex(done.stderr, "is in use by another program for longer than 1 s\nhint: .*fuser")
+                db.execute("ROLLBACK")
+            self.run_it(0, "up", "--to", 1)
+        self.run_it(0, "up")
+        self.assertEqual(self.ledger(), [1, 2, 3])
+
     def test_read_is_not_disturbed_by_a_writer(self):
         self.put_three()
         self.run_it(0, "up", "--to", 1)

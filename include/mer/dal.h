@@ -58,6 +58,9 @@ MER_API MER_MUST enum mer_status mer_dal_open(const char *url, unsigned flags, s
 struct mer_haste {
 	_Atomic int64_t since_ms; /* mer_clock_ms(); 0: nobody is in a hurry */
 	atomic_bool called;       /* a call is under way; not set while it calls back */
+	/* In no hurry, but not patient either: how long a call waits for another program that has an
+	 * SQLite file, which then is MER_EBUSY; 0: 30 s, and MER_EDATABASE. Set before it is opened. */
+	int64_t wait_ms;
 };
 #define MER_HASTE_MS 200
 

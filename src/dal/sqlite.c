@@ -33,11 +33,12 @@ enum {
 
 static enum mer_status fail_busy(const struct sqlite *lite, struct mer_error *err)
 {
-	(void)mer_fail(err, MER_EDATABASE,
+	const enum mer_status status = lite->wait_is_given ? MER_EBUSY : MER_EDATABASE;
+	(void)mer_fail(err, status,
 	               "the database '%s' is in use by another program for longer than %" PRId64 " s",
 	               lite->base.name, lite->wait_ms / 1000);
 	mer_hint(err, "see who has it open: fuser -v %s", lite->base.name);
-	return MER_EDATABASE;
+	return status;
 }
 
 /* A file or folder that cannot be opened, read or written. */
@@ -396,7 +397,8 @@ static enum mer_status sqlite_open(const char *rest, unsigned flags, struct mer_
 	};
 	mer_buf_init(&lite->added, ADDED_MAX);
 	lite->lock_fd = -1;
-	lite->wait_ms = WAIT_MS;
+	lite->wait_is_given = haste != NULL && haste->wait_ms > 0;
+	lite->wait_ms = lite->wait_is_given ? haste->wait_ms : WAIT_MS;
 	lite->reads = (flags & MER_DAL_READ) != 0;
 	enum mer_status st = MER_OK;
 	if ((flags & MER_DAL_CREATE) != 0)

@@ -16,6 +16,7 @@ struct sqlite {
 	int lock_fd;                                    /* PATH-lock; -1: not opened yet */
 	bool lock_write; /* lock_fd can take locks, not only look at them */
 	int64_t wait_ms, busy_since_ms;
+	bool wait_is_given;             /* by whoever opened it */
 	volatile sig_atomic_t canceled; /* what began last is to end, also where it waits */
 	int wal_pages;                  /* after the last commit of this connection */
 	bool has_wal;                   /* known from the first lazy transaction on */
