@@ -21,7 +21,8 @@
  * be told to stop. The last of the two who know of it frees it. */
 struct lookup {
 	atomic_int refs;
-	int done_fd; /* readable: error and found are there */
+	atomic_bool done; /* error, reason and found are the waiting thread's from now on */
+	int done_fd;      /* readable: done. A descriptor wakes, but orders no memory */
 	char *host, port[24];
 	struct addrinfo hints, *found;
 	int error;
@@ -44,6 +45,7 @@ static void *look_up(void *arg)
 	struct lookup *lookup = arg;
 	lookup->error = getaddrinfo(lookup->host, lookup->port, &lookup->hints, &lookup->found);
 	lookup->reason = errno;
+	atomic_store(&lookup->done, true);
 	(void)eventfd_write(lookup->done_fd, 1);
 	drop(lookup);
 	return NULL;
@@ -101,7 +103,7 @@ static enum mer_status resolve(struct lookup *lookup, const char *name, struct s
 	enum mer_status st = ssh_wait(lookup->done_fd, POLLIN, until);
 	if (st == MER_ECANCELED)
 		return mer_fail(err, st, "canceled");
-	if (st != MER_OK)
+	if (st != MER_OK || !atomic_load(&lookup->done))
 		return mer_fail(err, MER_EUNREACHABLE,
 		                "Could not resolve hostname %s: no answer of the name service", name);
 	if (lookup->error == 0)
@@ -126,29 +128,33 @@ static void tune(int fd, const struct ssh_config *config)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
 }
 
-/* Returns 0 and *fd, or an errno; ECANCELED when somebody gave up. */
-static int dial_one(const struct addrinfo *address, struct ssh_until until, int *out)
+/* Returns 0 or an errno; ECANCELED when somebody gave up. */
+static int connect_to(int fd, const struct addrinfo *address, struct ssh_until until)
 {
 	int error = 0;
 	socklen_t len = sizeof error;
-	MER_AUTO(mer_fd_done)
+	if (connect(fd, address->ai_addr, address->ai_addrlen) == 0)
+		return 0;
+	if (errno != EINPROGRESS)
+		return errno;
+	enum mer_status st = ssh_wait(fd, POLLOUT, until);
+	if (st != MER_OK)
+		return st == MER_ECANCELED ? ECANCELED : ETIMEDOUT;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 ? error : errno;
+}
+
+/* The same, with *out. */
+static int dial_one(const struct addrinfo *address, struct ssh_until until, int *out)
+{
 	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return errno;
-	if (connect(fd, address->ai_addr, address->ai_addrlen) < 0) {
-		if (errno != EINPROGRESS)
-			return errno;
-		enum mer_status st = ssh_wait(fd, POLLOUT, until);
-		if (st != MER_OK)
-			return st == MER_ECANCELED ? ECANCELED : ETIMEDOUT;
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-			return errno;
-		if (error != 0)
-			return error;
-	}
-	*out = fd;
-	fd = -1;
-	return 0;
+	int error = connect_to(fd, address, until);
+	if (error != 0)
+		(void)close(fd);
+	else
+		*out = fd;
+	return error;
 }
 
 /* Each gets its share of the time that is left. */
