@@ -21,8 +21,8 @@ from ssh_peers import asyncssh, paramiko
 
 PROBE = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MER_LOGIN_PROBE")
 SECRET = "correct-horse-battery-staple-4711"
-# libssh2 1.10 forgets the former list when it asks again, and numbers of ECDSA keys in OpenSSH's format.
-KNOWN_LEAKS = "leak:libssh2_userauth_list\nleak:libssh2_userauth_publickey_frommemory\n"
+# libssh2 1.10 forgets the numbers of an ECDSA key in OpenSSH's format, which it has from libcrypto and not from us.
+KNOWN_LEAKS = "leak:libssh2_userauth_publickey_frommemory\n"
 LONG = "x" * 2000 + SECRET # so long that memory for it is not soon used again
 
 
@@ -46,9 +46,6 @@ class Login(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         (self.folder / "config").write_text("")
-        (self.folder / "leaks").write_text(KNOWN_LEAKS)
-        self.sanitizer = {"LSAN_OPTIONS": f"suppressions={self.folder}/leaks:print_suppressions=0",
-                          "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":fast_unwind_on_malloc=0"}
 
     def start(self, name, options="", **rest):
         server = sshd.Server(self.folder / name, {"user": "/bin/sh"}, options, **rest)
@@ -63,7 +60,7 @@ class Login(unittest.TestCase):
         return [PROBE, host, str(port or server.port), user, json.dumps(params)]
 
     def login(self, server=None, env=None, more=(), **params):
-        env = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"} | self.sanitizer | (env or {})
+        env = {name: value for name, value in os.environ.items() if name != "SSH_AUTH_SOCK"} | (env or {})
         done = subprocess.run(self.words(server, **params) + list(more), env=env, capture_output=True, timeout=120,
                               stdin=subprocess.DEVNULL)
         self.assertEqual((0, b""), (done.returncode, done.stderr), done.stdout)
@@ -110,6 +107,9 @@ class Login(unittest.TestCase):
             file.write(Path(f"{path}.pub").read_text())
 
     def test_kinds_of_keys(self):
+        (self.folder / "leaks").write_text(KNOWN_LEAKS)
+        env = {"HUSH": SECRET, "LSAN_OPTIONS": f"suppressions={self.folder}/leaks:print_suppressions=0",
+               "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":fast_unwind_on_malloc=0"}
         for kind, words in (("ecdsa", ()), ("ecdsa", ("-b", "521")), ("ecdsa", ("-m", "PEM")), ("ecdsa", ("-m", "PKCS8")),
                             ("ed25519", ())):
             for passphrase in ("", SECRET):
@@ -118,7 +118,7 @@ class Login(unittest.TestCase):
                                   *words)
                     self.add_key(path)
                     ref = {"passphrase": "env:HUSH"} if passphrase else {}
-                    self.good(IdentityFile=path, env={"HUSH": SECRET}, how="publickey", **ref)
+                    self.good(IdentityFile=path, env=env, how="publickey", **ref)
 
     def test_passphrase(self):
         path = keygen(self.folder / "guarded", passphrase=SECRET)
