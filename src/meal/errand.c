@@ -179,13 +179,13 @@ static const struct meal_carrier_events events = {
 
 /* --- start ---------------------------------------------------------------------------------- */
 
-static enum mer_status make(const struct errand_spec *spec, struct errand **out,
-                            struct mer_error *err)
+/* Returns NULL when there is no memory for it. */
+static struct errand *make(const struct errand_spec *spec)
 {
 	const struct mer_remote *remote = spec->like->remote;
 	struct errand *e = calloc(1, sizeof *e);
 	if (e == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
+		return NULL;
 	e->source = spec->source;
 	e->at = spec->from;
 	e->to = spec->source != NULL ? spec->to : spec->from;
@@ -201,12 +201,11 @@ static enum mer_status make(const struct errand_spec *spec, struct errand **out,
 		if (e->carrier != NULL)
 			e->carrier->ops->close(e->carrier);
 		release(e);
-		return mer_fail(err, MER_ENOMEM, "out of memory");
+		return NULL;
 	}
 	e->carrier->events = &events;
 	e->carrier->ctx = e;
-	*out = e;
-	return MER_OK;
+	return e;
 }
 
 enum mer_status errand_start(struct uv_loop_s *loop, const struct errand_spec *spec,
@@ -216,11 +215,10 @@ enum mer_status errand_start(struct uv_loop_s *loop, const struct errand_spec *s
 	worker.argv = spec->argv;
 	worker.env = spec->env;
 	worker.workdir = worker.remote != NULL ? "" : "/";
-	struct errand *e = NULL;
-	enum mer_status st = make(spec, &e, err);
-	if (st != MER_OK)
-		return st;
-	st = e->carrier->ops->start(e->carrier, loop, &worker, err);
+	struct errand *e = make(spec);
+	if (e == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	enum mer_status st = e->carrier->ops->start(e->carrier, loop, &worker, err);
 	if (st != MER_OK) {
 		release(e);
 		return st;

@@ -168,13 +168,14 @@ static int on_socket(CURL *easy, curl_socket_t socket, int what, void *ctx, void
 	return uv_poll_start(&watched->poll, events, on_poll) == 0 ? 0 : -1;
 }
 
-static enum mer_status make(uv_loop_t *loop, struct http_client **out, struct mer_error *err)
+/* Returns NULL when there is no memory for it. */
+static struct http_client *make(uv_loop_t *loop)
 {
 	struct http_client *client = calloc(1, sizeof *client);
 	if (client == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
 	    (client->multi = curl_multi_init()) == NULL) {
 		free(client);
-		return mer_fail(err, MER_ENOMEM, "out of memory");
+		return NULL;
 	}
 	client->loop = loop;
 	client->handles = 1;
@@ -187,8 +188,7 @@ static enum mer_status make(uv_loop_t *loop, struct http_client **out, struct me
 	(void)curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
 	client->next = clients;
 	clients = client;
-	*out = client;
-	return MER_OK;
+	return client;
 }
 
 static enum mer_status open_client(uv_loop_t *loop, struct http_client **out, struct mer_error *err)
@@ -196,9 +196,8 @@ static enum mer_status open_client(uv_loop_t *loop, struct http_client **out, st
 	struct http_client *client = clients;
 	while (client != NULL && client->loop != loop)
 		client = client->next;
-	enum mer_status st = client == NULL ? make(loop, &client, err) : MER_OK;
-	if (st != MER_OK)
-		return st;
+	if (client == NULL && (client = make(loop)) == NULL)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
 	client->refs++;
 	*out = client;
 	return MER_OK;

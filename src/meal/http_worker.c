@@ -674,14 +674,14 @@ static const struct meal_worker_ops worker_ops = {
 
 /* --- start ---------------------------------------------------------------------------------- */
 
-static const struct http_api_ops *const apis[] = { &http_oip, &http_openai, &http_plain };
+static const struct http_api_ops *const apis[] = { &http_oip, &http_openai, &http_plain, NULL };
 
 static const struct http_api_ops *find_api(const char *name)
 {
-	for (size_t i = 0; i < sizeof apis / sizeof *apis; i++)
-		if (strcmp(apis[i]->name, name) == 0)
-			return apis[i];
-	return NULL;
+	const struct http_api_ops *const *api = apis;
+	while (*api != NULL && strcmp((*api)->name, name) != 0)
+		api++;
+	return *api;
 }
 
 enum mer_status http_worker_check(const struct mer_worker_spec *spec, const struct mer_input *input,

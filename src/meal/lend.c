@@ -265,6 +265,24 @@ static const struct lending_kind lend_kind = {
 	.bytes = on_bytes,
 };
 
+/* Returns false when there is no memory for them. */
+static bool copy_items(struct lend *lend, const struct mer_lent lent[], size_t n)
+{
+	lend->items = calloc(n, sizeof *lend->items);
+	if (lend->items == NULL)
+		return false;
+	for (; lend->n < n; lend->n++) {
+		struct item *item = &lend->items[lend->n];
+		const struct mer_lent *from = &lent[lend->n];
+		if ((item->path = strdup(from->path)) == NULL)
+			return false;
+		item->is_there = from->is_there;
+		item->is_source = from->is_source;
+		(void)snprintf(item->key, sizeof item->key, "%s", from->sha256);
+	}
+	return true;
+}
+
 enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
                          const struct mer_lent lent[], size_t n_lent, mer_lending_done_fn *done,
                          void *ctx, struct mer_lending **out, struct mer_error *err)
@@ -275,16 +293,8 @@ enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *s
 	if (st != MER_OK)
 		return st;
 	lend->had = -1;
-	lend->items = calloc(n_lent, sizeof *lend->items);
-	for (size_t i = 0; lend->items != NULL && i < n_lent; i++, lend->n++) {
-		struct item *item = &lend->items[i];
-		if ((item->path = strdup(lent[i].path)) == NULL)
-			break;
-		item->is_there = lent[i].is_there;
-		item->is_source = lent[i].is_source;
-		(void)snprintf(item->key, sizeof item->key, "%s", lent[i].sha256);
-	}
-	st = lend->n == n_lent ? ask(lend, err) : mer_fail(err, MER_ENOMEM, "out of memory");
+	st = copy_items(lend, lent, n_lent) ? ask(lend, err)
+	                                    : mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st != MER_OK) {
 		lending_free(&lend->base);
 		return st;

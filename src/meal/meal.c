@@ -775,11 +775,9 @@ static enum mer_status start_remote(struct uv_loop_s *loop, struct meal_carrier 
 	const char *const texts[] = { spec->workdir != NULL ? spec->workdir : "",
 		                          spec->weights != NULL ? spec->weights : "", NULL };
 	MER_AUTO(mer_words_done) char **told = settled(texts, name);
-	if (st == MER_OK && (argv == NULL || env == NULL || told == NULL))
-		st = mer_fail(err, MER_ENOMEM, "out of memory");
-	if (st != MER_OK) {
+	if (st != MER_OK || argv == NULL || env == NULL || told == NULL) {
 		carrier->ops->close(carrier);
-		return st;
+		return st != MER_OK ? st : mer_fail(err, MER_ENOMEM, "out of memory");
 	}
 	own.argv = (const char *const *)argv;
 	own.env = (const char *const *)env;

@@ -72,7 +72,9 @@ static bool step(struct cutting *cutting)
 enum mer_status mer_oip_text_read(struct mer_str text, const char *list, struct mer_oip_text *out,
                                   struct mer_error *err)
 {
-	struct cutting cutting = { .out = out, .at = text.ptr, .copied = text.ptr, .list = list };
+	struct cutting cutting = {
+		.out = out, .at = text.ptr, .copied = text.ptr, .list = list, .string = { "", 0 }
+	};
 	bool good = true;
 	*out = (struct mer_oip_text){ .count = 0 };
 	mer_buf_init(&out->outline, SIZE_MAX);

@@ -53,11 +53,11 @@ void ssh_auth_free(struct ssh_auth *auth)
 	free(auth);
 }
 
-__attribute__((format(printf, 2, 3))) static void note(struct ssh_auth *auth, const char *fmt, ...)
+static MER_PRINTF(2, 3) void note(struct ssh_auth *auth, const char *fmt, ...)
 {
-	va_list args;
 	if (auth->note[0] != '\0') /* the first says enough */
 		return;
+	va_list args;
 	va_start(args, fmt);
 	(void)vsnprintf(auth->note, sizeof auth->note, fmt, args);
 	va_end(args);
@@ -175,6 +175,7 @@ static enum mer_status line_up(struct ssh_auth *auth, struct mer_error *err)
 
 static struct mer_str type_of(const struct offer *offer)
 {
+	MER_ASSERT(offer->held != NULL || offer->file != NULL);
 	if (offer->held == NULL)
 		return ssh_text(offer->file->type);
 	return ssh_key_type((struct mer_str){ (char *)offer->held->blob, offer->held->len });
@@ -563,6 +564,9 @@ static enum mer_status try_password(struct trying *t, bool *done, char how[100])
 		           : libssh2_userauth_keyboard_interactive_ex(t->session, t->user,
 		                                                      (unsigned)strlen(t->user), answer);
 	} while (again(t, rc, &st));
+	const bool asked = t->answer == NULL;
+	t->answer = NULL;
+	t->tap->ctx = NULL;
 	ssh_secret_release(&secret);
 	*done = st == MER_OK && rc == 0;
 	(void)snprintf(how, 100, plain ? "password" : "keyboard-interactive");
@@ -571,7 +575,7 @@ static enum mer_status try_password(struct trying *t, bool *done, char how[100])
 	if (st == MER_OK && rc == LIBSSH2_ERROR_PASSWORD_EXPIRED)
 		return fail(t, MER_EUNREACHABLE, "the password has expired");
 	st = ends(t, rc, st);
-	if (st == MER_OK && !plain && t->answer != NULL)
+	if (st == MER_OK && !plain && !asked)
 		note(t->auth, "the server asks for something else than a password");
 	return st;
 }

@@ -16,7 +16,7 @@
 
 #define AGAIN_MS 100      /* before the first attempt after a server that hung up at once, */
 #define AGAIN_MAX_MS 2000 /* doubled each time up to this */
-#define CONNECT_S 10      /* until the configuration says otherwise */
+#define CONNECT_MS 10000  /* until the configuration says otherwise */
 
 struct ssh_connect {
 	TAILQ_ENTRY(ssh_connect) link; /* in its host */
@@ -267,7 +267,7 @@ void ssh_connect_begin(struct ssh_host *host)
 		.job = { .run = run, .done = on_done },
 		.cancel = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 		.login = { .fd = -1 },
-		.deadline_ms = mer_clock_ms() + CONNECT_S * 1000,
+		.deadline_ms = mer_clock_ms() + CONNECT_MS,
 	};
 	enum mer_status st = connect->cancel < 0
 	                         ? mer_fail(&err, MER_EIO, "no descriptor for a connection")

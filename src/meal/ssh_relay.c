@@ -207,8 +207,9 @@ static void split_hop(char *hop, char **user, char **host, int64_t *port)
 	char *end = **host == '[' ? strchr(*host, ']') : NULL;
 	char *colon = strrchr(end != NULL ? end : *host, ':');
 	if (colon != NULL && (end != NULL || strchr(*host, ':') == colon)) {
-		*port = atoll(colon + 1);
 		*colon = '\0';
+		if (mer_parse_i64(colon + 1, port, NULL) != MER_OK)
+			*port = 0; /* as if none were said */
 	}
 	if (end != NULL) {
 		*end = '\0';
