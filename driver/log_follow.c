@@ -108,10 +108,10 @@ static void mark_at(int64_t ms, struct mer_uid *out)
 static void mark_back(const struct follow *follow, struct mer_uid *out)
 {
 	int64_t ms = mer_time_now_ms();
-	unsigned high, low;
-	if (sscanf(follow->newest.text, "%8x-%4x", &high, &low) == 2 &&
-	    ((int64_t)high << 16 | low) < ms)
-		ms = (int64_t)high << 16 | low;
+	char *end;
+	int64_t newest_ms = (int64_t)strtoul(follow->newest.text, &end, 16) << 16;
+	if (*end == '-' && (newest_ms |= (int64_t)strtoul(end + 1, NULL, 16)) < ms)
+		ms = newest_ms;
 	mark_at(ms - BACK_MS, out);
 }
 

@@ -158,6 +158,7 @@ static size_t size_of(const struct pick *pick, const struct mer_cell cells[])
 
 static void set_key(const struct pick *pick, struct picked_row *row)
 {
+	MER_ASSERT(pick->sort_place < pick->n_of);
 	const struct mer_cell *key = row->key = &row->cells[pick->sort_place];
 	row->flags = pick->of[pick->sort_place].flags;
 	row->desc = pick->desc;
@@ -206,7 +207,7 @@ static int compare(const void *left, const void *right)
 void pick_sort(struct pick *pick)
 {
 	if (pick->n_rows > 0)
-		qsort(pick->rows, pick->n_rows, sizeof *pick->rows, compare);
+		qsort(pick->rows, pick->n_rows, sizeof(struct picked_row *), compare);
 	while (pick->most > 0 && pick->n_rows > (size_t)pick->most) {
 		pick->bytes -= pick->rows[--pick->n_rows]->bytes;
 		free(pick->rows[pick->n_rows]);
@@ -227,7 +228,7 @@ static enum mer_status make_room(struct pick *pick, struct mer_error *err)
 	if (pick->n_rows < pick->cap_rows)
 		return MER_OK;
 	size_t cap = pick->cap_rows == 0 ? 64 : 2 * pick->cap_rows;
-	struct picked_row **rows = reallocarray(pick->rows, cap, sizeof *rows);
+	struct picked_row **rows = reallocarray(pick->rows, cap, sizeof(struct picked_row *));
 	if (rows == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory for %zu rows", cap);
 	pick->rows = rows;

@@ -39,7 +39,7 @@ MER_PRINTF(3, 0) static void format(char *out, size_t size, const char *fmt, va_
 	memcpy(out, text, strlen(text) + 1);
 }
 
-enum mer_status mer_fail(struct mer_error *err, enum mer_status status, const char *fmt, ...)
+enum mer_status(mer_fail)(struct mer_error *err, enum mer_status status, const char *fmt, ...)
 {
 	if (err == NULL)
 		return status;
