@@ -228,7 +228,7 @@ static struct meal_carrier *carrier_new(struct ssh_pool *pool, struct ssh_sessio
 	c->pool = pool;
 	c->only = only;
 	c->how.exit_code = -1;
-	return &c->base;
+	return (struct meal_carrier *)c; /* gcc's analyzer would lose sight of &c->base */
 }
 
 struct meal_carrier *ssh_carrier_new(struct ssh_pool *pool)

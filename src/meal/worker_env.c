@@ -131,7 +131,9 @@ enum mer_status mer_worker_env_path(char ***env, const char *name, const char *f
 			break;
 	const char *old = at < n ? (*env)[at] + len + 1 : "";
 	char *entry = mer_text_new("%s=%s%s%s", name, old, old[0] != '\0' ? ":" : "", folder);
-	char **grown = entry == NULL || at < n ? *env : realloc(*env, (n + 2) * sizeof *grown);
+	char **grown = realloc(*env, (n + 2) * sizeof *grown);
+	if (grown != NULL)
+		*env = grown;
 	if (entry == NULL || grown == NULL) {
 		free(entry);
 		return mer_fail(err, MER_ENOMEM, "out of memory");
@@ -141,6 +143,5 @@ enum mer_status mer_worker_env_path(char ***env, const char *name, const char *f
 	else
 		mer_ref_wipe(grown[at]); /* it may have come from a reference */
 	grown[at] = entry;
-	*env = grown;
 	return MER_OK;
 }
