@@ -341,6 +341,27 @@ class Files(ssh_case.Ssh):
             self.assertEqual(0, child.returncode, err)
             self.assertIn(key.encode(), out)
 
+    def lend(self, *words, data=b""):
+        """What mer runs there, run here."""
+        script = Path(os.environ["MER_PREFIX"]) / "libexec" / "mer" / "mer-lend.sh"
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
+        return subprocess.run(["sh", script, *map(str, words)], input=data, env=env, stdout=subprocess.PIPE, check=True,
+                              timeout=record_case.DEADLINE_S).stdout.decode().strip()
+
+    def test_one_seals(self):
+        """Of those who see at the same time that all is there; the others do not wait for it."""
+        data = os.urandom(300000)
+        key = hashlib.sha256(data).hexdigest()
+        parts = self.folder / ".cache" / "mer" / "files" / (key + ".part")
+        self.assertEqual("more", self.lend("put", key, "file", len(data), 200000, 0, data=data[200000:]))
+        (parts / "seal.lock").symlink_to(f"{os.uname().nodename}:{os.getpid()}")
+        self.assertEqual("more", self.lend("put", key, "file", len(data), 0, 0, data=data[:200000]))
+        (parts / "seal.lock").unlink()
+        self.assertEqual("parts 0:200000 200000:100000", self.lend("look", key))
+        self.assertEqual("ok", self.lend("put", key, "file", len(data), 200000, 100000))
+        self.assertEqual(data, (parts.parent / key).read_bytes())
+        self.assertEqual("ok", self.lend("look", key))
+
     def test_full_disk_there(self):
         home = self.server.home("bash") if "bash" in self.shells else self.skipTest("bash is not installed")
         (home / ".bashrc").write_text("ulimit -f 1000\n") # what bash reads where sshd starts it

@@ -129,12 +129,18 @@ lend_left()
 	lend_new=$(find "$2" -mmin -10 2>/dev/null) && [ -z "$lend_new" ]
 }
 
-# lend_lock FILE FOLDER: one at a time. It is taken from who has left it by one at a time, too, since it may be
+# lend_try FILE: one at a time.
+lend_try()
+{
+	ln -s "$(uname -n):$$" "$1" 2>/dev/null
+}
+
+# lend_lock FILE FOLDER: waits for that. It is taken from who has left it by one at a time, too, since it may be
 # another's as soon as that was seen.
 lend_lock()
 {
 	lend_break=$lend_root/break.lock
-	until ln -s "$(uname -n):$$" "$1" 2>/dev/null; do
+	until lend_try "$1"; do
 		if [ ! -h "$1" ]; then
 			[ -d "${1%/*}" ] || mkdir -p "${1%/*}" || lend_die "cannot write in '$lend_root'"
 			ln -s x "$1.try" 2>/dev/null || [ -h "$1" ] || lend_die "cannot write in '$lend_root'"
@@ -227,11 +233,9 @@ lend_join()
 	done
 }
 
-# lend_seal KEY KIND: all is there: it is checked, and gets its name.
+# lend_seal KEY KIND: all is there: it is checked, and gets its name. Under seal.lock.
 lend_seal()
 {
-	lend_dir=$lend_files/$1.part
-	lend_lock "$lend_dir/seal.lock" "$lend_dir"
 	lend_first=$lend_dir/000000000000000
 	if [ ! -e "$lend_files/$1" ]; then
 		lend_join "$1" "$lend_first"
@@ -272,10 +276,15 @@ lend_put()
 	cat >>"$lend_part" || lend_die "cannot write in '$lend_root'"
 	rm -f "$lend_part.lock"
 	lend_join "$1" ""
-	if [ "$lend_pos" -eq "$3" ]; then
-		lend_seal "$1" "$2"
-	else
+	if [ "$lend_pos" -ne "$3" ]; then
 		echo more
+	elif lend_try "$lend_dir/seal.lock"; then
+		lend_seal "$1" "$2"
+	elif [ "$(lend_bytes "$lend_part" 2>/dev/null)" != "$5" ]; then
+		echo more # another one sees the same, and seals it; who has brought nothing waits for that
+	else
+		lend_lock "$lend_dir/seal.lock" "$lend_dir"
+		lend_seal "$1" "$2"
 	fi
 }
 
