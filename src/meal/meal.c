@@ -194,10 +194,11 @@ static void judge(const struct worker *w, const struct meal_call *call, const st
 		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
 	else if (status == MER_OK && how->no_output[0] != '\0')
 		(void)mer_fail(&err, MER_EMODEL, "%s", how->no_output);
+	else if (status != MER_OK && said.len == 0)
+		(void)mer_fail(&err, status, "the model %s%s", end, when);
 	else if (status != MER_OK) {
-		quotes = said.len > 0;
-		(void)mer_fail(&err, status, "the model %s%s%s%.*s", end, when, quotes ? ": " : "",
-		               (int)said.len, said.ptr);
+		(void)mer_fail(&err, status, "the model %s%s: %.*s", end, when, (int)said.len, said.ptr);
+		quotes = true;
 	}
 	set_outcome(out, &err);
 	out->quotes = quotes;
