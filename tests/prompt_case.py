@@ -73,10 +73,11 @@ class PromptCase(unittest.TestCase):
         return child
 
     def say(self, child, line, prompt=PROMPT):
-        """Types a line; what is printed until the next prompt, without the line itself."""
+        """Types a line; what is printed until the next prompt, without the line itself, and without that of a run which a
+        busy machine shows where another has had its answer."""
         child.sendline(line)
         child.expect_exact(prompt)
-        return plain(child.before).partition("\n")[2]
+        return plain(re.sub(r"\r[^\r\n\033]*\(\d+s\)\033\[K", "", child.before)).partition("\n")[2]
 
     def leave(self, child, code=0):
         child.sendeof()
