@@ -259,9 +259,14 @@ class Sessions(ssh_case.Ssh):
 
     def test_beats_each_second(self):
         """Mer's words come as often as those of the supervisor, which are not to be put off by them for ever."""
-        self.serve(params=("--param", "ServerAliveInterval=1"))
-        self.add("m", "sleep", "10")
-        self.call(0, "run", "m", "x")
+        children = []
+        for name, options in (("box", ""), ("no-perl", f"SetEnv PATH={self.tools()}")):
+            self.serve(options, name, params=("--param", "ServerAliveInterval=1"))
+            self.add(name, "sleep", "10", server=name)
+            children.append(self.start("run", name, "x"))
+        for child in children:
+            _, err = child.communicate(timeout=record_case.DEADLINE_S)
+            self.assertEqual((0, b""), (child.returncode, err))
 
     def test_cut_before_a_beat(self):
         """Nobody there has heard anything but the header, and nobody here anything but its start."""
