@@ -174,6 +174,8 @@ START_TEST(makes_a_supervisor)
 	ck_assert_ptr_nonnull(strstr(out.ptr, "\nf()\n{\necho x # kept\n}\nfar_serve\n" NONCE "\n"));
 	const char *end = strstr(out.ptr, "\n" NONCE "\n");
 	ck_assert_str_eq(end, "\n" NONCE "\n" NONCE " id 20\n");
+	const char *loaded = strchr(out.ptr, '\n') + 1, *told = strstr(out.ptr, "}' ");
+	ck_assert_uint_eq(strtoul(told + 3, NULL, 10), (size_t)(end + sizeof NONCE + 1 - loaded));
 	mer_buf_release(&out);
 	mer_buf_init(&out, SIZE_MAX);
 	ck_assert_int_eq(far_orders(&out, text, &names, &whom, NULL), MER_OK);

@@ -360,7 +360,7 @@ class Sessions(ssh_case.Ssh):
         folder.mkdir()
         os.mkfifo(fifo)
         self.addCleanup(lambda: os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK)))
-        (folder / "perl").write_text(f"#!/bin/sh\n[ \"$2\" != 'exit 0' ] || exec {perl} \"$@\"\n{perl} \"$@\"\n"
+        (folder / "perl").write_text(f"#!/bin/sh\ncase $2 in 'exit 0' | for*) exec {perl} \"$@\" ;; esac\n{perl} \"$@\"\n"
                                      f"exec <&- >&- 2>&-\nread -r word <{fifo}\n")
         (folder / "perl").chmod(0o755)
         self.serve(f"SetEnv PATH={folder}:{os.environ['PATH']}")

@@ -7,11 +7,14 @@
 #include <sys/random.h>
 
 /* Reads the lines behind it up to the nonce, which no line of ours is, and evaluates them. In the C
- * locale a shell takes bytes as they are; bash in a UTF-8 one does not. */
+ * locale a shell takes bytes as they are; bash in a UTF-8 one does not. A shell reads them one by one, 20 ms long,
+ * so perl does where there is one: so many bytes and no more. */
 #define LOADER \
-	"far_lc=${LC_ALL+x}${LC_ALL-}; LC_ALL=C; far_n=$(printf '\\nx'); far_n=${far_n%x}; far_m=; " \
-	"while IFS= read -r far_l; do [ \"$far_l\" != "
-#define LOADER_END " ] || break; far_m=$far_m$far_l$far_n; done; unset far_l; eval \"$far_m\"\n"
+	"far_lc=${LC_ALL+x}${LC_ALL-}; LC_ALL=C; far_n=$(printf '\\nx'); far_n=${far_n%%x}; " \
+	"far_m=$(perl -e 'for (my $n = shift; $n > 0; $n -= length $_) { sysread STDIN, $_, $n or " \
+	"exit 1; print }' %zu 2>/dev/null) && far_m=${far_m%%%s} || { far_m=; " \
+	"while IFS= read -r far_l; do [ \"$far_l\" != %s ] || break; far_m=$far_m$far_l$far_n; done; " \
+	"unset far_l; }; eval \"$far_m\"\n"
 
 #define SHORT 64 /* bytes of a value that a shell may have changed */
 #define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
@@ -60,10 +63,16 @@ static void add_script(struct mer_buf *out, struct mer_str script)
 static void add_loaded(struct mer_buf *out, struct mer_str script, const char *call,
                        const struct far_names *names, int64_t silence_s)
 {
-	mer_buf_printf(out, "%s%s%s", LOADER, names->nonce, LOADER_END);
-	add_script(out, script);
-	mer_buf_printf(out, "%s\n%s\n%s %s %lld\n", call, names->nonce, names->nonce, names->id,
-	               (long long)silence_s);
+	struct mer_buf lines;
+	mer_buf_init(&lines, SIZE_MAX);
+	add_script(&lines, script);
+	mer_buf_printf(&lines, "%s\n%s\n", call, names->nonce);
+	if (mer_buf_check(&lines, NULL) != MER_OK)
+		out->status = MER_ENOMEM;
+	mer_buf_printf(out, LOADER, lines.len, names->nonce, names->nonce);
+	mer_buf_add(out, lines.ptr, lines.len);
+	mer_buf_release(&lines);
+	mer_buf_printf(out, "%s %s %lld\n", names->nonce, names->id, (long long)silence_s);
 }
 
 enum mer_status far_supervisor(struct mer_buf *out, struct mer_str script,
