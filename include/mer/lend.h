@@ -19,12 +19,13 @@ typedef void mer_lending_done_fn(void *ctx, const struct mer_error *err);
 
 /**
  * Sees to it that all of it is there.
+ * @param lacks  what a worker that was lent it has said of it (struct mer_outcome)
  * @return MER_ENOMEM and what keeps it from starting; then done does not come
  */
 MER_API MER_MUST enum mer_status mer_lend(struct uv_loop_s *loop,
                                           const struct mer_worker_spec *spec,
                                           const struct mer_lent lent[], size_t n_lent,
-                                          mer_lending_done_fn *done, void *ctx,
+                                          const char *lacks, mer_lending_done_fn *done, void *ctx,
                                           struct mer_lending **out, struct mer_error *err);
 
 /** Brings what the worker of that id made there to a path here that does not exist; nothing where it made

@@ -82,6 +82,7 @@ MER_API const char *mer_lent_name(const struct mer_lent *lent);
 #define MER_FAR_FOLDER "/tmp/mer-00000000000000000000000000000000"
 
 #define MER_REASON_SIZE 200
+#define MER_LACKS_SIZE 8 /* of struct mer_outcome: for what a worker is lent */
 
 struct mer_links; /* mer/remote.h */
 
@@ -179,7 +180,9 @@ struct mer_outcome {
 	                              * went before the answer was whole */
 	int64_t busy_ms;             /* MER_EBUSY: how long it asks to be left alone; 0: not told */
 	int64_t cpu_us, max_rss_kib; /* of the process where it ended, else 0 */
-	bool lacks;                  /* it was not started, since what it is lent is not there */
+	/* Not "": it was not started, since not all that it is lent is there. A letter each: y it is there, n nothing
+	 * of it is, a that is to be asked. */
+	char lacks[MER_LACKS_SIZE];
 };
 
 /* run is what mer_worker_run() was given. */

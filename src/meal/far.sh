@@ -179,20 +179,38 @@ case ${XDG_CACHE_HOME-} in
 *) cache=$HOME/.cache/mer ;;
 esac
 no() { echo "$@"; exit 1; }
+lacks=
+knows() { # y|n|a: it is there, nothing of it is there, or that is to be asked (lend.sh)
+	lacks=$lacks$1
+}
 same() { # RECORD PATH
 	how=
 	[ -f "$1" ] && read -r how <"$1"
 	case $how in
-	-newer | -cnewer) [ -z "$(find -L "$2" "$how" "$1" 2>&1)" ] || no lacks ;;
-	*) no lacks ;;
+	-newer | -cnewer) [ -z "$(find -L "$2" "$how" "$1" 2>&1)" ] ;;
+	*) false ;;
 	esac
 }
-lent() { same "$cache/files/$1.ok" "$cache/files/$1"; } # KEY
+lent() { # KEY
+	if same "$cache/files/$1.ok" "$cache/files/$1"; then
+		knows y
+	elif [ -e "$cache/files/$1" ] || [ -e "$cache/files/$1.part" ]; then
+		knows a
+	else
+		knows n
+	fi
+}
 there() { # KEY PATH
-	same "$cache/there/$1" "$2"
-	[ "$(cat "$cache/there/$1.path" 2>&1)" = "$2" ] || no lacks
+	if same "$cache/there/$1" "$2" && [ "$(cat "$cache/there/$1.path" 2>&1)" = "$2" ]; then
+		knows y
+	else
+		knows a
+	fi
 }
 room() { # FOLDER
+	case $lacks in
+	*[na]*) no lacks "$lacks" ;;
+	esac
 	own=$1
 	mkdir -m 700 "$own" 2>/dev/null && ln -s "$own" "/tmp/mer-$MER_FAR" || no room
 }

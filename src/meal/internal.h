@@ -21,9 +21,9 @@ struct meal_exit {
 	int exit_code; /* -1: it did not exit */
 	int signal;    /* 0: none ended it */
 	int64_t cpu_us, max_rss_kib;
-	char problem[400];   /* why it could not be started or watched; "": it ended by itself */
-	char no_output[256]; /* why the file that stands for {output} cannot be read, or "" */
-	bool lacks;          /* as of struct mer_outcome */
+	char problem[400];          /* why it could not be started or watched; "": it ended by itself */
+	char no_output[256];        /* why the file that stands for {output} cannot be read, or "" */
+	char lacks[MER_LACKS_SIZE]; /* as of struct mer_outcome */
 };
 
 #define MEAL_OPEN_MAX 64 /* runs of a worker at a time, whatever it announces */

@@ -1,6 +1,6 @@
-/* Sends files to another host's cache; mer/lend.h. What is there of all is asked first (lend.sh), then what is
- * missing is sent behind it, one after another, a large file over several channels, since a server's window
- * bounds each. */
+/* Sends files to another host's cache; mer/lend.h. What is there of those of which the worker could not tell is asked
+ * first (lend.sh), then what is missing is sent behind it, one after another, a large file over several channels,
+ * since a server's window bounds each. */
 #define LOG_AREA "meal"
 #include "lend_plan.h"
 #include "lending.h"
@@ -23,7 +23,7 @@ struct item {
 	char key[MER_SHA256_SIZE];
 	bool is_there; /* path is one there: nothing is copied */
 	bool is_source;
-	char *said; /* of it at the first look; NULL: it has not been asked for */
+	char *said; /* of it at the first look, or by the worker; NULL: it has not been asked for */
 };
 
 struct lend {
@@ -283,9 +283,32 @@ static bool copy_items(struct lend *lend, const struct mer_lent lent[], size_t n
 	return true;
 }
 
+/* What the worker has said, as a look would. */
+static bool hear(struct lend *lend, const char *lacks)
+{
+	bool lacking = strlen(lacks) == lend->n && strpbrk(lacks, "na") != NULL, heard = true;
+	for (size_t i = 0; i < lend->n && lacking; i++)
+		if (lacks[i] == 'y' || lacks[i] == 'n')
+			heard &= (lend->items[i].said = strdup(lacks[i] == 'y' ? "ok\n" : "parts\n")) != NULL;
+	return heard;
+}
+
+/* What keeps it from sending is told once it is asked for. */
+static enum mer_status begin(struct lend *lend, struct mer_error *err)
+{
+	const char *said = lend->items[0].said;
+	enum mer_status st = MER_OK;
+	if (said == NULL || on_told(lend, said, NULL) != MER_OK)
+		st = ask(lend, err);
+	if (st == MER_OK && lend->asked)
+		prepare(lend);
+	return st;
+}
+
 enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
-                         const struct mer_lent lent[], size_t n_lent, mer_lending_done_fn *done,
-                         void *ctx, struct mer_lending **out, struct mer_error *err)
+                         const struct mer_lent lent[], size_t n_lent, const char *lacks,
+                         mer_lending_done_fn *done, void *ctx, struct mer_lending **out,
+                         struct mer_error *err)
 {
 	struct lend *lend;
 	MER_ASSERT(n_lent > 0);
@@ -293,13 +316,13 @@ enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *s
 	if (st != MER_OK)
 		return st;
 	lend->had = -1;
-	st = copy_items(lend, lent, n_lent) ? ask(lend, err)
-	                                    : mer_fail(err, MER_ENOMEM, "out of memory");
+	st = copy_items(lend, lent, n_lent) && hear(lend, lacks)
+	         ? begin(lend, err)
+	         : mer_fail(err, MER_ENOMEM, "out of memory");
 	if (st != MER_OK) {
 		lending_free(&lend->base);
 		return st;
 	}
-	prepare(lend);
 	*out = &lend->base;
 	return MER_OK;
 }

@@ -546,7 +546,7 @@ static void set_exit(struct mer_outcome *outcome, const struct meal_exit *how)
 	outcome->signal = how->signal;
 	outcome->cpu_us = how->cpu_us;
 	outcome->max_rss_kib = how->max_rss_kib;
-	outcome->lacks = how->lacks;
+	memcpy(outcome->lacks, how->lacks, sizeof outcome->lacks);
 }
 
 static void on_ended(void *ctx, const struct meal_exit *how)

@@ -255,7 +255,7 @@ static void explain_failure(struct remote *r, const char *why)
 			text, size,
 			"the variable '%s' cannot be set on server '%s': its shell has it for itself", variable,
 			r->server);
-	else if (strcmp(why, "lacks") == 0)
+	else if (sscanf(why, "lacks %7[yna]", r->how.lacks) == 1)
 		(void)snprintf(text, size, "what '%s' needs is not on server '%s'", r->program, r->server);
 	else if (strcmp(why, "input") == 0)
 		(void)snprintf(text, size, "the input cannot be written on server '%s'", r->server);
@@ -273,7 +273,6 @@ static void explain_failure(struct remote *r, const char *why)
 	else
 		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
 		               error != 0 ? strerror(error) : "no process can be made there");
-	r->how.lacks = strcmp(why, "lacks") == 0;
 	r->over = true;
 }
 

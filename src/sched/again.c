@@ -50,9 +50,9 @@ bool again_elsewhere(struct mer_run *run, const struct deployment *deployment)
 	return true;
 }
 
-bool again_lent(struct mer_run *run, struct deployment *deployment)
+bool again_lent(struct mer_run *run, struct deployment *deployment, const char *lacks)
 {
-	if (run->lent || !is_wanted(run) || !loan_begin(run->route, deployment))
+	if (run->lent || !is_wanted(run) || !loan_begin(run->route, deployment, lacks))
 		return false;
 	run->lent = true;
 	run->attempts--;

@@ -105,7 +105,7 @@ static bool learn(struct slot *slot, struct mer_run *run, const struct mer_outco
 	struct deployment *deployment = slot->deployment;
 	bool died = outcome->exit_code >= 0 || outcome->signal != 0 || outcome->lost;
 	bool starts = !deployment_stays(deployment) || deployment->http != NULL; /* anew for each run */
-	if (outcome->lacks && again_lent(run, deployment))
+	if (again_lent(run, deployment, outcome->lacks))
 		return true;
 	if (outcome->status == MER_EUNREACHABLE && starts) {
 		again_learn(slot->route, deployment, 0, 0, outcome->message);
@@ -173,7 +173,7 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 	if (run != NULL) {
 		slot_leave(run);
 		bool again =
-			(outcome->lacks && again_lent(run, slot->deployment)) ||
+			again_lent(run, slot->deployment, outcome->lacks) ||
 			(outcome->status == MER_EBUSY &&
 		     again_later(run, slot->deployment, outcome->busy_ms)) ||
 			(outcome->status == MER_EUNREACHABLE && again_elsewhere(run, slot->deployment));
@@ -183,7 +183,7 @@ static void failed_to_start(struct slot *slot, const struct mer_outcome *outcome
 		}
 	}
 	if (route->ping != NULL && slot->state != SLOT_ENDING &&
-	    !(outcome->lacks && ping_lent(route, slot->deployment))) {
+	    !ping_lent(route, slot->deployment, outcome->lacks)) {
 		struct mer_error err;
 		mer_fail(&err, outcome->status == MER_OK ? MER_EUNREACHABLE : outcome->status,
 		         "model '%s': %s", route->model, outcome->message);
@@ -217,7 +217,7 @@ static void on_gone(void *ctx, const struct mer_outcome *outcome)
 		return;
 	}
 	bool by_itself = slot->state != SLOT_ENDING && deployment_stays(slot->deployment) &&
-	                 !outcome->lacks && outcome->status != MER_ELIMIT &&
+	                 outcome->lacks[0] == '\0' && outcome->status != MER_ELIMIT &&
 	                 outcome->status != MER_EBUSY && outcome->status != MER_ECANCELED;
 	int64_t slowest = slot->state == SLOT_STARTING ? CHOOSE_SLOW_MS : CHOOSE_SLOW_READY_MS;
 	if (by_itself && !slot->answered)

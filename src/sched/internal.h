@@ -351,8 +351,8 @@ enum mer_status lent_read(struct deployment *deployment, const struct mer_deploy
 void lent_free(struct deployment *deployment);
 
 /* --- loan.c --- */
-/* Copies what workers of that deployment are lent. Not so: it cannot. */
-bool loan_begin(struct route *route, struct deployment *deployment);
+/* Copies what workers of that deployment are lent, where one says that it lacks something. Not so: it cannot. */
+bool loan_begin(struct route *route, struct deployment *deployment, const char *lacks);
 /* A run or ping of the route has ended that waited: nobody may want it any more. */
 void loan_unwanted(struct route *route);
 
@@ -423,7 +423,7 @@ bool again_later(struct mer_run *run, struct deployment *deployment, int64_t bus
 bool again_anew(struct mer_run *run, const struct deployment *deployment);
 /* A run whose worker was not started, since what it is lent is not there, waits for that. Not so: it is
  * to fail. */
-bool again_lent(struct mer_run *run, struct deployment *deployment);
+bool again_lent(struct mer_run *run, struct deployment *deployment, const char *lacks);
 /* A deployment failed; took and slowest as of choose_failed(). */
 void again_learn(const struct route *route, struct deployment *deployment, int64_t took,
                  int64_t slowest, const char *why);

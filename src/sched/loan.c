@@ -66,9 +66,11 @@ static void on_lent(void *ctx, const struct mer_error *error)
 	sched_maybe_closed(sched);
 }
 
-bool loan_begin(struct route *route, struct deployment *deployment)
+bool loan_begin(struct route *route, struct deployment *deployment, const char *lacks)
 {
 	struct mer_error err;
+	if (lacks[0] == '\0')
+		return false;
 	if (deployment->loan != NULL)
 		return true;
 	struct loan *loan = deployment->n_lent > 0 ? calloc(1, sizeof *loan) : NULL;
@@ -77,7 +79,7 @@ bool loan_begin(struct route *route, struct deployment *deployment)
 	loan->route = route;
 	loan->deployment = deployment_ref(deployment);
 	enum mer_status st = mer_lend(route->sched->loop, &deployment->spec, deployment->lent,
-	                              deployment->n_lent, on_lent, loan, &loan->lending, &err);
+	                              deployment->n_lent, lacks, on_lent, loan, &loan->lending, &err);
 	if (st != MER_OK) {
 		MER_DEBUG("cannot copy what is lent: %s", err.message);
 		deployment_unref(deployment);

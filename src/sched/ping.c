@@ -76,7 +76,7 @@ static void on_looked(void *ctx, const struct mer_outcome *outcome)
 	struct mer_error err;
 	if (outcome->status != MER_OK)
 		(void)mer_fail(&err, outcome->status, "%s", outcome->message);
-	bool waits = outcome->lacks && ping_lent(route, looking->deployment);
+	bool waits = ping_lent(route, looking->deployment, outcome->lacks);
 	deployment_unref(looking->deployment);
 	free(looking);
 	sched->slots--;
@@ -117,10 +117,10 @@ static void ping_there(struct route *route)
 	mer_worker_go(looking->worker);
 }
 
-bool ping_lent(struct route *route, struct deployment *deployment)
+bool ping_lent(struct route *route, struct deployment *deployment, const char *lacks)
 {
 	struct ping *ping = route->ping;
-	if (ping == NULL || ping->lent || !loan_begin(route, deployment))
+	if (ping == NULL || ping->lent || !loan_begin(route, deployment, lacks))
 		return false;
 	ping->lent = ping->waits = true;
 	return true;

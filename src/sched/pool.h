@@ -62,8 +62,8 @@ enum mer_status trace_start_worker(struct mer_sched *sched, const struct deploym
 /* Tells whoever asked; err NULL: the model could answer. */
 void ping_end(struct route *route, const struct mer_error *err);
 
-/* A worker lacks what it is lent. Whether the ping waits for that. */
-bool ping_lent(struct route *route, struct deployment *deployment);
+/* Whether the ping waits for what a worker lacks. */
+bool ping_lent(struct route *route, struct deployment *deployment, const char *lacks);
 
 /* --- pool.c --- */
 /* Whether there are as many workers as there may be: the limit is the deployment's, whatever way led
