@@ -46,6 +46,7 @@ static struct lend *downcast(struct mer_lending *lending)
 static void release(struct mer_lending *lending)
 {
 	struct lend *lend = downcast(lending);
+	lending_hold(lending, false);
 	for (size_t i = 0; i < lend->n; i++) {
 		free(lend->items[i].path);
 		free(lend->items[i].said);
@@ -315,6 +316,7 @@ enum mer_status mer_lend(struct uv_loop_s *loop, const struct mer_worker_spec *s
 	enum mer_status st = lending_new(&lend_kind, loop, spec, done, ctx, &lend, err);
 	if (st != MER_OK)
 		return st;
+	lending_hold(&lend->base, true);
 	lend->had = -1;
 	st = copy_items(lend, lent, n_lent) && hear(lend, lacks)
 	         ? begin(lend, err)

@@ -139,6 +139,12 @@ void lending_ahead(struct mer_lending *lending, size_t n)
 		links_ahead(lending->there.links, lending->remote, n);
 }
 
+void lending_hold(struct mer_lending *lending, bool hold)
+{
+	if (lending->there.links != NULL)
+		links_hold(lending->there.links, lending->remote, hold);
+}
+
 enum mer_status lending_run(struct mer_lending *lending, const char *const *argv,
                             struct mer_error *err)
 {

@@ -58,6 +58,9 @@ MER_MUST enum mer_status lending_send(struct mer_lending *lending,
 /* So many orders follow one another, or are to be carried out at the same time. */
 void lending_ahead(struct mer_lending *lending, size_t n);
 
+/* Nobody else's orders are opened ahead meanwhile. */
+void lending_hold(struct mer_lending *lending, bool hold);
+
 /* Runs a program here, all of whose words are given. */
 MER_MUST enum mer_status lending_run(struct mer_lending *lending, const char *const *argv,
                                      struct mer_error *err);

@@ -28,6 +28,7 @@ struct used {
 	size_t spares, wanted;     /* there are, and ought to be */
 	int64_t due_ms;            /* when they are to be opened; 0: not */
 	bool again;                /* it is used more than once */
+	int holds;                 /* links_hold() */
 };
 
 struct mer_links {
@@ -137,7 +138,8 @@ static void on_later(uv_timer_t *timer)
 			continue;
 		used->due_ms = 0;
 		used->again = true;
-		open_spares(links, used, used->wanted);
+		if (used->holds <= 0)
+			open_spares(links, used, used->wanted);
 	}
 	await_due(links);
 }
@@ -155,7 +157,7 @@ static void open_within(struct mer_links *links, struct used *used, int64_t wait
 void links_used(struct mer_links *links, const struct mer_remote *remote, bool at_once)
 {
 	struct used *used = used_of(links, remote);
-	if (used == NULL || links->closing || !used->again)
+	if (used == NULL || links->closing || !used->again || used->holds > 0)
 		return;
 	if (at_once) {
 		open_within(links, used, SPARE_BUSY_MS);
@@ -178,6 +180,13 @@ void links_ahead(struct mer_links *links, const struct mer_remote *remote, size_
 	struct used *used = used_of(links, remote);
 	if (used != NULL)
 		open_spares(links, used, n);
+}
+
+void links_hold(struct mer_links *links, const struct mer_remote *remote, bool hold)
+{
+	struct used *used = used_of(links, remote);
+	if (used != NULL)
+		used->holds += hold ? 1 : -1;
 }
 
 struct remote_spare *links_spare(struct mer_links *links, const struct mer_remote *remote)

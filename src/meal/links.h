@@ -27,6 +27,9 @@ void links_free_again(struct mer_links *links, const struct mer_remote *remote);
 /* So many workers will start there within a moment, or as many as there is room for. */
 void links_ahead(struct mer_links *links, const struct mer_remote *remote, size_t n);
 
+/* Until it is taken back as often, none is opened there but by links_ahead(): what is under way needs the room. */
+void links_hold(struct mer_links *links, const struct mer_remote *remote, bool hold);
+
 /* It is of no use: closes it. */
 void links_drop(struct remote_spare *spare);
 
