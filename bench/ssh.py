@@ -12,6 +12,8 @@ An sshd of its own on the loopback, as whoever calls it, behind a proxy where th
   call      a call of a token model whose worker is there, against a line through a pipe of ssh to the same worker
   frame     a call of 64 bytes of a model of the Python SDK whose worker is there
   down, up  MiB/s of a run's output, and of its input, against ssh and a ControlMaster
+  files     MiB/s of weights that a run is the first to need, of what a training has made, and of many small files, with
+            login, and of weights over a connection that is there, too
   proxy     how late it is, and what it carries
   ping      server ping --all over so many names of one sshd, and its peak memory; with --start, too
 
@@ -495,17 +497,35 @@ class Files:
         self.bench.mer("weights", "use", "reads", version, stdout=subprocess.DEVNULL)
 
 
+def bench_warm_files(bench, delay_ms, mib):
+    """Up, by a mer that has run something else there, and a ControlMaster."""
+    up, mer = Files(bench, mib), Commands([bench.args.mer, "-f", "-"], bench.env)
+    first, again = mer.caller("run reads x", len("1\n")), mer.caller("run other x", len("other\n"))
+
+    def ready():
+        again()
+        up.add() # which takes some seconds
+    again()
+    with bench.master() as control:
+        report("up", delay_ms, files_in_turn(mib, {
+            "mer": (ready, first), "ControlMaster": (up.fresh, program(bench.ssh("cat >got/f", control=control), None, up.path))},
+            bench.runs_of_rates), f"MiB/s warm, a file of {mib} MiB", 0)
+    mer.close()
+
+
 def bench_files(bench, delay_ms):
     """Up: weights that a run is the first to need. Down: what a training has made."""
     runs = bench.runs_of_rates
     bench.mer("model", "add", "reads", "--server", "box", "--train", "sh -c 'cp made \"$1\"' sh {new_weights}", "--", "sh", "-c",
               "ls -R \"$1\" | wc -l", "sh", "{weights}")
+    bench.mer("model", "add", "other", "--server", "box", "--", "echo", "other")
     run, train = [bench.args.mer, "run", "reads", "x"], ["train", "reads", "--dataset", f"{bench.work}/known"]
     for mib in (bench.args.mib, bench.args.warm_mib):
         up = Files(bench, mib)
         report("up", delay_ms, files_in_turn(mib, {
             "mer": (up.add, program(run, bench.env)),
             "ssh": (up.fresh, program(bench.ssh("cat >got/f"), None, up.path))}, runs), f"MiB/s, a file of {mib} MiB", 0)
+        bench_warm_files(bench, delay_ms, mib)
         made, back = os.path.join(up.there, "made"), os.path.join(bench.work, "back")
         up.fill(made)
         report("down", delay_ms, files_in_turn(mib, {
