@@ -16,7 +16,7 @@
 #include "far_room.h"
 #include "links.h"
 #include "queue.h"
-#include "remote_say.h"
+#include "remote_explain.h"
 
 #include <errno.h>
 #include <mer/clean.h>
@@ -100,7 +100,7 @@ struct remote {
 
 	struct far_room room;
 	struct mer_str script;
-	const char *server, *host; /* of remote */
+	struct remote_subject subject; /* of remote, program and workdir */
 	char *program, *workdir, *guard, *socket;
 	struct mer_buf noise;
 	int64_t alive_s, silence_s, connect_s;
@@ -144,136 +144,6 @@ static void release(struct remote *r)
 	free(r->socket);
 	mer_remote_free(r->remote);
 	free(r);
-}
-
-/* --- what is said of failures ----------------------------------------------------------------- */
-
-/* The last line of the noise that says something. */
-static void last_line(const char *noise, char text[160])
-{
-	size_t end = strlen(noise), start;
-	while (end > 0 && strchr(" \t\r\n", noise[end - 1]) != NULL)
-		end--;
-	for (start = end; start > 0 && noise[start - 1] != '\n'; start--)
-		;
-	(void)snprintf(text, 160, "%.*s", (int)(end - start), noise + start);
-	remote_say_plain(text);
-}
-
-/* A word of the noise that begins so, up to a blank; "" where there is none. */
-static void find_word(const char *noise, const char *begin, char word[200])
-{
-	const char *at = strstr(noise, begin);
-	(void)snprintf(word, 200, "%.*s", at == NULL ? 0 : (int)strcspn(at, " \r\n"), at);
-	remote_say_plain(word);
-	if (word[0] != '\0' && word[strlen(word) - 1] == '.')
-		word[strlen(word) - 1] = '\0';
-}
-
-static void explain_key(const struct remote *r, const char *noise, char *text, size_t size)
-{
-	char now[200], where[200];
-	const char *offending = strstr(noise, "Offending");
-	find_word(noise, "SHA256:", now);
-	find_word(offending != NULL ? offending : "", "/", where);
-	if (strstr(noise, "HAS CHANGED") != NULL)
-		remote_say_changed(text, size, r->server, r->host, now, where);
-	else if (strstr(noise, "REVOKED") != NULL)
-		remote_say_revoked(text, size, r->server, r->host);
-	else
-		remote_say_unknown(text, size, r->server, r->host);
-}
-
-/* Why no supervisor has spoken. */
-static void explain_silence(struct remote *r, const struct meal_exit *ssh, char *text, size_t size)
-{
-	char line[160];
-	if (text[0] != '\0') /* said when it was killed */
-		return;
-	mer_buf_byte(&r->noise, '\0');
-	const char *noise = r->noise.ptr != NULL ? r->noise.ptr : "";
-	last_line(noise, line);
-	const char *said = strncmp(line, "ssh: ", 5) == 0 ? line + 5 : line;
-	if (r->late)
-		(void)snprintf(text, size, "server '%s': no shell answered in %lld s%s%s", r->server,
-		               (long long)(r->connect_s + SHELL_MS / 1000), said[0] != '\0' ? ": " : "",
-		               said);
-	else if (strstr(noise, "ost key verification failed") != NULL)
-		explain_key(r, noise, text, size);
-	else if (ssh->exit_code == 255 && strstr(line, "ermission denied") != NULL)
-		remote_say_refused(text, size, r->server, line);
-	else if (ssh->exit_code == 255)
-		remote_say_unreachable(text, size, r->server,
-		                       said[0] != '\0' ? said : "ssh failed without a word");
-	else if (ssh->exit_code == 127 || ssh->exit_code == 126)
-		(void)snprintf(text, size, "server '%s' has no POSIX shell for us: %s", r->server, said);
-	else
-		(void)snprintf(text, size,
-		               "server '%s' did not run what it was told (a forced command, or a login "
-		               "without a shell?)%s%s",
-		               r->server, said[0] != '\0' ? ": " : "", said);
-}
-
-/* Why what carries it could not be started. */
-static void say_problem(const char *problem, char *text, size_t size)
-{
-	static const char no_ssh[] = "cannot start 'ssh': ";
-	bool hint = strncmp(problem, no_ssh, sizeof no_ssh - 1) == 0;
-	(void)snprintf(text, size, "%.360s%s", problem, hint ? " (is openssh-client installed?)" : "");
-}
-
-static void say_lost(struct remote *r)
-{
-	(void)snprintf(r->how.problem, sizeof r->how.problem, "the connection to server '%s' was lost",
-	               r->server);
-}
-
-/* Why there is no worker, as the supervisor says. */
-static void explain_failure(struct remote *r, const char *why)
-{
-	char *text = r->how.problem;
-	size_t size = sizeof r->how.problem;
-	char limit[31], variable[64];
-	int error = 0;
-	if (strcmp(why, "missing") == 0)
-		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
-		               strerror(ENOENT));
-	else if (strcmp(why, "denied") == 0)
-		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
-		               strerror(EACCES));
-	else if (strcmp(why, "folder") == 0)
-		(void)snprintf(text, size, "cannot start '%s' on server '%s': it is a folder", r->program,
-		               r->server);
-	else if (strcmp(why, "workdir") == 0)
-		(void)snprintf(text, size, "cannot enter the folder '%s' on server '%s'", r->workdir,
-		               r->server);
-	else if (sscanf(why, "limit %30[a-z-]", limit) == 1)
-		(void)snprintf(text, size, "the limit '%s' cannot be held on server '%s'", limit,
-		               r->server);
-	else if (sscanf(why, "variable %63[A-Za-z0-9_]", variable) == 1)
-		(void)snprintf(
-			text, size,
-			"the variable '%s' cannot be set on server '%s': its shell has it for itself", variable,
-			r->server);
-	else if (sscanf(why, "lacks %7[yna]", r->how.lacks) == 1)
-		(void)snprintf(text, size, "what '%s' needs is not on server '%s'", r->program, r->server);
-	else if (strcmp(why, "input") == 0)
-		(void)snprintf(text, size, "the input cannot be written on server '%s'", r->server);
-	else if (strcmp(why, "room") == 0)
-		(void)snprintf(text, size, "cannot make a folder in '/tmp' on server '%s'", r->server);
-	else if (strcmp(why, "cache") == 0)
-		(void)snprintf(text, size, "cannot write in the cache on server '%s'", r->server);
-	else if (sscanf(why, "exec %d", &error) == 1 && error == ENOEXEC)
-		(void)snprintf(text, size, "'%s' on server '%s' is not a program (no '#!' line?)",
-		               r->program, r->server);
-	else if (error == ENOENT)
-		(void)snprintf(text, size,
-		               "cannot start '%s' on server '%s': its interpreter or loader: %s",
-		               r->program, r->server, strerror(error));
-	else
-		(void)snprintf(text, size, "cannot start '%s' on server '%s': %s", r->program, r->server,
-		               error != 0 ? strerror(error) : "no process can be made there");
-	r->over = true;
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -420,7 +290,7 @@ static enum mer_status start_orders(struct remote *r, struct mer_error *err)
 		                          "-o",        "ControlMaster=no",
 		                          "-o",        "ProxyCommand=false",
 		                          "-o",        "LogLevel=ERROR",
-		                          "--",        r->host,
+		                          "--",        r->subject.host,
 		                          FAR_COMMAND, NULL };
 	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_ONCE,
 		                                  .guard = r->guard,
@@ -482,7 +352,7 @@ static void look_at_way(struct remote *r)
 {
 	struct mer_error err;
 	r->late = mer_clock_ms() >= r->late_ms;
-	if (mer_remote_circle(r->server, r->inner->pid, &err) != MER_OK)
+	if (mer_remote_circle(r->subject.server, r->inner->pid, &err) != MER_OK)
 		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
 		               (int)sizeof r->how.problem - 1, err.message);
 	else if (!r->late)
@@ -542,7 +412,9 @@ static void on_mark(struct remote *r, const char *mark)
 			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->alive_s * 1000,
 			                     (uint64_t)r->alive_s * 1000);
 	} else if (strncmp(mark, "fail ", 5) == 0) {
-		explain_failure(r, mark + 5);
+		remote_explain_failure(r->how.problem, &r->subject, mark + 5);
+		(void)sscanf(mark + 5, "lacks %7[yna]", r->how.lacks);
+		r->over = true;
 	} else if (sscanf(mark, "exit %d", &value) == 1 && value >= 0 && value <= 255) {
 		r->how.exit_code = value;
 		r->over = true;
@@ -697,44 +569,20 @@ static bool is_cut(const struct remote *r, const struct meal_exit *inner)
 	return lost && r->over && r->how.exit_code == 0 && !r->was_killed && !r->probes;
 }
 
-/* Whether ssh says that the server hung up before it said who it is, as one does that has too many logins under way
- * (MaxStartups), and nothing else: a jump host, too, may have said no. */
-static bool was_dropped(const struct remote *r, const struct meal_exit *ssh)
-{
-	static const char *const lines[] = { "kex_exchange_identification: ", "Connection closed by ",
-		                                 "Connection reset by " };
-	enum { SSH_FAILED = 255, LINES = sizeof lines / sizeof *lines };
-	struct mer_str rest = { r->noise.ptr, r->noise.len };
-	if (ssh->exit_code != SSH_FAILED || rest.len == 0 ||
-	    memmem(rest.ptr, rest.len, lines[0], strlen(lines[0])) == NULL)
-		return false;
-	while (rest.len > 0) {
-		const char *end = memchr(rest.ptr, '\n', rest.len);
-		size_t len = end != NULL ? (size_t)(end - rest.ptr) + 1 : rest.len, i = 0;
-		while (i < LINES &&
-		       (strlen(lines[i]) > len || memcmp(rest.ptr, lines[i], strlen(lines[i])) != 0))
-			i++;
-		if (i == LINES)
-			return false;
-		rest.ptr += len;
-		rest.len -= len;
-	}
-	return true;
-}
-
 static void on_again(uv_timer_t *timer);
 
 /* It is asked again, within ConnectTimeout. */
 static bool begins_again(struct remote *r, const struct meal_exit *ssh)
 {
-	if (r->ssh != NULL || r->err_up || r->was_killed || !was_dropped(r, ssh))
+	if (r->ssh != NULL || r->err_up || r->was_killed ||
+	    !remote_was_dropped((struct mer_str){ r->noise.ptr, r->noise.len }, ssh))
 		return false;
 	r->again_ms = r->again_ms == 0                 ? AGAIN_MS
 	              : r->again_ms < AGAIN_MAX_MS / 2 ? 2 * r->again_ms
 	                                               : AGAIN_MAX_MS;
 	if (mer_clock_ms() + r->again_ms > r->go_ms + r->connect_s * 1000)
 		return false;
-	MER_DEBUG("ssh again server=%s ms=%lld", r->server, (long long)r->again_ms);
+	MER_DEBUG("ssh again server=%s ms=%lld", r->subject.server, (long long)r->again_ms);
 	r->inner->ops->close(r->inner);
 	r->inner = NULL;
 	mer_buf_clear(&r->noise);
@@ -747,6 +595,7 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 {
 	struct remote *r = ctx;
 	struct meal_exit *how = &r->how;
+	const char *noise = r->noise.ptr != NULL ? r->noise.ptr : "";
 	r->inner_over = true;
 	if (r->told) {
 		if (r->lingers)
@@ -754,7 +603,7 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		return;
 	}
 	if (r->spare.waits) {
-		MER_DEBUG("spare ended server=%s why=%s", r->server, inner->problem);
+		MER_DEBUG("spare ended server=%s why=%s", r->subject.server, inner->problem);
 		links_drop(&r->spare);
 		return;
 	}
@@ -767,18 +616,20 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		return;
 	if (is_cut(r, inner)) {
 		how->exit_code = -1;
-		say_lost(r);
+		remote_explain_lost(how->problem, &r->subject);
 	} else if (!r->over && inner->problem[0] != '\0') {
-		say_problem(inner->problem, how->problem, sizeof how->problem);
+		remote_explain_start(how->problem, inner->problem);
 	} else if (!r->over && r->was_killed) {
 		how->signal = SIGKILL;
 	} else if (!r->over && r->logs_in && inner->exit_code == 0) {
 		how->started = true;
 		how->exit_code = 0;
-	} else if (!r->over && !r->err_up) {
-		explain_silence(r, inner, how->problem, sizeof how->problem);
-	} else if (!r->over) {
-		say_lost(r);
+	} else if (!r->over && r->err_up) {
+		remote_explain_lost(how->problem, &r->subject);
+	} else if (!r->over && r->late && how->problem[0] == '\0') {
+		remote_explain_late(how->problem, &r->subject, noise, r->connect_s + SHELL_MS / 1000);
+	} else if (!r->over && how->problem[0] == '\0') { /* else it was killed for that */
+		remote_explain_silence(how->problem, &r->subject, noise, inner);
 	}
 	/* It was told to go, and whether it did nobody has said: it is not to run twice. */
 	if (!r->over && r->begun && (r->err_up || inner->problem[0] != '\0') && !r->was_killed &&
@@ -840,8 +691,8 @@ static enum mer_status read_remote(struct remote *r, const struct mer_remote *re
 	st = mer_remote_copy(remote, &r->remote, err);
 	if (st != MER_OK)
 		return st;
-	r->server = r->remote->server;
-	r->host = r->remote->host;
+	r->subject.server = r->remote->server;
+	r->subject.host = r->remote->host;
 	r->alive_s = seconds_of(remote, "ServerAliveInterval", ALIVE_S);
 	r->silence_s = r->alive_s * (seconds_of(remote, "ServerAliveCountMax", ALIVE_COUNT) + 1);
 	r->connect_s = seconds_of(remote, "ConnectTimeout", CONNECT_S);
@@ -880,6 +731,8 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 	r->guard = strdup(spec->guard);
 	if (r->program == NULL || r->workdir == NULL || r->guard == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
+	r->subject.program = r->program;
+	r->subject.workdir = r->workdir;
 	return far_header(&r->header, &header, err);
 }
 
@@ -982,8 +835,8 @@ static void use_openssh(struct remote *r)
 	r->inner->ops->close(r->inner);
 	r->inner = NULL;
 	if (only_libssh2(r->remote)) {
-		st = mer_fail(&err, MER_EUNREACHABLE, "server '%s': libssh2 cannot carry it: %s", r->server,
-		              r->reach.why);
+		st = mer_fail(&err, MER_EUNREACHABLE, "server '%s': libssh2 cannot carry it: %s",
+		              r->subject.server, r->reach.why);
 	} else {
 		r->ssh = NULL;
 		st = begin_inner(r, &err);
@@ -1043,7 +896,7 @@ static enum mer_status choose(struct remote *r, struct mer_links *links, struct 
 	if (st != MER_OK && only_libssh2(r->remote)) {
 		if (err != NULL)
 			*err = own;
-		return mer_wrap(err, st, "server '%s'", r->server);
+		return mer_wrap(err, st, "server '%s'", r->subject.server);
 	}
 	if (st != MER_OK)
 		(void)snprintf(r->reach.why, sizeof r->reach.why, "%.*s", MER_REASON_SIZE - 1, own.message);
