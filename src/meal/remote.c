@@ -17,6 +17,7 @@
 #include "links.h"
 #include "queue.h"
 #include "remote_explain.h"
+#include "remote_way.h"
 
 #include <errno.h>
 #include <mer/clean.h>
@@ -33,16 +34,12 @@
 #define SCRIPT_MAX ((size_t)64 << 10)
 #define PREAMBLE_MAX ((size_t)4 << 20)
 #define NOISE_MAX ((size_t)4096) /* the end of what came before the supervisor spoke */
-#define ALIVE_S 5                /* ServerAliveInterval, where nothing else is said */
-#define ALIVE_COUNT 3            /* ServerAliveCountMax */
-#define CONNECT_S 10             /* ConnectTimeout */
 #define SHELL_MS 30000           /* a login shell may take so long beyond that */
 #define LOOK_MS 200              /* and ssh is looked at as often meanwhile */
 #define LEAVE_MS 2000            /* the second channel may take so long to close */
-#define AGAIN_MS 100         /* before ssh is started anew after a server that hung up at once, */
-#define AGAIN_MAX_MS 2000    /* doubled each time up to this */
-#define TIDY_S 60            /* who tidies up behind a worker does not beat for so long */
-#define SOCKET_FOLDER_MAX 60 /* a socket's path has room for 107 bytes, and ssh adds 17 */
+#define AGAIN_MS 100      /* before ssh is started anew after a server that hung up at once, */
+#define AGAIN_MAX_MS 2000 /* doubled each time up to this */
+#define TIDY_S 60         /* who tidies up behind a worker does not beat for so long */
 
 /* Two carriers: one with the worker's channel, and one with that of orders. */
 struct remote {
@@ -50,10 +47,8 @@ struct remote {
 	struct remote_spare spare;  /* first of what links knows of it; spare.waits: it has no worker */
 	struct meal_carrier *inner; /* NULL: not begun */
 	struct meal_carrier *orders; /* NULL: not opened */
-	const struct meal_ssh *ssh;  /* inner is a channel; NULL: it is ssh */
-	struct ssh_pool *pool;
-	struct mer_links *links; /* NULL: none */
-	struct uv_loop_s *loop;
+	struct remote_way way;       /* by which both are */
+	struct mer_links *links;     /* NULL: none */
 	uv_timer_t timer;
 	int open; /* of timer and these two */
 	bool closing;
@@ -101,22 +96,11 @@ struct remote {
 	struct far_room room;
 	struct mer_str script;
 	struct remote_subject subject; /* of remote, program and workdir */
-	char *program, *workdir, *guard, *socket;
+	char *program, *workdir;
 	struct mer_buf noise;
-	int64_t alive_s, silence_s, connect_s;
 };
 
 static const struct meal_carrier_ops remote_ops;
-static const char *const far_command[] = { FAR_COMMAND, NULL };
-
-/* ssh takes the first that it is told of an option: ours, the server's, our defaults, its files. */
-static const char *const fixed[] = {
-	"BatchMode=yes",   "ControlMaster=yes", "ControlPersist=no",     "ClearAllForwardings=yes",
-	"ForwardAgent=no", "ForwardX11=no",     "PermitLocalCommand=no", "RemoteCommand=none",
-	"RequestTTY=no",   "EscapeChar=none",   "LogLevel=ERROR",        NULL
-};
-static const char *const defaults[] = { "StrictHostKeyChecking=yes", "ConnectTimeout=10",
-	                                    "ServerAliveInterval=5", "ServerAliveCountMax=3", NULL };
 
 static struct remote *of_spare(struct remote_spare *spare)
 {
@@ -140,8 +124,7 @@ static void release(struct remote *r)
 	free((void *)(uintptr_t)r->script.ptr);
 	free(r->program);
 	free(r->workdir);
-	free(r->guard);
-	free(r->socket);
+	remote_way_release(&r->way);
 	mer_remote_free(r->remote);
 	free(r);
 }
@@ -152,7 +135,7 @@ static void on_part_closed(struct remote *r)
 {
 	if (--r->open > 0)
 		return;
-	if (r->links != NULL && r->ssh != NULL && !r->probes && !r->aside)
+	if (r->links != NULL && r->way.ssh != NULL && !r->probes && !r->aside)
 		links_free_again(r->links, r->remote);
 	if (r->spare.links != NULL)
 		links_gone(&r->spare);
@@ -254,57 +237,6 @@ static const struct meal_carrier_events order_events = {
 	.closed = on_orders_closed,
 };
 
-/* The same by a login of its own. */
-static enum mer_status start_apart(struct remote *r, struct mer_error *err)
-{
-	static const char *const alone[] = { "ControlMaster=no", "ControlPath=none", NULL };
-	const char *const *const lists[] = { alone, fixed, r->remote->options, defaults };
-	struct mer_remote_words words;
-	enum mer_status st = MER_OK;
-	if (r->ssh == NULL)
-		st = mer_remote_words(r->remote, "-T", lists, sizeof lists / sizeof *lists, FAR_COMMAND,
-		                      &words, err);
-	if (st != MER_OK)
-		return st;
-	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_ONCE,
-		                                  .guard = r->guard,
-		                                  .argv = r->ssh != NULL ? far_command : words.argv,
-		                                  .env = r->remote->env,
-		                                  .remote = r->ssh != NULL ? r->remote : NULL };
-	r->orders = r->ssh != NULL ? r->ssh->channel(r->pool) : meal_local_new(false);
-	if (r->orders == NULL)
-		return mer_fail(err, MER_ENOMEM, "there is no room for it");
-	r->orders->events = &order_events;
-	r->orders->ctx = r;
-	return r->orders->ops->start(r->orders, r->loop, &spec, err);
-}
-
-/* Makes the second channel. */
-static enum mer_status start_orders(struct remote *r, struct mer_error *err)
-{
-	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
-	const char *const words[] = { "ssh",       "-F",
-		                          "none",      "-T",
-		                          "-o",        "BatchMode=yes",
-		                          "-o",        path,
-		                          "-o",        "ControlMaster=no",
-		                          "-o",        "ProxyCommand=false",
-		                          "-o",        "LogLevel=ERROR",
-		                          "--",        r->subject.host,
-		                          FAR_COMMAND, NULL };
-	const struct mer_worker_spec spec = { .protocol = MER_PROTOCOL_ONCE,
-		                                  .guard = r->guard,
-		                                  .argv = r->ssh != NULL ? far_command : words,
-		                                  .env = r->remote->env,
-		                                  .remote = r->ssh != NULL ? r->remote : NULL };
-	r->orders = r->ssh != NULL ? r->ssh->beside(r->inner) : meal_local_new(false);
-	if (path == NULL || r->orders == NULL)
-		return mer_fail(err, MER_ENOMEM, "there is no room for it");
-	r->orders->events = &order_events;
-	r->orders->ctx = r;
-	return r->orders->ops->start(r->orders, r->loop, &spec, err);
-}
-
 static void open_orders(struct remote *r)
 {
 	if (r->orders != NULL || r->orders_over || r->pid == 0 || r->over || r->closing)
@@ -318,11 +250,12 @@ static void open_orders(struct remote *r)
 	mer_buf_clear(&r->order_preamble);
 	far_reader_init(&r->orders_err, r->order_names.nonce);
 	enum mer_status st = far_orders(&r->order_preamble, r->script, &r->order_names, &whom, &err);
-	if (st == MER_OK)
-		st = r->apart ? start_apart(r, &err) : start_orders(r, &err);
+	if (st == MER_OK && r->apart)
+		st = remote_way_apart(&r->way, &order_events, r, &r->orders, &err);
+	else if (st == MER_OK)
+		st = remote_way_beside(&r->way, r->inner, &order_events, r, &r->orders, &err);
 	if (st != MER_OK) {
 		MER_DEBUG("no orders worker=%p why=%s", r->base.ctx, err.message);
-		r->orders = NULL;
 		r->orders_over = true;
 		return;
 	}
@@ -344,8 +277,8 @@ static void leave_orders(struct remote *r)
 /* Its supervisor beats, as long as its worker lives. */
 static bool is_silent(const struct remote *r)
 {
-	int64_t most_s = r->silence_s + (r->over ? TIDY_S : 0);
-	return r->ssh != NULL && !r->held && mer_clock_ms() - r->heard_ms > most_s * 1000;
+	int64_t most_s = r->way.silence_s + (r->over ? TIDY_S : 0);
+	return r->way.ssh != NULL && !r->held && mer_clock_ms() - r->heard_ms > most_s * 1000;
 }
 
 static void look_at_way(struct remote *r)
@@ -373,7 +306,7 @@ static void on_timer(uv_timer_t *timer)
 	if (!r->err_up) {
 		look_at_way(r);
 	} else if (is_silent(r)) {
-		r->ssh->lose(r->inner);
+		r->way.ssh->lose(r->inner);
 	} else if (!r->gone) {
 		open_orders(r);
 		order(r, "beat\n");
@@ -398,7 +331,7 @@ static void on_mark(struct remote *r, const char *mark)
 		r->err_up = true;
 		r->reach.start_us = mer_clock_us() - r->prepared_us;
 		(void)uv_timer_stop(&r->timer);
-		if (r->ssh == NULL && r->wanted)
+		if (r->way.ssh == NULL && r->wanted)
 			begin(r);
 	} else if (strncmp(mark, "started ", 8) == 0) {
 		r->how.started = true;
@@ -408,9 +341,9 @@ static void on_mark(struct remote *r, const char *mark)
 		r->pid = pid;
 		r->far_timer = timer;
 		r->by_perl = strcmp(mode, "perl") == 0;
-		if (r->alive_s > 0)
-			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->alive_s * 1000,
-			                     (uint64_t)r->alive_s * 1000);
+		if (r->way.alive_s > 0)
+			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->way.alive_s * 1000,
+			                     (uint64_t)r->way.alive_s * 1000);
 	} else if (strncmp(mark, "fail ", 5) == 0) {
 		remote_explain_failure(r->how.problem, &r->subject, mark + 5);
 		(void)sscanf(mark + 5, "lacks %7[yna]", r->how.lacks);
@@ -427,7 +360,7 @@ static void on_mark(struct remote *r, const char *mark)
 	} else if (strcmp(mark, "gone") == 0) {
 		r->gone = true;
 		leave_orders(r);
-		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, (uint64_t)r->alive_s * 1000);
+		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, (uint64_t)r->way.alive_s * 1000);
 	}
 }
 
@@ -495,9 +428,9 @@ static void on_prepared(void *ctx)
 	struct remote *r = ctx;
 	r->prepared = true;
 	r->prepared_us = mer_clock_us();
-	if (r->ssh != NULL) {
+	if (r->way.ssh != NULL) {
 		const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
-		r->ssh->reach(r->inner, &r->reach);
+		r->way.ssh->reach(r->inner, &r->reach);
 		if (!r->logs_in) {
 			r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
 			send_header(r);
@@ -532,7 +465,7 @@ static void tell_end(struct remote *r)
 	r->told = true;
 	if (r->reach_out != NULL)
 		*r->reach_out = r->reach;
-	if (r->ssh != NULL && !r->prepared) {
+	if (r->way.ssh != NULL && !r->prepared) {
 		r->base.events->eof(r->base.ctx, MEAL_STDERR);
 		r->base.events->eof(r->base.ctx, MEAL_STDOUT);
 	}
@@ -545,15 +478,15 @@ static void on_eof(void *ctx, enum meal_stream stream)
 {
 	struct remote *r = ctx;
 	struct mer_str rest = { NULL, 0 };
-	if (r->spare.waits || (r->ssh != NULL && !r->prepared))
+	if (r->spare.waits || (r->way.ssh != NULL && !r->prepared))
 		return; /* its end follows */
 	if (stream == MEAL_STDERR)
 		rest = far_reader_end(&r->err);
 	if (rest.len > 0 && r->err_up)
 		r->base.events->data(r->base.ctx, MEAL_STDERR, rest.ptr, rest.len);
 	r->base.events->eof(r->base.ctx, stream);
-	if (r->ssh != NULL && stream == MEAL_STDOUT && r->gone && r->over && !r->closing &&
-	    r->ssh->whole(r->inner))
+	if (r->way.ssh != NULL && stream == MEAL_STDOUT && r->gone && r->over && !r->closing &&
+	    r->way.ssh->whole(r->inner))
 		tell_end(r);
 }
 
@@ -565,7 +498,7 @@ static bool is_cut(const struct remote *r, const struct meal_exit *inner)
 {
 	enum { SSH_FAILED = 255 };
 	bool lost = inner->problem[0] != '\0' || !r->gone || r->complained ||
-	            (r->ssh == NULL && inner->exit_code == SSH_FAILED);
+	            (r->way.ssh == NULL && inner->exit_code == SSH_FAILED);
 	return lost && r->over && r->how.exit_code == 0 && !r->was_killed && !r->probes;
 }
 
@@ -574,13 +507,13 @@ static void on_again(uv_timer_t *timer);
 /* It is asked again, within ConnectTimeout. */
 static bool begins_again(struct remote *r, const struct meal_exit *ssh)
 {
-	if (r->ssh != NULL || r->err_up || r->was_killed ||
+	if (r->way.ssh != NULL || r->err_up || r->was_killed ||
 	    !remote_was_dropped((struct mer_str){ r->noise.ptr, r->noise.len }, ssh))
 		return false;
 	r->again_ms = r->again_ms == 0                 ? AGAIN_MS
 	              : r->again_ms < AGAIN_MAX_MS / 2 ? 2 * r->again_ms
 	                                               : AGAIN_MAX_MS;
-	if (mer_clock_ms() + r->again_ms > r->go_ms + r->connect_s * 1000)
+	if (mer_clock_ms() + r->again_ms > r->go_ms + r->way.connect_s * 1000)
 		return false;
 	MER_DEBUG("ssh again server=%s ms=%lld", r->subject.server, (long long)r->again_ms);
 	r->inner->ops->close(r->inner);
@@ -607,8 +540,8 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		links_drop(&r->spare);
 		return;
 	}
-	if (r->ssh != NULL && !r->prepared && !r->was_killed && inner->problem[0] != '\0' &&
-	    r->ssh->refuses(r->pool, r->remote, r->reach.why)) {
+	if (!r->prepared && !r->was_killed && inner->problem[0] != '\0' &&
+	    remote_way_is_refused(&r->way, r->reach.why)) {
 		use_openssh(r);
 		return;
 	}
@@ -627,7 +560,7 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 	} else if (!r->over && r->err_up) {
 		remote_explain_lost(how->problem, &r->subject);
 	} else if (!r->over && r->late && how->problem[0] == '\0') {
-		remote_explain_late(how->problem, &r->subject, noise, r->connect_s + SHELL_MS / 1000);
+		remote_explain_late(how->problem, &r->subject, noise, r->way.connect_s + SHELL_MS / 1000);
 	} else if (!r->over && how->problem[0] == '\0') { /* else it was killed for that */
 		remote_explain_silence(how->problem, &r->subject, noise, inner);
 	}
@@ -653,31 +586,6 @@ static const struct meal_carrier_events inner_events = {
 
 /* --- start ---------------------------------------------------------------------------------------- */
 
-/* The value of an option of ssh; NULL: it is not given. */
-static const char *option_of(const struct mer_remote *remote, const char *name)
-{
-	size_t len = strlen(name);
-	for (const char *const *option = remote->options; option != NULL && *option != NULL; option++)
-		if (strncasecmp(*option, name, len) == 0 && (*option)[len] == '=')
-			return *option + len + 1;
-	return NULL;
-}
-
-static int64_t seconds_of(const struct mer_remote *remote, const char *name, int64_t fallback)
-{
-	const char *text = option_of(remote, name);
-	return text != NULL ? atoll(text) : fallback;
-}
-
-static enum mer_status name_socket(struct remote *r, struct mer_error *err)
-{
-	const char *temp = getenv("TMPDIR");
-	if (temp == NULL || temp[0] != '/' || strlen(temp) > SOCKET_FOLDER_MAX)
-		temp = "/tmp";
-	r->socket = mer_text_new("%s/mer-%.16s/c", temp, r->order_names.id);
-	return r->socket != NULL ? MER_OK : mer_fail(err, MER_ENOMEM, "out of memory");
-}
-
 /* What a supervisor needs, whatever its worker is to be. */
 static enum mer_status read_remote(struct remote *r, const struct mer_remote *remote,
                                    struct mer_error *err)
@@ -693,16 +601,12 @@ static enum mer_status read_remote(struct remote *r, const struct mer_remote *re
 		return st;
 	r->subject.server = r->remote->server;
 	r->subject.host = r->remote->host;
-	r->alive_s = seconds_of(remote, "ServerAliveInterval", ALIVE_S);
-	r->silence_s = r->alive_s * (seconds_of(remote, "ServerAliveCountMax", ALIVE_COUNT) + 1);
-	r->connect_s = seconds_of(remote, "ConnectTimeout", CONNECT_S);
+	remote_way_init(&r->way, r->remote);
 	st = far_names_init(&r->names, err);
 	if (st == MER_OK)
 		st = far_names_init(&r->order_names, err);
 	if (st == MER_OK)
-		st = name_socket(r, err);
-	if (st == MER_OK)
-		st = far_supervisor(&r->preamble, r->script, &r->names, r->silence_s, err);
+		st = far_supervisor(&r->preamble, r->script, &r->names, r->way.silence_s, err);
 	far_reader_init(&r->out, r->names.nonce);
 	far_reader_init(&r->err, r->names.nonce);
 	return st;
@@ -728,37 +632,12 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 	r->reach_out = spec->reach;
 	r->program = strdup(spec->argv[0]);
 	r->workdir = strdup(spec->workdir != NULL ? spec->workdir : "");
-	r->guard = strdup(spec->guard);
-	if (r->program == NULL || r->workdir == NULL || r->guard == NULL)
+	r->way.guard = strdup(spec->guard);
+	if (r->program == NULL || r->workdir == NULL || r->way.guard == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
 	r->subject.program = r->program;
 	r->subject.workdir = r->workdir;
 	return far_header(&r->header, &header, err);
-}
-
-static enum mer_status start_ssh(struct remote *r, struct mer_error *err)
-{
-	const struct mer_remote *remote = r->remote;
-	struct mer_remote_words words;
-	MER_AUTO(mer_text_done) char *path = mer_text_new("ControlPath=%s", r->socket);
-	MER_AUTO(mer_text_done)
-	char *folder = strndup(r->socket, strlen(r->socket) - strlen("/c"));
-	if (path == NULL || folder == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	const char *const one[] = { path, NULL };
-	const char *const *const lists[] = { fixed, one, remote->options, defaults };
-	/* -f: it leaves once it is in, and what it leaves behind ends with it (mer-guard). */
-	enum mer_status st =
-		mer_remote_words(remote, r->logs_in ? "-fN" : "-T", lists, sizeof lists / sizeof *lists,
-	                     r->logs_in ? NULL : FAR_COMMAND, &words, err);
-	if (st != MER_OK)
-		return st;
-	const struct mer_worker_spec inner = { .protocol = MER_PROTOCOL_ONCE,
-		                                   .guard = r->guard,
-		                                   .argv = words.argv,
-		                                   .env = remote->env,
-		                                   .scratch = folder };
-	return r->inner->ops->start(r->inner, r->loop, &inner, err);
 }
 
 /* Sends some of the worker's input. Where that goes into a file, a word of ours tells its end. */
@@ -778,7 +657,7 @@ static void begin(struct remote *r)
 {
 	static const struct mer_str go = { FAR_GO, sizeof FAR_GO - 1 };
 	const struct meal_queue *early = &r->early;
-	if (r->begun || (r->ssh != NULL && r->logs_in))
+	if (r->begun || (r->way.ssh != NULL && r->logs_in))
 		return;
 	send_header(r);
 	r->begun = true;
@@ -796,51 +675,30 @@ static void begin(struct remote *r)
  * came over: the word that starts a program is kept until the supervisor has spoken. */
 static enum mer_status begin_inner(struct remote *r, struct mer_error *err)
 {
-	const struct mer_worker_spec spec = { .argv = far_command, .remote = r->remote };
 	const struct mer_str preamble = { r->preamble.ptr, r->preamble.len };
-	r->inner = r->ssh != NULL ? r->ssh->channel(r->pool) : meal_local_new(false);
-	if (r->inner == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
 	r->inner_over = false;
 	r->headed = false;
-	r->inner->events = &inner_events;
-	r->inner->ctx = r;
-	r->reach.transport = r->ssh != NULL ? MER_TRANSPORT_LIBSSH2 : MER_TRANSPORT_OPENSSH;
-	enum mer_status st =
-		r->ssh != NULL ? r->inner->ops->start(r->inner, r->loop, &spec, err) : start_ssh(r, err);
-	if (st != MER_OK) {
-		r->inner = NULL;
+	r->reach.transport = r->way.ssh != NULL ? MER_TRANSPORT_LIBSSH2 : MER_TRANSPORT_OPENSSH;
+	enum mer_status st = remote_way_start(&r->way, r->logs_in, &inner_events, r, &r->inner, err);
+	if (st != MER_OK)
 		return st;
-	}
 	r->open++;
-	if (r->ssh == NULL) {
+	if (r->way.ssh == NULL) {
 		r->inner->ops->write(r->inner, &preamble, 1, false, NULL);
 		send_header(r);
 	}
 	return MER_OK;
 }
 
-/* The system's ssh is not given secrets, so it is no way out where there are some. */
-static bool only_libssh2(const struct mer_remote *remote)
-{
-	return remote->transport == MER_TRANSPORT_LIBSSH2 || remote->password != NULL ||
-	       remote->passphrase != NULL;
-}
-
 /* It has turned out that libssh2 cannot carry that server. Nothing was sent yet. */
 static void use_openssh(struct remote *r)
 {
 	struct mer_error err;
-	enum mer_status st;
 	r->inner->ops->close(r->inner);
 	r->inner = NULL;
-	if (only_libssh2(r->remote)) {
-		st = mer_fail(&err, MER_EUNREACHABLE, "server '%s': libssh2 cannot carry it: %s",
-		              r->subject.server, r->reach.why);
-	} else {
-		r->ssh = NULL;
+	enum mer_status st = remote_way_change(&r->way, r->reach.why, &err);
+	if (st == MER_OK)
 		st = begin_inner(r, &err);
-	}
 	if (st != MER_OK) {
 		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
 		               (int)sizeof r->how.problem - 1, err.message);
@@ -852,7 +710,7 @@ static void use_openssh(struct remote *r)
 
 static void wait_for_shell(struct remote *r)
 {
-	r->late_ms = mer_clock_ms() + r->connect_s * 1000 + SHELL_MS;
+	r->late_ms = mer_clock_ms() + r->way.connect_s * 1000 + SHELL_MS;
 	(void)uv_timer_start(&r->timer, on_timer, LOOK_MS, LOOK_MS);
 }
 
@@ -862,13 +720,7 @@ static void on_again(uv_timer_t *timer)
 	struct mer_error err;
 	enum mer_status st = MER_OK;
 	if (!r->was_killed) {
-		free(r->socket);
-		r->socket = NULL;
-		st = far_names_init(&r->order_names, &err);
-		if (st == MER_OK)
-			st = name_socket(r, &err);
-		if (st == MER_OK)
-			st = begin_inner(r, &err);
+		st = begin_inner(r, &err);
 		if (st == MER_OK) {
 			wait_for_shell(r);
 			r->inner->ops->go(r->inner);
@@ -882,34 +734,13 @@ static void on_again(uv_timer_t *timer)
 	tell_end(r);
 }
 
-/* How it is to be carried. */
-static enum mer_status choose(struct remote *r, struct mer_links *links, struct mer_error *err)
-{
-	struct mer_error own;
-	enum mer_transport transport = r->remote->transport;
-	if (links == NULL || transport == MER_TRANSPORT_OPENSSH)
-		return MER_OK;
-	enum mer_status st = links_ssh(links, &r->ssh, &r->pool, &own);
-	if (st == MER_OK && !only_libssh2(r->remote) &&
-	    r->ssh->refuses(r->pool, r->remote, r->reach.why))
-		r->ssh = NULL;
-	if (st != MER_OK && only_libssh2(r->remote)) {
-		if (err != NULL)
-			*err = own;
-		return mer_wrap(err, st, "server '%s'", r->subject.server);
-	}
-	if (st != MER_OK)
-		(void)snprintf(r->reach.why, sizeof r->reach.why, "%.*s", MER_REASON_SIZE - 1, own.message);
-	return MER_OK;
-}
-
 /* Takes r on failure. */
 static enum mer_status start_new(struct remote *r, struct uv_loop_s *loop, struct mer_links *links,
                                  struct mer_error *err)
 {
-	r->loop = loop;
-	enum mer_status st = choose(r, links, err);
-	if (st == MER_OK && r->spare.waits && r->ssh == NULL)
+	r->way.loop = loop;
+	enum mer_status st = remote_way_choose(&r->way, links, r->reach.why, err);
+	if (st == MER_OK && r->spare.waits && r->way.ssh == NULL)
 		st = mer_fail(err, MER_EUNREACHABLE, "ssh does not wait ahead of need");
 	if (st == MER_OK)
 		st = begin_inner(r, err);
@@ -945,7 +776,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 	if (st != MER_OK)
 		return st;
 	r->links = spec->links;
-	if (r->ssh != NULL && !r->logs_in && !r->aside)
+	if (r->way.ssh != NULL && !r->logs_in && !r->aside)
 		links_used(r->links, r->remote, spare && r->err_up);
 	return st;
 }
@@ -961,7 +792,7 @@ static void go(struct meal_carrier *carrier)
 	r->go_ms = r->heard_ms = mer_clock_ms();
 	if (!r->err_up)
 		wait_for_shell(r);
-	if (r->ssh != NULL ? r->prepared : r->err_up)
+	if (r->way.ssh != NULL ? r->prepared : r->err_up)
 		begin(r);
 	r->inner->ops->go(r->inner);
 }
@@ -1117,7 +948,7 @@ enum mer_status remote_spare_new(struct uv_loop_s *loop, const struct mer_remote
 bool remote_spare_lives(struct remote_spare *spare)
 {
 	const struct remote *r = of_spare(spare);
-	return r->ssh->lives(r->inner);
+	return r->way.ssh->lives(r->inner);
 }
 
 void remote_spare_close(struct remote_spare *spare)

@@ -1,5 +1,6 @@
 /* Runs `ssh -G`; ssh_config.h. */
 #include "ssh_config.h"
+#include "ssh_module.h"
 #include "ssh_wait.h"
 
 #include <errno.h>
@@ -159,9 +160,7 @@ static enum mer_status refuse(struct child *child, const char *server, struct me
 static enum mer_status ask(const struct mer_remote *remote, struct child *child,
                            struct ssh_until until, struct mer_error *err)
 {
-	static const char *const defaults[] = { "StrictHostKeyChecking=yes", "ConnectTimeout=10",
-		                                    "ServerAliveInterval=5", "ServerAliveCountMax=3",
-		                                    NULL };
+	static const char *const defaults[] = { MEAL_SSH_DEFAULTS, NULL };
 	const char *const *const lists[] = { remote->options, defaults };
 	struct mer_remote_words words;
 	int status = 0;

@@ -11,6 +11,11 @@ struct ssh_pool;
 
 #define MEAL_MODULE_SSH "ssh"
 
+/* Options of every server of kind ssh, where neither its row nor who runs ssh says otherwise. */
+#define MEAL_SSH_DEFAULTS \
+	"StrictHostKeyChecking=yes", "ConnectTimeout=10", "ServerAliveInterval=5", \
+		"ServerAliveCountMax=3"
+
 struct meal_ssh {
 	const char *version; /* as mer/module.h has it */
 
