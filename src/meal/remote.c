@@ -3,11 +3,6 @@
  * nothing of it outlives mer. At its other end is the far supervisor (far.sh), which holds to what mer-guard
  * does here. Streams go through as they are; marks are taken out of stderr.
  *
- * Orders and beats cannot go over the worker's own channel. They have a second one on the same
- * connection, with ssh by a control socket that nobody else can reach, opened with the first of them: a
- * run that is over sooner costs none. A kill needs none either, since a dead channel is one. Where the
- * server takes no second channel they have a login of their own, which tells whether it is the same host.
- *
  * A spare has got no worker yet: its supervisor is there and waits. */
 #define LOG_AREA "meal"
 #include "remote.h"
@@ -17,6 +12,7 @@
 #include "links.h"
 #include "queue.h"
 #include "remote_explain.h"
+#include "remote_orders.h"
 #include "remote_way.h"
 
 #include <errno.h>
@@ -46,9 +42,9 @@ struct remote {
 	struct meal_carrier base;
 	struct remote_spare spare;  /* first of what links knows of it; spare.waits: it has no worker */
 	struct meal_carrier *inner; /* NULL: not begun */
-	struct meal_carrier *orders; /* NULL: not opened */
-	struct remote_way way;       /* by which both are */
-	struct mer_links *links;     /* NULL: none */
+	struct remote_orders orders;
+	struct remote_way way;   /* by which both are */
+	struct mer_links *links; /* NULL: none */
 	uv_timer_t timer;
 	int open; /* of timer and these two */
 	bool closing;
@@ -71,22 +67,16 @@ struct remote {
 	struct mer_reach *reach_out; /* NULL: nobody asks */
 	struct mer_remote *remote;   /* a copy */
 
-	struct far_names names, order_names;
-	struct mer_buf preamble, header, order_preamble;
-	struct far_reader out, err, orders_err;
-	bool out_up, err_up;      /* their start marks have come */
-	bool was_killed;          /* by us */
-	bool late;                /* no supervisor spoke in time */
-	bool spoilt;              /* a spare that says what it cannot */
-	bool gone;                /* nothing is left there, as it said */
-	bool complained;          /* something came on stderr behind that: ssh's own words */
-	bool leaving;             /* the channel of orders was told to close */
-	bool orders_up;           /* its start mark has come */
-	bool apart;               /* it is of a login of its own */
-	bool told_term;           /* the worker is to end */
-	bool orders_over;         /* it has ended */
-	long long pid, far_timer; /* of whom orders are for; 0: not known */
-	bool by_perl;
+	struct far_names names;
+	struct mer_buf preamble, header;
+	struct far_reader out, err;
+	bool out_up, err_up;  /* their start marks have come */
+	bool was_killed;      /* by us */
+	bool late;            /* no supervisor spoke in time */
+	bool spoilt;          /* a spare that says what it cannot */
+	bool gone;            /* nothing is left there, as it said */
+	bool complained;      /* something came on stderr behind that: ssh's own words */
+	struct far_whom whom; /* of whom orders are for; pid 0: not known */
 	struct meal_exit how;
 	bool over;       /* how says how it ended */
 	bool told;       /* and so who asked for it knows */
@@ -117,13 +107,13 @@ static void release(struct remote *r)
 {
 	mer_buf_release(&r->preamble);
 	mer_buf_release(&r->header);
-	mer_buf_release(&r->order_preamble);
 	mer_buf_release(&r->noise);
 	far_room_release(&r->room);
 	meal_queue_drop(&r->early);
 	free((void *)(uintptr_t)r->script.ptr);
 	free(r->program);
 	free(r->workdir);
+	remote_orders_release(&r->orders);
 	remote_way_release(&r->way);
 	mer_remote_free(r->remote);
 	free(r);
@@ -154,8 +144,7 @@ static void close_parts(struct remote *r)
 	r->closing = true;
 	if (r->inner != NULL)
 		r->inner->ops->close(r->inner);
-	if (r->orders != NULL)
-		r->orders->ops->close(r->orders);
+	remote_orders_close(&r->orders);
 	uv_close((uv_handle_t *)&r->timer, on_timer_closed);
 }
 
@@ -163,65 +152,28 @@ static void close_parts(struct remote *r)
  * one could be refused. So who has ended closes with its server, or does not wait for it any longer. */
 static void linger(struct remote *r)
 {
-	bool orders_over = r->orders == NULL || r->orders_over;
-	if (r->inner_over && orders_over) {
+	if (r->inner_over && remote_orders_are_over(&r->orders)) {
 		r->lingers = false;
 		close_parts(r);
 	}
 }
 
-/* --- the channel of orders -------------------------------------------------------------------- */
+/* --- orders ----------------------------------------------------------------------------------- */
 
-static void order(struct remote *r, const char *word)
+static void open_orders(struct remote *r)
 {
-	if (r->orders == NULL || r->orders_over || r->leaving)
-		return;
-	enum mer_status st = r->orders->ops->tell(r->orders, (struct mer_str){ word, strlen(word) });
-	if (st != MER_OK) /* the connection has come to a halt: what cannot be told, silence tells */
-		MER_DEBUG("order not sent worker=%p", r->base.ctx);
+	if (r->whom.pid != 0 && !r->over && !r->closing &&
+	    remote_orders_open(&r->orders, r->inner, &r->whom))
+		r->open++;
 }
 
-static void on_orders_prepared(void *ctx)
+static void on_orders_ended(void *ctx)
 {
 	struct remote *r = ctx;
-	r->orders->ops->go(r->orders);
-}
-
-static void on_orders_data(void *ctx, enum meal_stream stream, const char *bytes, size_t n)
-{
-	struct remote *r = ctx;
-	struct far_piece piece;
-	for (size_t at = 0; stream == MEAL_STDERR && at < n;) {
-		at += far_reader_feed(&r->orders_err, bytes + at, n - at, &piece);
-		r->orders_up |= piece.mark != NULL;
-	}
-	MER_DEBUG("orders worker=%p stream=%d bytes=%zu up=%d", r->base.ctx, (int)stream, n,
-	          r->orders_up);
-}
-
-static void on_orders_eof(void *ctx, enum meal_stream stream)
-{
-	(void)ctx, (void)stream;
-}
-
-static void open_orders(struct remote *r);
-
-static void on_orders_ended(void *ctx, const struct meal_exit *how)
-{
-	struct remote *r = ctx;
-	r->orders_over = true;
-	MER_DEBUG("orders ended worker=%p exit=%d", r->base.ctx, how->exit_code);
 	if (r->lingers)
 		linger(r);
-	if (r->lingers || r->orders_up || r->apart || r->leaving || r->over || r->closing)
-		return;
-	r->orders->ops->close(r->orders);
-	r->orders = NULL;
-	r->orders_over = false;
-	r->apart = true;
-	open_orders(r);
-	if (r->told_term)
-		order(r, "term\n");
+	else if (!r->over && !r->closing && remote_orders_reopen(&r->orders, &r->whom))
+		r->open++;
 }
 
 static void on_orders_closed(void *ctx)
@@ -229,50 +181,10 @@ static void on_orders_closed(void *ctx)
 	on_part_closed(ctx);
 }
 
-static const struct meal_carrier_events order_events = {
-	.prepared = on_orders_prepared,
-	.data = on_orders_data,
-	.eof = on_orders_eof,
+static const struct remote_orders_events order_events = {
 	.ended = on_orders_ended,
 	.closed = on_orders_closed,
 };
-
-static void open_orders(struct remote *r)
-{
-	if (r->orders != NULL || r->orders_over || r->pid == 0 || r->over || r->closing)
-		return;
-	const struct far_whom whom = {
-		.pid = r->pid, .timer = r->far_timer, .by_perl = r->by_perl, .apart = r->apart
-	};
-	struct mer_error err;
-	/* It sweeps what bears the worker's mark. */
-	memcpy(r->order_names.id, r->names.id, sizeof r->names.id);
-	mer_buf_clear(&r->order_preamble);
-	far_reader_init(&r->orders_err, r->order_names.nonce);
-	enum mer_status st = far_orders(&r->order_preamble, r->script, &r->order_names, &whom, &err);
-	if (st == MER_OK && r->apart)
-		st = remote_way_apart(&r->way, &order_events, r, &r->orders, &err);
-	else if (st == MER_OK)
-		st = remote_way_beside(&r->way, r->inner, &order_events, r, &r->orders, &err);
-	if (st != MER_OK) {
-		MER_DEBUG("no orders worker=%p why=%s", r->base.ctx, err.message);
-		r->orders_over = true;
-		return;
-	}
-	r->open++;
-	const struct mer_str preamble = { r->order_preamble.ptr, r->order_preamble.len };
-	r->orders->ops->write(r->orders, &preamble, 1, false, NULL);
-}
-
-/* The worker is gone: ssh ends once both channels are closed. */
-static void leave_orders(struct remote *r)
-{
-	static const struct mer_str leave = { "leave\n", 6 };
-	if (r->orders == NULL || r->orders_over || r->leaving)
-		return;
-	r->leaving = true;
-	r->orders->ops->write(r->orders, &leave, 1, true, NULL);
-}
 
 /* Its supervisor beats, as long as its worker lives. */
 static bool is_silent(const struct remote *r)
@@ -301,15 +213,15 @@ static void on_timer(uv_timer_t *timer)
 		close_parts(r);
 		return;
 	}
-	if (r->gone && r->orders != NULL && !r->orders_over)
-		r->orders->ops->signal(r->orders, MEAL_KILL);
+	if (r->gone)
+		remote_orders_kill(&r->orders);
 	if (!r->err_up) {
 		look_at_way(r);
 	} else if (is_silent(r)) {
 		r->way.ssh->lose(r->inner);
 	} else if (!r->gone) {
 		open_orders(r);
-		order(r, "beat\n");
+		remote_orders_beat(&r->orders);
 	}
 }
 
@@ -338,9 +250,8 @@ static void on_mark(struct remote *r, const char *mark)
 	} else if (sscanf(mark, "watch %lld %lld %7s", &pid, &timer, mode) == 3) {
 		if (pid <= 1 || timer <= 1) /* to kill they are everybody */
 			return;
-		r->pid = pid;
-		r->far_timer = timer;
-		r->by_perl = strcmp(mode, "perl") == 0;
+		r->whom =
+			(struct far_whom){ .pid = pid, .timer = timer, .by_perl = strcmp(mode, "perl") == 0 };
 		if (r->way.alive_s > 0)
 			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->way.alive_s * 1000,
 			                     (uint64_t)r->way.alive_s * 1000);
@@ -359,7 +270,7 @@ static void on_mark(struct remote *r, const char *mark)
 		r->how.exit_code = 0;
 	} else if (strcmp(mark, "gone") == 0) {
 		r->gone = true;
-		leave_orders(r);
+		remote_orders_leave(&r->orders);
 		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, (uint64_t)r->way.alive_s * 1000);
 	}
 }
@@ -602,9 +513,12 @@ static enum mer_status read_remote(struct remote *r, const struct mer_remote *re
 	r->subject.server = r->remote->server;
 	r->subject.host = r->remote->host;
 	remote_way_init(&r->way, r->remote);
+	r->orders = (struct remote_orders){
+		.worker = &r->base, .way = &r->way, .events = &order_events, .ctx = r, .script = r->script
+	};
 	st = far_names_init(&r->names, err);
 	if (st == MER_OK)
-		st = far_names_init(&r->order_names, err);
+		st = remote_orders_init(&r->orders, r->names.id, err);
 	if (st == MER_OK)
 		st = far_supervisor(&r->preamble, r->script, &r->names, r->way.silence_s, err);
 	far_reader_init(&r->out, r->names.nonce);
@@ -844,10 +758,9 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 	}
 	if (r->inner == NULL)
 		return;
-	if (signal == MEAL_TERM && r->pid != 0) {
-		r->told_term = true;
+	if (signal == MEAL_TERM && r->whom.pid != 0) {
 		open_orders(r);
-		order(r, "term\n");
+		remote_orders_term(&r->orders);
 		return;
 	}
 	r->was_killed = true; /* nothing has started, or nothing of it is to be waited for */
@@ -908,7 +821,6 @@ static struct remote *remote_new(void)
 	r->reach = (struct mer_reach){ .connect_us = -1, .auth_us = -1, .start_us = -1 };
 	mer_buf_init(&r->preamble, PREAMBLE_MAX);
 	mer_buf_init(&r->header, PREAMBLE_MAX);
-	mer_buf_init(&r->order_preamble, PREAMBLE_MAX);
 	mer_buf_init(&r->noise, NOISE_MAX + 1);
 	return r;
 }
