@@ -1,7 +1,7 @@
 /* The carrier for workers on other hosts. What carries their bytes is another carrier: a channel of a
  * session that workers share (ssh_module.h), or the system's `ssh` as a worker of this machine, so that
  * nothing of it outlives mer. At its other end is the far supervisor (far.sh), which holds to what mer-guard
- * does here. Streams go through as they are; marks are taken out of stderr.
+ * does here. Streams go through as they are; marks are taken out of stderr (remote_hear.h).
  *
  * A spare has got no worker yet: its supervisor is there and waits. */
 #define LOG_AREA "meal"
@@ -11,12 +11,10 @@
 #include "far_room.h"
 #include "links.h"
 #include "queue.h"
-#include "remote_explain.h"
+#include "remote_hear.h"
 #include "remote_orders.h"
 #include "remote_way.h"
 
-#include <errno.h>
-#include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/log.h>
 #include <mer/remote.h>
@@ -24,29 +22,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <uv.h>
 
 #define SCRIPT_MAX ((size_t)64 << 10)
 #define PREAMBLE_MAX ((size_t)4 << 20)
-#define NOISE_MAX ((size_t)4096) /* the end of what came before the supervisor spoke */
-#define SHELL_MS 30000           /* a login shell may take so long beyond that */
-#define LOOK_MS 200              /* and ssh is looked at as often meanwhile */
-#define LEAVE_MS 2000            /* the second channel may take so long to close */
+#define SHELL_MS 30000    /* a login shell may take so long beyond that */
+#define LOOK_MS 200       /* and ssh is looked at as often meanwhile */
+#define LEAVE_MS 2000     /* the second channel may take so long to close */
 #define AGAIN_MS 100      /* before ssh is started anew after a server that hung up at once, */
 #define AGAIN_MAX_MS 2000 /* doubled each time up to this */
 #define TIDY_S 60         /* who tidies up behind a worker does not beat for so long */
 
-/* Two carriers: one with the worker's channel, and one with that of orders. */
 struct remote {
 	struct meal_carrier base;
 	struct remote_spare spare;  /* first of what links knows of it; spare.waits: it has no worker */
-	struct meal_carrier *inner; /* NULL: not begun */
+	struct meal_carrier *inner; /* the worker's channel; NULL: not begun */
 	struct remote_orders orders;
 	struct remote_way way;   /* by which both are */
 	struct mer_links *links; /* NULL: none */
 	uv_timer_t timer;
-	int open; /* of timer and these two */
+	int open; /* of timer, inner and the channel of orders */
 	bool closing;
 	bool probes;  /* it has no run, and its streams are to end */
 	bool logs_in; /* that is all */
@@ -69,25 +64,16 @@ struct remote {
 
 	struct far_names names;
 	struct mer_buf preamble, header;
-	struct far_reader out, err;
-	bool out_up, err_up;  /* their start marks have come */
-	bool was_killed;      /* by us */
-	bool late;            /* no supervisor spoke in time */
-	bool spoilt;          /* a spare that says what it cannot */
-	bool gone;            /* nothing is left there, as it said */
-	bool complained;      /* something came on stderr behind that: ssh's own words */
-	struct far_whom whom; /* of whom orders are for; pid 0: not known */
-	struct meal_exit how;
-	bool over;       /* how says how it ended */
-	bool told;       /* and so who asked for it knows */
+	struct remote_heard heard;
+	bool was_killed; /* by us */
+	bool late;       /* no supervisor spoke in time */
+	bool told;       /* how it ended, who asked for it knows */
 	bool inner_over; /* it has ended */
 	bool lingers;    /* it was closed, and its channels are to end by themselves */
 
 	struct far_room room;
 	struct mer_str script;
-	struct remote_subject subject; /* of remote, program and workdir */
 	char *program, *workdir;
-	struct mer_buf noise;
 };
 
 static const struct meal_carrier_ops remote_ops;
@@ -107,7 +93,7 @@ static void release(struct remote *r)
 {
 	mer_buf_release(&r->preamble);
 	mer_buf_release(&r->header);
-	mer_buf_release(&r->noise);
+	remote_heard_release(&r->heard);
 	far_room_release(&r->room);
 	meal_queue_drop(&r->early);
 	free((void *)(uintptr_t)r->script.ptr);
@@ -162,8 +148,8 @@ static void linger(struct remote *r)
 
 static void open_orders(struct remote *r)
 {
-	if (r->whom.pid != 0 && !r->over && !r->closing &&
-	    remote_orders_open(&r->orders, r->inner, &r->whom))
+	if (r->heard.whom.pid != 0 && !r->heard.over && !r->closing &&
+	    remote_orders_open(&r->orders, r->inner, &r->heard.whom))
 		r->open++;
 }
 
@@ -172,7 +158,7 @@ static void on_orders_ended(void *ctx)
 	struct remote *r = ctx;
 	if (r->lingers)
 		linger(r);
-	else if (!r->over && !r->closing && remote_orders_reopen(&r->orders, &r->whom))
+	else if (!r->heard.over && !r->closing && remote_orders_reopen(&r->orders, &r->heard.whom))
 		r->open++;
 }
 
@@ -189,17 +175,24 @@ static const struct remote_orders_events order_events = {
 /* Its supervisor beats, as long as its worker lives. */
 static bool is_silent(const struct remote *r)
 {
-	int64_t most_s = r->way.silence_s + (r->over ? TIDY_S : 0);
+	int64_t most_s = r->way.silence_s + (r->heard.over ? TIDY_S : 0);
 	return r->way.ssh != NULL && !r->held && mer_clock_ms() - r->heard_ms > most_s * 1000;
+}
+
+/* What carries it, or should, is of no use. */
+static void set_problem(struct remote *r, const struct mer_error *err)
+{
+	struct meal_exit *how = &r->heard.how;
+	(void)snprintf(how->problem, sizeof how->problem, "%.*s", (int)sizeof how->problem - 1,
+	               err->message);
 }
 
 static void look_at_way(struct remote *r)
 {
 	struct mer_error err;
 	r->late = mer_clock_ms() >= r->late_ms;
-	if (mer_remote_circle(r->subject.server, r->inner->pid, &err) != MER_OK)
-		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
-		               (int)sizeof r->how.problem - 1, err.message);
+	if (mer_remote_circle(r->heard.subject.server, r->inner->pid, &err) != MER_OK)
+		set_problem(r, &err);
 	else if (!r->late)
 		return;
 	r->inner->ops->signal(r->inner, MEAL_KILL);
@@ -213,13 +206,13 @@ static void on_timer(uv_timer_t *timer)
 		close_parts(r);
 		return;
 	}
-	if (r->gone)
+	if (r->heard.gone)
 		remote_orders_kill(&r->orders);
-	if (!r->err_up) {
+	if (!r->heard.err_up) {
 		look_at_way(r);
 	} else if (is_silent(r)) {
 		r->way.ssh->lose(r->inner);
-	} else if (!r->gone) {
+	} else if (!r->heard.gone) {
 		open_orders(r);
 		remote_orders_beat(&r->orders);
 	}
@@ -229,99 +222,38 @@ static void on_timer(uv_timer_t *timer)
 
 static void begin(struct remote *r);
 
-static void on_mark(struct remote *r, const char *mark)
+static void on_event(struct remote *r, enum meal_stream stream, const struct remote_event *event)
 {
-	char mode[8] = "";
-	long long pid, timer;
-	int value;
-	if (strcmp(mark, "beat") == 0)
-		return;
-	MER_DEBUG("mark worker=%p says=%s", r->base.ctx, mark);
-	if (r->spare.waits && strcmp(mark, "up") != 0) {
-		r->spoilt = true;
-	} else if (strcmp(mark, "up") == 0) {
-		r->err_up = true;
+	uint64_t alive_ms = (uint64_t)r->way.alive_s * 1000;
+	if (event->mark != NULL)
+		MER_DEBUG("mark worker=%p says=%s", r->base.ctx, event->mark);
+	switch (event->kind) {
+	case REMOTE_NOTHING: break;
+	case REMOTE_UP:
 		r->reach.start_us = mer_clock_us() - r->prepared_us;
 		(void)uv_timer_stop(&r->timer);
 		if (r->way.ssh == NULL && r->wanted)
 			begin(r);
-	} else if (strncmp(mark, "started ", 8) == 0) {
-		r->how.started = true;
-	} else if (sscanf(mark, "watch %lld %lld %7s", &pid, &timer, mode) == 3) {
-		if (pid <= 1 || timer <= 1) /* to kill they are everybody */
-			return;
-		r->whom =
-			(struct far_whom){ .pid = pid, .timer = timer, .by_perl = strcmp(mode, "perl") == 0 };
-		if (r->way.alive_s > 0)
-			(void)uv_timer_start(&r->timer, on_timer, (uint64_t)r->way.alive_s * 1000,
-			                     (uint64_t)r->way.alive_s * 1000);
-	} else if (strncmp(mark, "fail ", 5) == 0) {
-		remote_explain_failure(r->how.problem, &r->subject, mark + 5);
-		(void)sscanf(mark + 5, "lacks %7[yna]", r->how.lacks);
-		r->over = true;
-	} else if (sscanf(mark, "exit %d", &value) == 1 && value >= 0 && value <= 255) {
-		r->how.exit_code = value;
-		r->over = true;
-	} else if (sscanf(mark, "signal %d", &value) == 1 && value > 0 && value < 128) {
-		r->how.signal = value;
-		r->over = true;
-	} else if (strcmp(mark, "there") == 0) {
-		r->how.started = r->over = true;
-		r->how.exit_code = 0;
-	} else if (strcmp(mark, "gone") == 0) {
-		r->gone = true;
+		break;
+	case REMOTE_WATCH:
+		if (alive_ms > 0)
+			(void)uv_timer_start(&r->timer, on_timer, alive_ms, alive_ms);
+		break;
+	case REMOTE_GONE:
 		remote_orders_leave(&r->orders);
-		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, (uint64_t)r->way.alive_s * 1000);
+		(void)uv_timer_start(&r->timer, on_timer, LEAVE_MS, alive_ms);
+		break;
+	case REMOTE_BYTES:
+		if (stream == MEAL_STDOUT && r->room.output)
+			stream = MEAL_FILE;
+		r->base.events->data(r->base.ctx, stream, event->bytes.ptr, event->bytes.len);
+		break;
+	case REMOTE_NOISE:
+		MER_DEBUG("noise worker=%p stream=%d bytes=%zu", r->base.ctx, (int)stream,
+		          event->bytes.len);
+		break;
+	case REMOTE_STRAY: links_drop(&r->spare); break;
 	}
-}
-
-/* A piece of the worker's stream. A spare has no worker whose it could be. */
-static void give(struct remote *r, enum meal_stream stream, const char *bytes, size_t n)
-{
-	if (r->spare.waits)
-		r->spoilt = true;
-	else
-		r->base.events->data(r->base.ctx, stream, bytes, n);
-}
-
-/* What login scripts print, and ssh itself. */
-static void add_noise(struct remote *r, struct mer_str bytes)
-{
-	MER_DEBUG("noise worker=%p bytes=%zu", r->base.ctx, bytes.len);
-	r->complained |= r->gone;
-	size_t n = bytes.len < NOISE_MAX ? bytes.len : NOISE_MAX;
-	if (r->noise.len + n > NOISE_MAX)
-		mer_buf_drop(&r->noise, r->noise.len + n - NOISE_MAX);
-	for (size_t i = bytes.len - n; i < bytes.len; i++)
-		mer_buf_byte(&r->noise, bytes.ptr[i] != '\0' ? bytes.ptr[i] : '?');
-}
-
-static void hear_stderr(struct remote *r, const char *bytes, size_t n)
-{
-	struct far_piece piece;
-	for (size_t at = 0; at < n;) {
-		at += far_reader_feed(&r->err, bytes + at, n - at, &piece);
-		if (piece.mark != NULL)
-			on_mark(r, piece.mark);
-		else if (piece.bytes.len > 0 && (!r->err_up || r->gone))
-			add_noise(r, piece.bytes);
-		else if (piece.bytes.len > 0)
-			give(r, MEAL_STDERR, piece.bytes.ptr, piece.bytes.len);
-	}
-}
-
-static void hear_stdout(struct remote *r, const char *bytes, size_t n)
-{
-	struct far_piece piece;
-	size_t at = 0;
-	while (at < n && !r->out_up) {
-		at += far_reader_feed(&r->out, bytes + at, n - at, &piece);
-		r->out_up = piece.mark != NULL;
-		if (piece.mark == NULL && piece.bytes.len > 0)
-			MER_DEBUG("noise worker=%p stdout=%zu", r->base.ctx, piece.bytes.len);
-	}
-	if (at < n)
-		give(r, r->room.output ? MEAL_FILE : MEAL_STDOUT, bytes + at, n - at);
 }
 
 /* The worker's supervisor is told what it is to be, as soon as somebody hears that. */
@@ -361,18 +293,17 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 	r->heard_ms = mer_clock_ms();
 	if (r->told) /* a server that sends behind the end */
 		return;
-	if (stream == MEAL_STDERR)
-		hear_stderr(ctx, bytes, n);
-	else
-		hear_stdout(ctx, bytes, n);
-	if (r->spare.waits && r->spoilt)
-		links_drop(&r->spare);
+	struct remote_event event = { .kind = REMOTE_NOTHING };
+	for (size_t at = 0; at < n && event.kind != REMOTE_STRAY;) {
+		at += remote_hear(&r->heard, stream, bytes + at, n - at, &event);
+		on_event(r, stream, &event);
+	}
 }
 
 static void tell_end(struct remote *r)
 {
 	(void)uv_timer_stop(&r->timer);
-	r->over = true;
+	r->heard.over = true;
 	r->told = true;
 	if (r->reach_out != NULL)
 		*r->reach_out = r->reach;
@@ -380,7 +311,7 @@ static void tell_end(struct remote *r)
 		r->base.events->eof(r->base.ctx, MEAL_STDERR);
 		r->base.events->eof(r->base.ctx, MEAL_STDOUT);
 	}
-	r->base.events->ended(r->base.ctx, &r->how);
+	r->base.events->ended(r->base.ctx, &r->heard.how);
 }
 
 /* Of a channel both streams end at once, stdout as the second. Where the supervisor has said all there is
@@ -388,48 +319,37 @@ static void tell_end(struct remote *r)
 static void on_eof(void *ctx, enum meal_stream stream)
 {
 	struct remote *r = ctx;
-	struct mer_str rest = { NULL, 0 };
 	if (r->spare.waits || (r->way.ssh != NULL && !r->prepared))
 		return; /* its end follows */
-	if (stream == MEAL_STDERR)
-		rest = far_reader_end(&r->err);
-	if (rest.len > 0 && r->err_up)
-		r->base.events->data(r->base.ctx, MEAL_STDERR, rest.ptr, rest.len);
+	if (stream == MEAL_STDERR) {
+		struct mer_str rest = remote_hear_rest(&r->heard);
+		if (rest.len > 0)
+			r->base.events->data(r->base.ctx, MEAL_STDERR, rest.ptr, rest.len);
+	}
 	r->base.events->eof(r->base.ctx, stream);
-	if (r->way.ssh != NULL && stream == MEAL_STDOUT && r->gone && r->over && !r->closing &&
-	    r->way.ssh->whole(r->inner))
+	if (r->way.ssh != NULL && stream == MEAL_STDOUT && r->heard.gone && r->heard.over &&
+	    !r->closing && r->way.ssh->whole(r->inner))
 		tell_end(r);
 }
 
 static void use_openssh(struct remote *r);
-
-/* Whether some of its output may be missing: marks overtake stdout, most of all while that is held. When ssh
- * loses the connection behind the exit code, it says so, but ends with that code all the same. */
-static bool is_cut(const struct remote *r, const struct meal_exit *inner)
-{
-	enum { SSH_FAILED = 255 };
-	bool lost = inner->problem[0] != '\0' || !r->gone || r->complained ||
-	            (r->way.ssh == NULL && inner->exit_code == SSH_FAILED);
-	return lost && r->over && r->how.exit_code == 0 && !r->was_killed && !r->probes;
-}
-
 static void on_again(uv_timer_t *timer);
 
 /* It is asked again, within ConnectTimeout. */
 static bool begins_again(struct remote *r, const struct meal_exit *ssh)
 {
-	if (r->way.ssh != NULL || r->err_up || r->was_killed ||
-	    !remote_was_dropped((struct mer_str){ r->noise.ptr, r->noise.len }, ssh))
+	if (r->way.ssh != NULL || r->heard.err_up || r->was_killed ||
+	    !remote_was_dropped((struct mer_str){ r->heard.noise.ptr, r->heard.noise.len }, ssh))
 		return false;
 	r->again_ms = r->again_ms == 0                 ? AGAIN_MS
 	              : r->again_ms < AGAIN_MAX_MS / 2 ? 2 * r->again_ms
 	                                               : AGAIN_MAX_MS;
 	if (mer_clock_ms() + r->again_ms > r->go_ms + r->way.connect_s * 1000)
 		return false;
-	MER_DEBUG("ssh again server=%s ms=%lld", r->subject.server, (long long)r->again_ms);
+	MER_DEBUG("ssh again server=%s ms=%lld", r->heard.subject.server, (long long)r->again_ms);
 	r->inner->ops->close(r->inner);
 	r->inner = NULL;
-	mer_buf_clear(&r->noise);
+	mer_buf_clear(&r->heard.noise);
 	(void)uv_timer_start(&r->timer, on_again, (uint64_t)r->again_ms, 0);
 	return true;
 }
@@ -438,8 +358,6 @@ static bool begins_again(struct remote *r, const struct meal_exit *ssh)
 static void on_ended(void *ctx, const struct meal_exit *inner)
 {
 	struct remote *r = ctx;
-	struct meal_exit *how = &r->how;
-	const char *noise = r->noise.ptr != NULL ? r->noise.ptr : "";
 	r->inner_over = true;
 	if (r->told) {
 		if (r->lingers)
@@ -447,7 +365,7 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 		return;
 	}
 	if (r->spare.waits) {
-		MER_DEBUG("spare ended server=%s why=%s", r->subject.server, inner->problem);
+		MER_DEBUG("spare ended server=%s why=%s", r->heard.subject.server, inner->problem);
 		links_drop(&r->spare);
 		return;
 	}
@@ -458,27 +376,14 @@ static void on_ended(void *ctx, const struct meal_exit *inner)
 	}
 	if (begins_again(r, inner))
 		return;
-	if (is_cut(r, inner)) {
-		how->exit_code = -1;
-		remote_explain_lost(how->problem, &r->subject);
-	} else if (!r->over && inner->problem[0] != '\0') {
-		remote_explain_start(how->problem, inner->problem);
-	} else if (!r->over && r->was_killed) {
-		how->signal = SIGKILL;
-	} else if (!r->over && r->logs_in && inner->exit_code == 0) {
-		how->started = true;
-		how->exit_code = 0;
-	} else if (!r->over && r->err_up) {
-		remote_explain_lost(how->problem, &r->subject);
-	} else if (!r->over && r->late && how->problem[0] == '\0') {
-		remote_explain_late(how->problem, &r->subject, noise, r->way.connect_s + SHELL_MS / 1000);
-	} else if (!r->over && how->problem[0] == '\0') { /* else it was killed for that */
-		remote_explain_silence(how->problem, &r->subject, noise, inner);
-	}
-	/* It was told to go, and whether it did nobody has said: it is not to run twice. */
-	if (!r->over && r->begun && (r->err_up || inner->problem[0] != '\0') && !r->was_killed &&
-	    !r->probes)
-		how->started = true;
+	const struct remote_end end = { .carrier = inner,
+		                            .by_ssh = r->way.ssh == NULL,
+		                            .was_killed = r->was_killed,
+		                            .begun = r->begun,
+		                            .probes = r->probes,
+		                            .logs_in = r->logs_in,
+		                            .late_s = r->late ? r->way.connect_s + SHELL_MS / 1000 : 0 };
+	remote_hear_end(&r->heard, &end);
 	tell_end(r);
 }
 
@@ -510,8 +415,8 @@ static enum mer_status read_remote(struct remote *r, const struct mer_remote *re
 	st = mer_remote_copy(remote, &r->remote, err);
 	if (st != MER_OK)
 		return st;
-	r->subject.server = r->remote->server;
-	r->subject.host = r->remote->host;
+	r->heard.subject.server = r->remote->server;
+	r->heard.subject.host = r->remote->host;
 	remote_way_init(&r->way, r->remote);
 	r->orders = (struct remote_orders){
 		.worker = &r->base, .way = &r->way, .events = &order_events, .ctx = r, .script = r->script
@@ -521,8 +426,7 @@ static enum mer_status read_remote(struct remote *r, const struct mer_remote *re
 		st = remote_orders_init(&r->orders, r->names.id, err);
 	if (st == MER_OK)
 		st = far_supervisor(&r->preamble, r->script, &r->names, r->way.silence_s, err);
-	far_reader_init(&r->out, r->names.nonce);
-	far_reader_init(&r->err, r->names.nonce);
+	remote_heard_expect(&r->heard, r->names.nonce);
 	return st;
 }
 
@@ -549,8 +453,8 @@ static enum mer_status take_over(struct remote *r, const struct mer_worker_spec 
 	r->way.guard = strdup(spec->guard);
 	if (r->program == NULL || r->workdir == NULL || r->way.guard == NULL)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
-	r->subject.program = r->program;
-	r->subject.workdir = r->workdir;
+	r->heard.subject.program = r->program;
+	r->heard.subject.workdir = r->workdir;
 	return far_header(&r->header, &header, err);
 }
 
@@ -614,8 +518,7 @@ static void use_openssh(struct remote *r)
 	if (st == MER_OK)
 		st = begin_inner(r, &err);
 	if (st != MER_OK) {
-		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
-		               (int)sizeof r->how.problem - 1, err.message);
+		set_problem(r, &err);
 		tell_end(r);
 	} else if (r->wanted) {
 		r->inner->ops->go(r->inner);
@@ -640,10 +543,9 @@ static void on_again(uv_timer_t *timer)
 			r->inner->ops->go(r->inner);
 			return;
 		}
-		(void)snprintf(r->how.problem, sizeof r->how.problem, "%.*s",
-		               (int)sizeof r->how.problem - 1, err.message);
+		set_problem(r, &err);
 	} else {
-		r->how.signal = SIGKILL;
+		r->heard.how.signal = SIGKILL;
 	}
 	tell_end(r);
 }
@@ -691,7 +593,7 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 		return st;
 	r->links = spec->links;
 	if (r->way.ssh != NULL && !r->logs_in && !r->aside)
-		links_used(r->links, r->remote, spare && r->err_up);
+		links_used(r->links, r->remote, spare && r->heard.err_up);
 	return st;
 }
 
@@ -700,13 +602,13 @@ static enum mer_status start(struct meal_carrier *carrier, struct uv_loop_s *loo
 static void go(struct meal_carrier *carrier)
 {
 	struct remote *r = downcast(carrier);
-	if (r->wanted || r->over)
+	if (r->wanted || r->heard.over)
 		return;
 	r->wanted = true;
 	r->go_ms = r->heard_ms = mer_clock_ms();
-	if (!r->err_up)
+	if (!r->heard.err_up)
 		wait_for_shell(r);
-	if (r->way.ssh != NULL ? r->prepared : r->err_up)
+	if (r->way.ssh != NULL ? r->prepared : r->heard.err_up)
 		begin(r);
 	r->inner->ops->go(r->inner);
 }
@@ -714,7 +616,7 @@ static void go(struct meal_carrier *carrier)
 /* Whether ssh is to be started anew soon. */
 static bool waits_again(const struct remote *r)
 {
-	return r->again_ms > 0 && r->inner == NULL && !r->over;
+	return r->again_ms > 0 && r->inner == NULL && !r->heard.over;
 }
 
 static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,
@@ -758,7 +660,7 @@ static void send_signal(struct meal_carrier *carrier, enum meal_signal signal)
 	}
 	if (r->inner == NULL)
 		return;
-	if (signal == MEAL_TERM && r->whom.pid != 0) {
+	if (signal == MEAL_TERM && r->heard.whom.pid != 0) {
 		open_orders(r);
 		remote_orders_term(&r->orders);
 		return;
@@ -817,11 +719,10 @@ static struct remote *remote_new(void)
 	if (r == NULL)
 		return NULL;
 	r->base.ops = &remote_ops;
-	r->how.exit_code = -1;
+	remote_heard_init(&r->heard);
 	r->reach = (struct mer_reach){ .connect_us = -1, .auth_us = -1, .start_us = -1 };
 	mer_buf_init(&r->preamble, PREAMBLE_MAX);
 	mer_buf_init(&r->header, PREAMBLE_MAX);
-	mer_buf_init(&r->noise, NOISE_MAX + 1);
 	return r;
 }
 
