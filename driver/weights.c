@@ -112,8 +112,6 @@ enum mer_status weights_path(const char *path, char **out, struct mer_error *err
 	size_t server;
 	bool whole =
 		path[0] == '/' || strncmp(path, "{models}", 8) == 0 || mer_weights_there(path, &server);
-	if (path[0] == '\0')
-		return mer_fail(err, MER_EINPUT, "PATH is empty");
 	if (!whole && (here = getcwd(NULL, 0)) == NULL)
 		return mer_fail(err, MER_EINPUT, "cannot tell the current folder: %s", strerror(errno));
 	while (!whole && strncmp(path, "./", 2) == 0)
