@@ -185,8 +185,7 @@ struct mer_outcome {
 	char lacks[MER_LACKS_SIZE];
 };
 
-/* run is what mer_worker_run() was given. */
-/* What nobody asks for is NULL, but on_gone. */
+/* What nobody asks for is NULL, but on_gone. run is what mer_worker_run() was given. */
 struct mer_worker_events {
 	void (*on_ready)(void *ctx);
 	/* What the bytes that follow are: the JSON object of a result frame (docs/wire.md). Only of a
