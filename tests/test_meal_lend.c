@@ -216,7 +216,7 @@ START_TEST(settles_a_folder)
 	ck_assert_int_eq(far_room_name(other, NULL), MER_OK);
 	ck_assert_str_ne(name, other);
 	ck_assert_uint_eq(strspn(name, "0123456789abcdef"), FAR_ROOM_END - 1);
-	far_room_settle(text, "0123456789abcdef0123456789abcdef");
+	far_room_fill(text, "0123456789abcdef0123456789abcdef");
 	ck_assert_str_eq(text, "a /tmp/mer-0123456789abcdef0123456789abcdef/0/x:"
 	                       "/tmp/mer-0123456789abcdef0123456789abcdef /tmp/mer-0");
 }

@@ -25,7 +25,7 @@ enum mer_status far_room_name(char name[FAR_ROOM_END], struct mer_error *err)
 	return MER_OK;
 }
 
-void far_room_settle(char *text, const char *name)
+void far_room_fill(char *text, const char *name)
 {
 	while ((text = strstr(text, MER_FAR_FOLDER)) != NULL) {
 		memcpy(text + MARK - DIGITS, name, DIGITS);

@@ -15,7 +15,7 @@ struct far_room {
 };
 
 /**
- * @param spec  of a worker whose words have been told its folder (far_room_settle())
+ * @param spec  of a worker whose words have been told its folder (far_room_fill())
  * @return MER_EUNREACHABLE  a limit that cannot be held on other hosts
  */
 MER_MUST enum mer_status far_room_init(struct far_room *room, const struct mer_worker_spec *spec,
@@ -26,6 +26,6 @@ void far_room_release(struct far_room *room);
 MER_MUST enum mer_status far_room_name(char name[FAR_ROOM_END], struct mer_error *err);
 
 /** Puts that name where text has MER_FAR_FOLDER. */
-void far_room_settle(char *text, const char *name);
+void far_room_fill(char *text, const char *name);
 
 #endif

@@ -737,11 +737,11 @@ enum mer_status mer_far_folder(char out[sizeof MER_FAR_FOLDER], struct mer_error
 	enum mer_status st = far_room_name(name, err);
 	memcpy(out, MER_FAR_FOLDER, sizeof MER_FAR_FOLDER);
 	if (st == MER_OK)
-		far_room_settle(out, name);
+		far_room_fill(out, name);
 	return st;
 }
 
-static char **settled(const char *const *words, const char *name)
+static char **filled(const char *const *words, const char *name)
 {
 	size_t n = 0;
 	while (words != NULL && words[n] != NULL)
@@ -752,7 +752,7 @@ static char **settled(const char *const *words, const char *name)
 		if (copy[i] == NULL)
 			mer_words_done(&copy);
 		else
-			far_room_settle(copy[i], name);
+			far_room_fill(copy[i], name);
 	}
 	return copy;
 }
@@ -771,11 +771,11 @@ static enum mer_status start_remote(struct uv_loop_s *loop, struct meal_carrier 
 	else
 		st = mer_far_folder(folder, err);
 	const char *name = strrchr(folder, '-') + 1;
-	MER_AUTO(mer_words_done) char **argv = settled(spec->argv, name);
-	MER_AUTO(mer_words_done) char **env = settled(spec->env, name);
+	MER_AUTO(mer_words_done) char **argv = filled(spec->argv, name);
+	MER_AUTO(mer_words_done) char **env = filled(spec->env, name);
 	const char *const texts[] = { spec->workdir != NULL ? spec->workdir : "",
 		                          spec->weights != NULL ? spec->weights : "", NULL };
-	MER_AUTO(mer_words_done) char **told = settled(texts, name);
+	MER_AUTO(mer_words_done) char **told = filled(texts, name);
 	if (st != MER_OK || argv == NULL || env == NULL || told == NULL) {
 		carrier->ops->close(carrier);
 		return st != MER_OK ? st : mer_fail(err, MER_ENOMEM, "out of memory");

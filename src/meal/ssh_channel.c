@@ -32,7 +32,7 @@ struct ssh_channel *ssh_channel_new(struct ssh_host *host, const struct ssh_chan
 		ssh_session_take(want->only, c);
 	} else {
 		TAILQ_INSERT_TAIL(&host->waiting, c, link);
-		ssh_host_settle_soon(host);
+		ssh_host_assign_soon(host);
 	}
 	return c;
 }
@@ -355,7 +355,7 @@ static void close_step(struct ssh_channel *c)
 	s->has_closed |= c->ssh != NULL;
 	ssh_session_drop(s, c);
 	channel_free(c);
-	ssh_host_settle(host);
+	ssh_host_assign(host);
 }
 
 void ssh_channel_close(struct ssh_channel *c)

@@ -366,7 +366,7 @@ static enum mer_status find_agent(struct reading *r)
 	return st;
 }
 
-static enum mer_status settle(struct reading *r)
+static enum mer_status finish(struct reading *r)
 {
 	struct ssh_config *config = r->config;
 	if (config->hostname == NULL || config->user == NULL || config->port < 1 ||
@@ -418,7 +418,7 @@ enum mer_status ssh_config_parse(struct mer_str text, const char *const env[],
 		return no_memory(err);
 	enum mer_status st = read_lines(&r, text);
 	if (st == MER_OK)
-		st = settle(&r);
+		st = finish(&r);
 	free(r.agent);
 	if (st == MER_OK)
 		*out = r.config;

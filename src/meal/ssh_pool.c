@@ -39,9 +39,9 @@ const struct ssh_host *ssh_pool_find(const struct ssh_pool *pool, const struct m
 	return host;
 }
 
-static void on_settle(void *ctx)
+static void on_assign(void *ctx)
 {
-	ssh_host_settle(ctx);
+	ssh_host_assign(ctx);
 }
 
 struct ssh_host *ssh_pool_host(struct ssh_pool *pool, const struct mer_remote *remote)
@@ -53,7 +53,7 @@ struct ssh_host *ssh_pool_host(struct ssh_pool *pool, const struct mer_remote *r
 	if (host == NULL)
 		return NULL;
 	host->pool = pool;
-	host->due.fn = on_settle;
+	host->due.fn = on_assign;
 	host->due.ctx = host;
 	host->connect_ms = CONNECT_MS;
 	TAILQ_INIT(&host->waiting);
@@ -142,7 +142,7 @@ static void fail_waiting(struct ssh_host *host, const char *why)
 		ssh_channel_fail(channel, why);
 }
 
-void ssh_host_settle(struct ssh_host *host)
+void ssh_host_assign(struct ssh_host *host)
 {
 	struct ssh_channel *channel, *next;
 	struct ssh_session *s;
@@ -165,7 +165,7 @@ void ssh_host_settle(struct ssh_host *host)
 		connect_more(host);
 }
 
-void ssh_host_settle_soon(struct ssh_host *host)
+void ssh_host_assign_soon(struct ssh_host *host)
 {
 	ssh_pool_defer(host->pool, &host->due);
 }
@@ -189,17 +189,17 @@ void ssh_host_refused(struct ssh_host *host, struct ssh_channel *channel)
 		ssh_channel_fail(channel, why);
 	if (others == 0) /* it takes no second one, be it that the first is closed */
 		ssh_session_leave(s);
-	ssh_host_settle(host);
+	ssh_host_assign(host);
 }
 
 /* --- connects ------------------------------------------------------------------------------------ */
 
-static void settle_place(struct ssh_host *one)
+static void assign_at_place(struct ssh_host *one)
 {
 	struct ssh_host *host;
 	TAILQ_FOREACH(host, &one->pool->hosts, link)
 	if (strcmp(host->place, one->place) == 0)
-		ssh_host_settle(host);
+		ssh_host_assign(host);
 }
 
 void ssh_host_connected(struct ssh_host *host, struct ssh_login *login)
@@ -215,7 +215,7 @@ void ssh_host_connected(struct ssh_host *host, struct ssh_login *login)
 	          (long long)s->times.kex_us, (long long)s->times.auth_us);
 	host->failures = 0;
 	host->not_before_ms = 0;
-	settle_place(host);
+	assign_at_place(host);
 }
 
 void ssh_host_not_connected(struct ssh_host *host, const char *why)
@@ -226,7 +226,7 @@ void ssh_host_not_connected(struct ssh_host *host, const char *why)
 	if (host->failures++ > 0)
 		host->not_before_ms = mer_clock_ms() + wait;
 	fail_waiting(host, why);
-	settle_place(host);
+	assign_at_place(host);
 }
 
 void ssh_host_openssh(struct ssh_host *host, const char *reason)
@@ -235,7 +235,7 @@ void ssh_host_openssh(struct ssh_host *host, const char *reason)
 	(void)snprintf(host->reason, sizeof host->reason, "%s", reason);
 	MER_DEBUG("openssh server=%s why=%s", host->remote->server, reason);
 	fail_waiting(host, reason);
-	settle_place(host);
+	assign_at_place(host);
 }
 
 /* --- time ---------------------------------------------------------------------------------------- */
@@ -275,7 +275,7 @@ static void on_tick(uv_timer_t *tick)
 		}
 		ssh_connect_tick(host, now_us / 1000);
 		if (!TAILQ_EMPTY(&host->waiting))
-			ssh_host_settle(host);
+			ssh_host_assign(host);
 	}
 }
 

@@ -60,10 +60,10 @@ struct ssh_host *ssh_pool_host(struct ssh_pool *pool, const struct mer_remote *r
 /** NULL: none. */
 const struct ssh_host *ssh_pool_find(const struct ssh_pool *pool, const struct mer_remote *remote);
 
-/** Channels wait, or a session has room, or is gone. */
-void ssh_host_settle(struct ssh_host *host);
+/** Gives channels that wait a session, where one has room; to be called when either has changed. */
+void ssh_host_assign(struct ssh_host *host);
 /** The same, soon. */
-void ssh_host_settle_soon(struct ssh_host *host);
+void ssh_host_assign_soon(struct ssh_host *host);
 
 /** A session takes no more channels than this: the server has refused one. */
 void ssh_host_refused(struct ssh_host *host, struct ssh_channel *channel);

@@ -145,7 +145,7 @@ static void bury(struct ssh_session *s)
 		ssh_session_drop(s, channel);
 		ssh_channel_lost(channel, s->why);
 	}
-	ssh_host_settle(host);
+	ssh_host_assign(host);
 }
 
 /* Libssh2 keeps what nobody asks for, whatever of it a server sends. What workers have said may wait for who
@@ -355,7 +355,7 @@ void ssh_session_unload(struct ssh_session *s)
 		channel->state = SSH_CHANNEL_WAITS;
 		TAILQ_INSERT_TAIL(&s->host->waiting, channel, link);
 	}
-	ssh_host_settle_soon(s->host);
+	ssh_host_assign_soon(s->host);
 }
 
 void ssh_session_leave(struct ssh_session *s)
