@@ -207,7 +207,8 @@ static enum mer_status set_text(char **to, const char *text, struct mer_error *e
 	return MER_OK;
 }
 
-static enum mer_status change(struct changing *changing, const char *pair, struct mer_error *err)
+static enum mer_status change_ssh(struct changing *changing, const char *pair,
+                                  struct mer_error *err)
 {
 	const char *value = strchr(pair, '=') + 1;
 	size_t len = (size_t)(value - 1 - pair);
@@ -229,35 +230,13 @@ static enum mer_status change(struct changing *changing, const char *pair, struc
 	return MER_EINPUT;
 }
 
-static enum mer_status write_changed(struct session *s, const struct mer_uid *uid,
-                                     const struct changing *changing, const char *params,
-                                     struct mer_error *err)
-{
-	enum mer_status st =
-		mer_dal_exec(s->dal, MER_Q_SERVER_UPDATE,
-	                 MER_ARGS(mer_text(uid->text), mer_text(changing->host),
-	                          mer_i64(changing->port), mer_text(changing->user), mer_text(params)),
-	                 NULL, err);
-	if (st == MER_OK)
-		session_note(s, "server '%s' is changed", changing->name);
-	return st;
-}
-
-static enum mer_status set_ssh(struct session *s, const struct mer_uid *uid,
-                               const struct cmd_value *pairs, struct changing *changing,
-                               struct mer_error *err)
+static enum mer_status check_ssh(const struct changing *changing, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *params = NULL;
-	enum mer_status st = MER_OK;
-	for (size_t i = 0; i < pairs->count && st == MER_OK; i++)
-		st = change(changing, pairs->words[i], err);
-	if (st == MER_OK)
-		st = server_check_place(changing->host, changing->user, changing->port, err);
+	enum mer_status st = server_check_place(changing->host, changing->user, changing->port, err);
 	if (st == MER_OK)
 		st = mer_json_text(changing->params, &params, err);
-	if (st == MER_OK)
-		st = mer_remote_check_params(params, err);
-	return st == MER_OK ? write_changed(s, uid, changing, params, err) : st;
+	return st == MER_OK ? mer_remote_check_params(params, err) : st;
 }
 
 static enum mer_status change_http(json_t *params, const char *pair, struct mer_error *err)
@@ -272,24 +251,27 @@ static enum mer_status change_http(json_t *params, const char *pair, struct mer_
 	return MER_EINPUT;
 }
 
-static enum mer_status set_http(struct session *s, const struct mer_uid *uid,
-                                const struct cmd_value *pairs, struct changing *changing,
-                                struct mer_error *err)
+/* All of its place is in the URL. */
+static enum mer_status check_http(struct changing *changing, struct mer_error *err)
+{
+	changing->host[0] = changing->user[0] = '\0';
+	changing->port = 0;
+	return server_check_http(changing->params, err);
+}
+
+static enum mer_status write_changed(struct session *s, const struct mer_uid *uid,
+                                     const struct changing *changing, struct mer_error *err)
 {
 	MER_AUTO(mer_text_done) char *params = NULL;
-	enum mer_status st = MER_OK;
-	for (size_t i = 0; i < pairs->count && st == MER_OK; i++)
-		st = change_http(changing->params, pairs->words[i], err);
+	enum mer_status st = mer_json_text(changing->params, &params, err);
 	if (st == MER_OK)
-		st = server_check_http(changing->params, err);
+		st = mer_dal_exec(s->dal, MER_Q_SERVER_UPDATE,
+		                  MER_ARGS(mer_text(uid->text), mer_text(changing->host),
+		                           mer_i64(changing->port), mer_text(changing->user),
+		                           mer_text(params)),
+		                  NULL, err);
 	if (st == MER_OK)
-		st = mer_json_text(changing->params, &params, err);
-	changing->host[0] = changing->user[0] = '\0'; /* all of its place is in the URL */
-	changing->port = 0;
-	if (st == MER_OK)
-		st = write_changed(s, uid, changing, params, err);
-	if (st == MER_OK)
-		server_warn_http(changing->name, changing->params);
+		session_note(s, "server '%s' is changed", changing->name);
 	return st;
 }
 
@@ -309,10 +291,17 @@ static enum mer_status set(struct session *s, const struct cmd_value *argv, stru
 	MER_AUTO(changing_done) struct changing changing = { 0 };
 	st = mer_dal_query(s->dal, MER_Q_SERVER_BY_NAME, MER_ARGS(mer_text(argv[SERVER].text)),
 	                   on_changing, &changing, err);
-	if (st != MER_OK)
-		return st;
-	return http ? set_http(s, &uid, &argv[PAIRS], &changing, err)
-	            : set_ssh(s, &uid, &argv[PAIRS], &changing, err);
+	for (size_t i = 0; i < argv[PAIRS].count && st == MER_OK; i++) {
+		pair = argv[PAIRS].words[i];
+		st = http ? change_http(changing.params, pair, err) : change_ssh(&changing, pair, err);
+	}
+	if (st == MER_OK)
+		st = http ? check_http(&changing, err) : check_ssh(&changing, err);
+	if (st == MER_OK)
+		st = write_changed(s, &uid, &changing, err);
+	if (st == MER_OK && http)
+		server_warn_http(changing.name, changing.params);
+	return st;
 }
 
 const struct cmd cmd_server_set = {
