@@ -1,21 +1,16 @@
 /* References to secrets, resolved when used. What they give is never part of a message. */
 #include <errno.h>
 #include <fcntl.h>
+#include <mer/buf.h>
+#include <mer/child.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/ref.h>
 #include <mer/text.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define SECRET_MAX ((size_t)64 * 1024)
 #define COMMAND_MS 30000
-#define LOOK_MS 5 /* between two looks whether a command that closed its stdout has ended */
 
 enum kind { ENV, FILE_PATH, COMMAND, KIND_COUNT };
 
@@ -66,17 +61,24 @@ void mer_ref_wipe(char *text)
 	free(text);
 }
 
-/* A secret while it is read; all of its room is wiped. */
-struct secret {
-	char *ptr; /* SECRET_MAX + 1 bytes, so that one byte too many is seen */
-	size_t len;
-};
+/* A secret while it is read: all of its room is there from the start, since what grows leaves a copy behind, and is
+ * wiped. A byte too many is seen. */
+static enum mer_status secret_init(struct mer_buf *secret)
+{
+	mer_buf_init(secret, SECRET_MAX + 1);
+	return mer_buf_room(secret, SECRET_MAX + 1) != NULL ? MER_OK : MER_ENOMEM;
+}
 
-static void secret_done(struct secret *secret)
+static void secret_done(struct mer_buf *secret)
 {
 	if (secret->ptr != NULL)
-		explicit_bzero(secret->ptr, SECRET_MAX + 1);
-	free(secret->ptr);
+		explicit_bzero(secret->ptr, secret->cap);
+	mer_buf_release(secret);
+}
+
+static enum mer_status fail_long(const char *ref, struct mer_error *err)
+{
+	return mer_fail(err, MER_EINPUT, "'%s' gives more than %zu bytes", ref, SECRET_MAX);
 }
 
 /* Gives the text without one newline at its end. */
@@ -84,7 +86,7 @@ static enum mer_status give(const char *ref, const char *bytes, size_t len, char
                             struct mer_error *err)
 {
 	if (len > SECRET_MAX)
-		return mer_fail(err, MER_EINPUT, "'%s' gives more than %zu bytes", ref, SECRET_MAX);
+		return fail_long(ref, err);
 	if (len > 0 && bytes[len - 1] == '\n')
 		len--;
 	if (len > 0 && memchr(bytes, '\0', len) != NULL)
@@ -99,25 +101,16 @@ static enum mer_status give(const char *ref, const char *bytes, size_t len, char
 	return MER_OK;
 }
 
-/* Reads to the end, to one byte too many, or to the deadline (ETIMEDOUT). Returns 0 or an errno. */
-static int read_secret(int fd, int64_t deadline_ms, struct secret *secret)
+/* Reads to the end, or to one byte too many. Returns 0 or an errno. */
+static int read_secret(int fd, struct mer_buf *secret)
 {
-	secret->ptr = malloc(SECRET_MAX + 1);
-	if (secret->ptr == NULL)
-		return ENOMEM;
-	while (secret->len <= SECRET_MAX) {
-		int64_t left_ms = deadline_ms - mer_clock_ms();
-		struct pollfd readable = { .fd = fd, .events = POLLIN };
-		int ready = left_ms <= 0 ? 0 : poll(&readable, 1, (int)left_ms);
-		if (ready == 0)
-			return ETIMEDOUT;
-		ssize_t n =
-			ready < 0 ? -1 : read(fd, secret->ptr + secret->len, SECRET_MAX + 1 - secret->len);
-		if (n < 0 && errno != EINTR)
-			return errno;
+	while (secret->len < secret->limit) {
+		ssize_t n = read(fd, secret->ptr + secret->len, secret->limit - secret->len);
 		if (n == 0)
 			return 0;
-		secret->len += n < 0 ? 0 : (size_t)n;
+		if (n < 0 && errno != EINTR)
+			return errno;
+		mer_buf_grow(secret, n < 0 ? 0 : (size_t)n);
 	}
 	return 0;
 }
@@ -125,96 +118,49 @@ static int read_secret(int fd, int64_t deadline_ms, struct secret *secret)
 static enum mer_status from_file(const char *ref, const char *path, char **out,
                                  struct mer_error *err)
 {
-	MER_AUTO(secret_done) struct secret secret = { 0 };
-	MER_AUTO(mer_fd_done) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	int error = fd < 0 ? errno : read_secret(fd, INT64_MAX, &secret);
-	if (error == ENOMEM)
+	MER_AUTO(secret_done) struct mer_buf secret;
+	if (secret_init(&secret) != MER_OK)
 		return mer_fail(err, MER_ENOMEM, "out of memory");
+	MER_AUTO(mer_fd_done) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int error = fd < 0 ? errno : read_secret(fd, &secret);
 	if (error != 0)
 		return mer_fail(err, MER_EINPUT, "cannot read '%s': %s", ref, strerror(error));
 	return give(ref, secret.ptr, secret.len, out, err);
 }
 
-/* Starts the command in a process group of its own, without an input. It has none of our descriptors: some of
- * libraries are not marked as ours alone. Returns 0 or an errno. */
-static int spawn(const char *command, int output, pid_t *pid)
+/* Why a command gave nothing. */
+static enum mer_status fail_command(const char *ref, enum mer_status why, int error,
+                                    struct mer_error *err)
 {
-	char *copy = strdup(command);
-	char sh[] = "sh", option[] = "-c";
-	char *argv[] = { sh, option, copy, NULL };
-	posix_spawnattr_t attr;
-	posix_spawn_file_actions_t actions;
-	sigset_t none, defaults;
-	sigemptyset(&none);
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	sigaddset(&defaults, SIGCHLD);
-	if (copy == NULL)
-		return ENOMEM;
-	int error = posix_spawnattr_init(&attr);
-	if (error == 0 && (error = posix_spawn_file_actions_init(&actions)) != 0)
-		(void)posix_spawnattr_destroy(&attr);
-	if (error == 0) {
-		(void)posix_spawnattr_setsigmask(&attr, &none);
-		(void)posix_spawnattr_setsigdefault(&attr, &defaults);
-		(void)posix_spawnattr_setpgroup(&attr, 0);
-		(void)posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-		                                          POSIX_SPAWN_SETSIGDEF);
-		error = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-		if (error == 0)
-			error =
-				posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-		if (error == 0)
-			error = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-		if (error == 0)
-			error = posix_spawn(pid, "/bin/sh", &actions, &attr, argv, environ);
-		(void)posix_spawn_file_actions_destroy(&actions);
-		(void)posix_spawnattr_destroy(&attr);
-	}
-	free(copy);
-	return error;
-}
-
-/* Waits until the deadline, then kills. Returns whether it ended by itself. */
-static bool reap(pid_t pid, int64_t deadline_ms, int *status)
-{
-	const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
-	pid_t reaped;
-	while ((reaped = waitpid(pid, status, WNOHANG)) == 0 && mer_clock_ms() < deadline_ms)
-		(void)nanosleep(&pause, NULL);
-	if (reaped != 0)
-		return true;
-	(void)kill(-pid, SIGKILL);
-	while (waitpid(pid, status, 0) < 0 && errno == EINTR)
-		continue;
-	return false;
+	if (why == MER_ENOMEM)
+		return mer_fail(err, MER_ENOMEM, "out of memory");
+	if (why == MER_ETIMEOUT)
+		return mer_fail(err, MER_EINPUT, "'%s' took longer than %d s", ref, COMMAND_MS / 1000);
+	if (why == MER_ELIMIT)
+		return fail_long(ref, err);
+	return mer_fail(err, MER_EINPUT, "cannot run '%s': %s", ref, strerror(error));
 }
 
 static enum mer_status from_command(const char *ref, const char *command, char **out,
                                     struct mer_error *err)
 {
-	int ends[2];
-	int64_t deadline_ms = mer_clock_ms() + COMMAND_MS;
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return mer_fail(err, MER_EINPUT, "cannot run '%s': %s", ref, strerror(errno));
-	pid_t pid = 0;
-	int error = spawn(command, ends[1], &pid);
-	(void)close(ends[1]);
-	MER_AUTO(mer_fd_done) int fd = ends[0];
-	MER_AUTO(secret_done) struct secret secret = { 0 };
-	if (error != 0)
-		return mer_fail(err, error == ENOMEM ? MER_ENOMEM : MER_EINPUT, "cannot run '%s': %s", ref,
-		                strerror(error));
-	int status = 0;
-	error = read_secret(fd, deadline_ms, &secret);
-	bool in_time = reap(pid, error != 0 || secret.len > SECRET_MAX ? 0 : deadline_ms, &status);
-	if (error == ETIMEDOUT || (error == 0 && secret.len <= SECRET_MAX && !in_time))
-		return mer_fail(err, MER_EINPUT, "'%s' took longer than %d s", ref, COMMAND_MS / 1000);
-	if (error != 0)
-		return mer_fail(err, MER_EINPUT, "cannot read from '%s': %s", ref, strerror(error));
-	if (WIFSIGNALED(status) && in_time)
+	const char *const argv[] = { "sh", "-c", command, NULL };
+	MER_AUTO(secret_done) struct mer_buf secret;
+	const struct mer_child child = { .program = "/bin/sh",
+		                             .argv = argv,
+		                             .env = (const char *const *)environ,
+		                             .cancel_fd = -1,
+		                             .deadline_ms = mer_clock_ms() + COMMAND_MS,
+		                             .out = &secret };
+	int status = 0, error = 0;
+	enum mer_status st = secret_init(&secret);
+	if (st == MER_OK)
+		st = mer_child_run(&child, &status, &error);
+	if (st != MER_OK)
+		return fail_command(ref, st, error, err);
+	if (WIFSIGNALED(status))
 		return mer_fail(err, MER_EINPUT, "'%s' was killed by signal %d", ref, WTERMSIG(status));
-	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+	if (WEXITSTATUS(status) != 0)
 		return mer_fail(err, MER_EINPUT, "'%s' ended with exit code %d", ref, WEXITSTATUS(status));
 	return give(ref, secret.ptr, secret.len, out, err);
 }
