@@ -4,6 +4,7 @@
 #include "far_room.h"
 #include "internal.h"
 #include "remote.h"
+#include "verdict.h"
 
 #include <assert.h>
 #include <mer/clean.h>
@@ -20,13 +21,6 @@
 
 enum life { STARTING, READY, ENDED };
 enum degree { STAYS, DRAINS, TERMINATED, KILLED };
-
-/* The last line that was not blank of what came, cut, for messages. */
-struct last_line {
-	char text[200];
-	size_t len;
-	bool whole; /* its newline has come: the next line replaces it */
-};
 
 /* Owns carrier and protocol. Freed when the carrier and its own handles are closed. */
 struct worker {
@@ -89,66 +83,28 @@ const char *mer_protocol_name(enum mer_protocol protocol)
 	return protocol_names[at < MER_PROTOCOL_COUNT ? at : MER_PROTOCOL_UNSET];
 }
 
-/* --- what is said about an end -------------------------------------------------------------- */
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* What comes may be any piece of a line: the blanks at its end may be in the middle of the line. */
-static void remember(struct last_line *line, const char *bytes, size_t n)
-{
-	size_t end = n;
-	while (end > 0 && is_blank(bytes[end - 1]))
-		end--;
-	if (end == 0 && (line->whole || line->len == 0))
-		return;
-	const char *newline = end == 0 ? NULL : memrchr(bytes, '\n', end);
-	size_t start = newline == NULL ? 0 : (size_t)(newline - bytes) + 1;
-	if (line->whole || start > 0) {
-		line->len = 0;
-		line->whole = false;
-	}
-	newline = memchr(bytes + end, '\n', n - end);
-	line->whole = newline != NULL;
-	end = newline != NULL ? (size_t)(newline - bytes) : n;
-	size_t room = sizeof line->text - line->len, len = end - start < room ? end - start : room;
-	memcpy(line->text + line->len, bytes + start, len);
-	line->len += len;
-}
-
-static struct mer_str remembered(const struct last_line *line)
-{
-	size_t len = line->len;
-	while (len > 0 && is_blank(line->text[len - 1]))
-		len--;
-	return (struct mer_str){ line->text, len };
-}
-
-static void set_outcome(struct mer_outcome *outcome, const struct mer_error *err)
-{
-	static_assert(sizeof err->message == sizeof outcome->message,
-	              "what fits the one fits the other");
-	outcome->status = err->status;
-	outcome->quotes = false;
-	memcpy(outcome->message, err->message, sizeof err->message);
-}
-
-static void describe(char text[64], const struct meal_exit *how)
-{
-	char name[MER_SIGNAL_SIZE];
-	if (how->signal != 0)
-		(void)snprintf(text, 64, "was killed by %s", mer_signal_name(how->signal, name));
-	else
-		(void)snprintf(text, 64, "ended with exit code %d", how->exit_code);
-}
+/* --- ends ------------------------------------------------------------------------------------ */
 
 /* Whether the caller made it leave, or would not have that run, not waiting for answers. */
 static bool is_canceled(const struct worker *w, const struct meal_call *call)
 {
 	return (w->asked || (call != NULL && call->cancelling)) && w->ending >= TERMINATED;
 }
+
+static void judge(const struct worker *w, const struct meal_call *call, const struct meal_exit *how,
+                  struct mer_outcome *out)
+{
+	const struct verdict_case about = { .protocol = w->protocol,
+		                                .call = call,
+		                                .said = &w->said,
+		                                .ready = w->life == READY,
+		                                .asked = w->asked,
+		                                .overdue = w->overdue,
+		                                .canceled = is_canceled(w, call) };
+	verdict_reach(&about, how, out);
+}
+
+/* --- leaving -------------------------------------------------------------------------------- */
 
 /* Whether output is held back for the caller: of runs that are being given up it is dropped. */
 static bool is_paused(const struct worker *w)
@@ -161,50 +117,6 @@ static bool is_paused(const struct worker *w)
 		return true;
 	return w->protocol->n_open == 0;
 }
-
-/* A problem is the model's, unless it did not start or what it left undone says more. */
-static enum mer_status status_of_problem(const struct meal_exit *how, enum mer_status undone)
-{
-	if (!how->started)
-		return MER_EUNREACHABLE;
-	return undone != MER_OK ? undone : MER_EMODEL;
-}
-
-/* How an open run, or without one the worker, ended as its process did. */
-static void judge(const struct worker *w, const struct meal_call *call, const struct meal_exit *how,
-                  struct mer_outcome *out)
-{
-	const char *when = "";
-	char end[64];
-	bool quotes = false;
-	const struct mer_str said = remembered(&w->said);
-	struct mer_error err = { .status = MER_OK };
-	describe(end, how);
-	enum mer_status status = w->protocol->ops->ended(w->protocol, call, how, &when);
-	if (how->problem[0] != '\0')
-		(void)mer_fail(&err, status_of_problem(how, status), "%s", how->problem);
-	else if (!how->started)
-		(void)mer_fail(&err, MER_ECANCELED, "canceled before the model was started");
-	else if (w->asked && call == NULL && w->life == READY)
-		err.status = MER_OK; /* it left as it was told */
-	else if (w->overdue && call != NULL && !call->cancelling)
-		(void)mer_fail(&err, MER_EMODEL,
-		               "the model was ended, since it did not give up another run");
-	else if (is_canceled(w, call) || ((w->asked || w->overdue) && call == NULL))
-		(void)mer_fail(&err, MER_ECANCELED, "canceled: the model %s", end);
-	else if (status == MER_OK && how->no_output[0] != '\0')
-		(void)mer_fail(&err, MER_EMODEL, "%s", how->no_output);
-	else if (status != MER_OK && said.len == 0)
-		(void)mer_fail(&err, status, "the model %s%s", end, when);
-	else if (status != MER_OK) {
-		(void)mer_fail(&err, status, "the model %s%s: %.*s", end, when, (int)said.len, said.ptr);
-		quotes = true;
-	}
-	set_outcome(out, &err);
-	out->quotes = quotes;
-}
-
-/* --- leaving -------------------------------------------------------------------------------- */
 
 /* Tells the carrier whether to hold back stdout: for the caller, for what was kept, and of a process
  * that runs before its run was given. */
@@ -282,7 +194,7 @@ static void leave(struct worker *w, enum degree degree)
 static void give_up(struct worker *w, const struct mer_error *why)
 {
 	if (w->last.status == MER_OK)
-		set_outcome(&w->last, why);
+		verdict_set(&w->last, why);
 	w->deaf = true;
 	if (w->life != ENDED && w->ending < KILLED)
 		leave(w, KILLED);
@@ -296,7 +208,7 @@ static void fail_calls(struct worker *w, const struct mer_error *why)
 	{
 		if (call->finished)
 			continue;
-		set_outcome(&call->result, why);
+		verdict_set(&call->result, why);
 		call->finished = true;
 	}
 }
@@ -339,7 +251,7 @@ static void finish(struct worker *w, struct meal_call *call)
 	if (call->cancelling || (call->result.status == MER_OK && is_canceled(w, call))) {
 		struct mer_error err;
 		(void)mer_fail(&err, MER_ECANCELED, "canceled");
-		set_outcome(&call->result, &err);
+		verdict_set(&call->result, &err);
 	}
 	bool asked = call->cancelling;
 	call->cancelling = false;
@@ -381,7 +293,7 @@ static void set_done(struct meal_call *call, const struct meal_event *event)
 		(void)mer_fail(&err, event->status, "the model said so by an empty line on stderr");
 	else
 		(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
-	set_outcome(&call->result, &err);
+	verdict_set(&call->result, &err);
 }
 
 static void deliver(struct worker *w, struct meal_call *call, struct mer_str bytes)
@@ -400,7 +312,7 @@ static void deliver(struct worker *w, struct meal_call *call, struct mer_str byt
 	(void)mer_fail(&others, MER_EMODEL,
 	               "the model was ended, since another run's output is over %lld bytes",
 	               (long long)w->max_output);
-	set_outcome(&call->result, &own);
+	verdict_set(&call->result, &own);
 	call->finished = true;
 	fail_calls(w, &others);
 	give_up(w, &own);
@@ -425,7 +337,7 @@ static void break_off(struct worker *w, const struct meal_event *event)
 	(void)mer_fail(&err, event->status, "%.*s", (int)event->bytes.len, event->bytes.ptr);
 	fail_calls(w, &err);
 	if (w->last.status == MER_OK)
-		set_outcome(&w->last, &err);
+		verdict_set(&w->last, &err);
 	w->deaf = true;
 	if (w->ending != STAYS)
 		return;
@@ -509,7 +421,7 @@ static void on_data(void *ctx, enum meal_stream stream, const char *bytes, size_
 {
 	struct worker *w = ctx;
 	if (stream == MEAL_STDERR)
-		remember(&w->said, bytes, n);
+		last_line_add(&w->said, bytes, n);
 	bool settling = finished_call(w) != NULL;
 	size_t taken = feed(w, stream, bytes, n);
 	if (taken < n) {
