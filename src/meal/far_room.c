@@ -33,6 +33,22 @@ void far_room_fill(char *text, const char *name)
 	}
 }
 
+const char *mer_lent_name(const struct mer_lent *lent)
+{
+	const char *slash = strrchr(lent->path, '/');
+	return slash != NULL && slash[1] != '\0' ? slash + 1 : "it";
+}
+
+enum mer_status mer_far_folder(char out[sizeof MER_FAR_FOLDER], struct mer_error *err)
+{
+	char name[FAR_ROOM_END];
+	enum mer_status st = far_room_name(name, err);
+	memcpy(out, MER_FAR_FOLDER, sizeof MER_FAR_FOLDER);
+	if (st == MER_OK)
+		far_room_fill(out, name);
+	return st;
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 /* What is tried there before, under the name that users know it by, and then done. */

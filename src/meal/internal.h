@@ -156,6 +156,10 @@ MER_MUST enum mer_status meal_protocol_new(const struct meal_protocol_ops *ops,
                                            struct meal_protocol **out, struct mer_error *err);
 void meal_protocol_free(struct meal_protocol *protocol);
 
+/* start.c: the one that a spec names. MER_EINPUT: there is none, or the spec lacks what each needs. */
+MER_MUST enum mer_status meal_protocol_of(const struct mer_worker_spec *spec,
+                                          struct meal_protocol **out, struct mer_error *err);
+
 /* Opens a run, where there is room, until meal_end(). Failures as of begin. */
 MER_MUST enum mer_status meal_begin(struct meal_protocol *protocol, const struct mer_input *input,
                                     struct meal_call **out, struct mer_error *err);
@@ -268,14 +272,14 @@ struct meal_worker_ops {
 	int64_t (*pid)(const struct mer_worker *worker);
 };
 
-/* meal.c: as mer_worker_start() and mer_worker_check(), of a worker over bytes. */
+/* start.c: as mer_worker_start() and mer_worker_check(), of a worker over bytes. */
 MER_MUST enum mer_status meal_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
                                     const struct mer_worker_events *events, void *ctx,
                                     struct mer_worker **out, struct mer_error *err);
 MER_MUST enum mer_status meal_worker_check(const struct mer_worker_spec *spec,
                                            const struct mer_input *input, struct mer_error *err);
 
-/* As mer_worker_start(), over a carrier that was not started; takes it, on failure too. */
+/* meal.c: as mer_worker_start(), over a carrier that was not started; takes it, on failure too. */
 MER_MUST enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
                                            const struct mer_worker_spec *spec,
                                            const struct mer_worker_events *events, void *ctx,

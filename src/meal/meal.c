@@ -1,13 +1,9 @@
 /* A worker over bytes is a carrier and a protocol. It checks what callers may do, traces each call
  * once, holds runs to their limit, ends workers in three degrees and reports each end once. */
 #define LOG_AREA "meal"
-#include "far_room.h"
 #include "internal.h"
-#include "remote.h"
 #include "verdict.h"
 
-#include <assert.h>
-#include <mer/clean.h>
 #include <mer/log.h>
 #include <mer/text.h>
 #include <stdio.h>
@@ -53,35 +49,6 @@ struct worker {
 	struct last_line said;   /* on stderr */
 	struct mer_outcome last; /* of the worker; not MER_OK before its end: why it was given up */
 };
-
-static const char *const protocol_names[] = {
-	[MER_PROTOCOL_UNSET] = "unset",
-	[MER_PROTOCOL_ONCE] = "once",
-	[MER_PROTOCOL_TOKEN] = "token",
-	[MER_PROTOCOL_FRAME] = "frame",
-};
-static_assert(sizeof protocol_names / sizeof *protocol_names == MER_PROTOCOL_COUNT,
-              "a name for each protocol");
-
-static const struct meal_protocol_ops *const protocols[MER_PROTOCOL_COUNT] = {
-	[MER_PROTOCOL_ONCE] = &meal_once,
-	[MER_PROTOCOL_TOKEN] = &meal_token,
-	[MER_PROTOCOL_FRAME] = &meal_frame,
-};
-
-enum mer_protocol mer_protocol_by_name(const char *name)
-{
-	for (size_t i = MER_PROTOCOL_ONCE; i < MER_PROTOCOL_COUNT; i++)
-		if (strcmp(name, protocol_names[i]) == 0)
-			return (enum mer_protocol)i;
-	return MER_PROTOCOL_UNSET;
-}
-
-const char *mer_protocol_name(enum mer_protocol protocol)
-{
-	size_t at = (size_t)protocol;
-	return protocol_names[at < MER_PROTOCOL_COUNT ? at : MER_PROTOCOL_UNSET];
-}
 
 /* --- ends ------------------------------------------------------------------------------------ */
 
@@ -567,28 +534,6 @@ static struct worker *downcast(struct mer_worker *base)
 	return (struct worker *)base;
 }
 
-static enum mer_status make_protocol(const struct mer_worker_spec *spec, struct meal_protocol **out,
-                                     struct mer_error *err)
-{
-	size_t which = (size_t)spec->protocol;
-	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
-		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
-	if (spec->argv == NULL || spec->argv[0] == NULL || spec->argv[0][0] == '\0')
-		return mer_fail(err, MER_EINPUT, "the command has no words");
-	if (spec->guard == NULL || spec->env == NULL)
-		return mer_fail(err, MER_EINPUT, "a worker needs a supervisor and an environment");
-	return meal_protocol_new(protocols[which], spec, out, err);
-}
-
-enum mer_status meal_worker_check(const struct mer_worker_spec *spec, const struct mer_input *input,
-                                  struct mer_error *err)
-{
-	size_t which = (size_t)spec->protocol;
-	if (which >= MER_PROTOCOL_COUNT || protocols[which] == NULL)
-		return mer_fail(err, MER_EINPUT, "no such protocol: %s", mer_protocol_name(spec->protocol));
-	return protocols[which]->check(spec, input, err);
-}
-
 enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *carrier,
                                   const struct mer_worker_spec *spec,
                                   const struct mer_worker_events *events, void *ctx,
@@ -611,7 +556,7 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 	mer_buf_init(&w->kept, KEPT_MAX);
 	carrier->events = &carrier_events;
 	carrier->ctx = w;
-	enum mer_status st = make_protocol(spec, &w->protocol, err);
+	enum mer_status st = meal_protocol_of(spec, &w->protocol, err);
 	if (st == MER_OK)
 		st = carrier->ops->start(carrier, loop, spec, err);
 	else
@@ -629,87 +574,6 @@ enum mer_status meal_worker_start(struct uv_loop_s *loop, struct meal_carrier *c
 	hold(w);
 	*out = &w->base;
 	return MER_OK;
-}
-
-struct meal_carrier *meal_carrier_new(const struct mer_worker_spec *spec)
-{
-	bool frames = spec->protocol == MER_PROTOCOL_FRAME && spec->remote == NULL;
-	return spec->remote != NULL ? meal_remote_new(spec) : meal_local_new(frames);
-}
-
-const char *mer_lent_name(const struct mer_lent *lent)
-{
-	const char *slash = strrchr(lent->path, '/');
-	return slash != NULL && slash[1] != '\0' ? slash + 1 : "it";
-}
-
-enum mer_status mer_far_folder(char out[sizeof MER_FAR_FOLDER], struct mer_error *err)
-{
-	char name[FAR_ROOM_END];
-	enum mer_status st = far_room_name(name, err);
-	memcpy(out, MER_FAR_FOLDER, sizeof MER_FAR_FOLDER);
-	if (st == MER_OK)
-		far_room_fill(out, name);
-	return st;
-}
-
-static char **filled(const char *const *words, const char *name)
-{
-	size_t n = 0;
-	while (words != NULL && words[n] != NULL)
-		n++;
-	char **copy = calloc(n + 1, sizeof *copy);
-	for (size_t i = 0; copy != NULL && i < n; i++) {
-		copy[i] = strdup(words[i]);
-		if (copy[i] == NULL)
-			mer_words_done(&copy);
-		else
-			far_room_fill(copy[i], name);
-	}
-	return copy;
-}
-
-/* The worker's own folder gets its name, before anything says it. */
-static enum mer_status start_remote(struct uv_loop_s *loop, struct meal_carrier *carrier,
-                                    const struct mer_worker_spec *spec,
-                                    const struct mer_worker_events *events, void *ctx,
-                                    struct mer_worker **out, struct mer_error *err)
-{
-	char folder[sizeof MER_FAR_FOLDER];
-	struct mer_worker_spec own = *spec;
-	enum mer_status st = MER_OK;
-	if (spec->folder != NULL)
-		(void)snprintf(folder, sizeof folder, "%s", spec->folder);
-	else
-		st = mer_far_folder(folder, err);
-	const char *name = strrchr(folder, '-') + 1;
-	MER_AUTO(mer_words_done) char **argv = filled(spec->argv, name);
-	MER_AUTO(mer_words_done) char **env = filled(spec->env, name);
-	const char *const texts[] = { spec->workdir != NULL ? spec->workdir : "",
-		                          spec->weights != NULL ? spec->weights : "", NULL };
-	MER_AUTO(mer_words_done) char **told = filled(texts, name);
-	if (st != MER_OK || argv == NULL || env == NULL || told == NULL) {
-		carrier->ops->close(carrier);
-		return st != MER_OK ? st : mer_fail(err, MER_ENOMEM, "out of memory");
-	}
-	own.argv = (const char *const *)argv;
-	own.env = (const char *const *)env;
-	own.workdir = told[0];
-	own.weights = spec->weights != NULL ? told[1] : NULL;
-	own.folder = folder;
-	return meal_worker_start(loop, carrier, &own, events, ctx, out, err);
-}
-
-enum mer_status meal_start(struct uv_loop_s *loop, const struct mer_worker_spec *spec,
-                           const struct mer_worker_events *events, void *ctx,
-                           struct mer_worker **out, struct mer_error *err)
-{
-	struct meal_carrier *carrier = meal_carrier_new(spec);
-	if (carrier == NULL)
-		return mer_fail(err, MER_ENOMEM, "out of memory");
-	if (spec->remote != NULL)
-		return start_remote(loop, carrier, spec, events, ctx, out, err);
-	return meal_worker_start(loop, carrier, spec, events, ctx, out, err);
 }
 
 static void go(struct mer_worker *base)
