@@ -8,6 +8,7 @@
 #include <mer/file.h>
 #include <mer/log.h>
 #include <mer/npy.h>
+#include <mer/text.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -5,8 +5,8 @@
 #include "stored.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/meal.h>
+#include <mer/text.h>
 #include <string.h>
 
 /* What is known while it runs. */

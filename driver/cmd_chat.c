@@ -6,8 +6,8 @@
 #include "run.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/json.h>
+#include <mer/text.h>
 #include <string.h>
 
 enum { MODEL, TIMEOUT, WEIGHTS, SERVER, DEPLOYMENT, RAW, NO_RECORD };

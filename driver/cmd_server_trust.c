@@ -15,6 +15,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/remote.h>
+#include <mer/text.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -9,6 +9,7 @@
 #include <mer/file.h>
 #include <mer/json.h>
 #include <mer/sched.h>
+#include <mer/text.h>
 #include <string.h>
 
 enum { MODEL, DATASET, OLD, NEW, TIMEOUT, ACTIVATE };

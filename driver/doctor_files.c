@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>

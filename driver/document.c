@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/limits.h>
 #include <mer/text.h>
 #include <nettle/base64.h>

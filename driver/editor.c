@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <signal.h>
 #include <string.h>
 

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <mer/clean.h>
 #include <mer/dal.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <mer/uid.h>
 #include <pthread.h>

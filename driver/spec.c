@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/http.h>
 #include <mer/limits.h>
 #include <mer/meal.h>

@@ -2,9 +2,9 @@
 #include "spec.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/limits.h>
 #include <mer/meal.h>
+#include <mer/text.h>
 #include <sched.h>
 #include <string.h>
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <string.h>
 
 void store_init(struct store *store, size_t memory)

@@ -8,7 +8,6 @@
 #include <libsmartcols.h>
 #include <locale.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 
 #include <inttypes.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/json.h>
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
 

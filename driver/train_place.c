@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <mer/file.h>
 #include <mer/lend.h>
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>

@@ -9,6 +9,7 @@
 #include <mer/file.h>
 #include <mer/meal.h>
 #include <mer/sched.h>
+#include <mer/text.h>
 #include <stdatomic.h>
 #include <string.h>
 

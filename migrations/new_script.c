@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -8,6 +8,7 @@
 #include <mer/env.h>
 #include <mer/file.h>
 #include <mer/ref.h>
+#include <mer/text.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -11,6 +11,7 @@
 #include <mer/clean.h>
 #include <mer/dal.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <mer/uid.h>
 #include <string.h>
 #include <sys/stat.h>

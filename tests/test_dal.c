@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <mer/hash.h>
+#include <mer/text.h>
 #include <sqlite3.h>
 
 static const char *always(void)

@@ -6,7 +6,7 @@
 #include "check_main.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

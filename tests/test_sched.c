@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/dal.h>
-#include <mer/file.h>
 #include <mer/json.h>
 #include <mer/sched.h>
 #include <mer/text.h>

@@ -35,9 +35,6 @@ MER_API MER_MUST enum mer_status mer_make_folders(const char *path, struct mer_e
  */
 MER_API int mer_open_own(const char *path, int flags);
 
-/** printf into a new string, which the caller frees; NULL when out of memory. */
-MER_API MER_PRINTF(1, 2) char *mer_text_new(const char *fmt, ...);
-
 /*
  * Places of one user (XDG base directory specification) and of this installation. What is part of
  * the installation is found relative to the running program, so that a moved tree works.

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/** printf into a new string, which the caller frees; NULL when out of memory. */
+MER_API MER_PRINTF(1, 2) char *mer_text_new(const char *fmt, ...);
+
 /** A decimal whole number with an optional '-'. MER_EINPUT: not one; MER_ELIMIT: no int64_t. */
 MER_API MER_MUST enum mer_status mer_parse_i64(const char *text, int64_t *out,
                                                struct mer_error *err);

@@ -4,6 +4,7 @@
 #include <mer/buf.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <poll.h>
 #include <pwd.h>
 #include <stdarg.h>
@@ -174,16 +175,6 @@ enum mer_status mer_make_folders(const char *path, struct mer_error *err)
 	if (path[0] == '\0')
 		return mer_fail(err, MER_EINPUT, "cannot make a folder: its path is empty");
 	return MER_OK;
-}
-
-char *mer_text_new(const char *fmt, ...)
-{
-	char *text = NULL;
-	va_list args;
-	va_start(args, fmt);
-	int n = vasprintf(&text, fmt, args);
-	va_end(args);
-	return n < 0 ? NULL : text;
 }
 
 /* Takes "//", "." and "x/.." out of an absolute path in place, without a look at the disk. */

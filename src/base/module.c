@@ -4,6 +4,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/module.h>
+#include <mer/text.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mer/clean.h>
-#include <mer/file.h>
+#include <mer/text.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,10 +1,21 @@
-/* Numbers, durations, sizes, times and names. */
+/* New texts, numbers, durations, sizes, times and names. */
 #include <assert.h>
 #include <mer/text.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+char *mer_text_new(const char *fmt, ...)
+{
+	char *text = NULL;
+	va_list args;
+	va_start(args, fmt);
+	int n = vasprintf(&text, fmt, args);
+	va_end(args);
+	return n < 0 ? NULL : text;
+}
 
 /* A unit and how many of the smallest one it is. */
 struct unit {

@@ -8,7 +8,6 @@
 
 #include <limits.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/ref.h>
 #include <mer/text.h>
 #include <mer/url.h>

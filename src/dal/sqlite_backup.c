@@ -14,6 +14,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/publish.h>
+#include <mer/text.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>

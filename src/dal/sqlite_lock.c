@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mer/clean.h>
-#include <mer/file.h>
+#include <mer/text.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/sum.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -7,8 +7,8 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/log.h>
+#include <mer/text.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>

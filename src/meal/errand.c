@@ -6,8 +6,8 @@
 #include "internal.h"
 #include "remote_say.h"
 
-#include <mer/file.h>
 #include <mer/log.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 #include <mer/clean.h>
-#include <mer/file.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -9,6 +9,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/log.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 #include "remote.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
 #include <mer/remote.h>

@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/json.h>
 #include <mer/ref.h>
 #include <mer/text.h>

@@ -11,9 +11,9 @@
 #include "http_status.h"
 #include "http_transport.h"
 
-#include <mer/file.h>
 #include <mer/http.h>
 #include <mer/module.h>
+#include <mer/text.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <mer/clean.h>
-#include <mer/file.h>
+#include <mer/text.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>

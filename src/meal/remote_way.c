@@ -5,8 +5,8 @@
 #include "links.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/remote.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,6 @@
 #include <libssh2.h>
 #include <limits.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <pwd.h>
 #include <stddef.h>

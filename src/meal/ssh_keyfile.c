@@ -7,6 +7,7 @@
 
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <nettle/base64.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <nettle/base64.h>
 #include <nettle/hmac.h>
 #include <nettle/sha2.h>

@@ -5,7 +5,6 @@
 #include "ssh_connect.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/log.h>
 #include <mer/remote.h>
 #include <mer/text.h>

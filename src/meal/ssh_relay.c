@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /* The environment of a worker (CLI.md, Placeholders). */
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/meal.h>
 #include <mer/ref.h>
+#include <mer/text.h>
 #include <string.h>
 
 #define TEXT_PREFIX "text:"

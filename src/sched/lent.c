@@ -5,6 +5,7 @@
 #include <mer/clean.h>
 #include <mer/file.h>
 #include <mer/sched.h>
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,9 +4,9 @@
 #include "internal.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/log.h>
 #include <mer/secrets.h>
+#include <mer/text.h>
 #include <stdlib.h>
 #include <string.h>
 

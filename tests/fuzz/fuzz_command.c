@@ -5,7 +5,6 @@
 #include "fuzz.h"
 
 #include <mer/clean.h>
-#include <mer/file.h>
 #include <mer/text.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <mer/clean.h>
 #include <mer/file.h>
+#include <mer/text.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
