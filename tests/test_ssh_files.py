@@ -229,6 +229,21 @@ class Files(ssh_case.Ssh):
         path.write_bytes(b"changed here")
         self.refused(4, "are not what was added", "run", "sum", "x")
 
+    def test_only_what_is_asked_for(self):
+        """A worker says what is there of what it is lent, so that nobody else asks unless something of it is."""
+        self.add("list", "sh", "-c", "ls {models} >&2; cat {weights}")
+        self.weights("list", self.file("w", "weights"), "1")
+        key = hashlib.sha256(b"weights").hexdigest()
+        out, err = self.call(0, "--log", "meal=debug", "run", "list", "x")
+        self.assertEqual((b"weights", 2), (out, err.count("errand ended")))
+        (self.cache() / "files" / key).unlink()
+        out, err = self.call(0, "--log", "meal=debug", "run", "list", "x")
+        self.assertEqual((b"weights", 1), (out, err.count("errand ended")))
+        (self.cache() / "files" / key).unlink()
+        (self.cache() / "files" / (key + ".part")).mkdir()
+        out, err = self.call(0, "--log", "meal=debug", "run", "list", "x")
+        self.assertEqual((b"weights", 2), (out, err.count("errand ended")))
+
     def test_weights_there(self):
         there = self.server.home("user") / "there's w"
         there.write_bytes(b"over there")
