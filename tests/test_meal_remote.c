@@ -35,6 +35,10 @@ static const struct row {
 	  .started = true },
 	{ STARTED MARK("exit 256") MARK("signal 0") MARK("exit 1") MARK("gone"), UP, "UWG", "",
 	  .started = true, .exit_code = 1 },
+	{ STARTED MARK("exit 4294967296") MARK("signal 4294967305") MARK("gone"), UP, "UWG", "",
+	  .started = true, .exit_code = -1, .problem = LOST },
+	{ STARTED MARK("exit 0x") MARK("exit 3 4") MARK("exit 1") MARK("gone"), UP, "UWG", "",
+	  .started = true, .exit_code = 1 },
 	{ UP MARK("watch 1 8 perl") MARK("watch 7 0 sh") MARK("exit 1") MARK("gone"), UP, "UG", "",
 	  .exit_code = 1 },
 	/* nobody knows whether that is all */

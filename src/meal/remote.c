@@ -613,10 +613,10 @@ static void go(struct meal_carrier *carrier)
 	r->inner->ops->go(r->inner);
 }
 
-/* Whether ssh is to be started anew soon. */
+/* Whether ssh is to be started anew soon: only one that was told nothing yet is. */
 static bool waits_again(const struct remote *r)
 {
-	return r->again_ms > 0 && r->inner == NULL && !r->heard.over;
+	return r->again_ms > 0 && r->inner == NULL && !r->begun && !r->heard.over;
 }
 
 static void queue(struct meal_carrier *carrier, const struct mer_str pieces[], size_t n, bool last,

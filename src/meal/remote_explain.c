@@ -4,6 +4,8 @@
 #include "remote_say.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <mer/text.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -128,6 +130,15 @@ void remote_explain_lost(char problem[REMOTE_PROBLEM], const struct remote_subje
 
 /* --- what the supervisor said ----------------------------------------------------------------- */
 
+/* The errno that it tells; 0: none. */
+static int exec_error(const char *why)
+{
+	int64_t error;
+	bool told = strncmp(why, "exec ", 5) == 0 && mer_parse_i64(why + 5, &error, NULL) == MER_OK &&
+	            error > 0 && error <= INT_MAX;
+	return told ? (int)error : 0;
+}
+
 void remote_explain_failure(char problem[REMOTE_PROBLEM], const struct remote_subject *subject,
                             const char *why)
 {
@@ -165,7 +176,7 @@ void remote_explain_failure(char problem[REMOTE_PROBLEM], const struct remote_su
 		               server);
 	else if (strcmp(why, "cache") == 0)
 		(void)snprintf(problem, REMOTE_PROBLEM, "cannot write in the cache on server '%s'", server);
-	else if (sscanf(why, "exec %d", &error) == 1 && error == ENOEXEC)
+	else if ((error = exec_error(why)) == ENOEXEC)
 		(void)snprintf(problem, REMOTE_PROBLEM,
 		               "'%s' on server '%s' is not a program (no '#!' line?)", program, server);
 	else if (error == ENOENT)

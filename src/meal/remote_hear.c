@@ -1,8 +1,9 @@
 /* What comes from a worker on another host; remote_hear.h. */
 #include "remote_hear.h"
 
+#include <mer/text.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NOISE_MAX ((size_t)4096)
@@ -26,9 +27,24 @@ void remote_heard_expect(struct remote_heard *heard, const char *nonce)
 
 /* --- marks ------------------------------------------------------------------------------------- */
 
-static enum remote_event_kind on_watch(struct remote_heard *heard, long long pid, long long timer,
-                                       const char *mode)
+/* The whole number behind a word, from least to most; else false. */
+static bool take_number(const char *mark, const char *word, int least, int most, int *out)
 {
+	const size_t len = strlen(word);
+	int64_t number;
+	if (strncmp(mark, word, len) != 0 || mer_parse_i64(mark + len, &number, NULL) != MER_OK ||
+	    number < least || number > most)
+		return false;
+	*out = (int)number;
+	return true;
+}
+
+/* PID TIMER MODE */
+static enum remote_event_kind on_watch(struct remote_heard *heard, const char *words)
+{
+	char *end;
+	const long long pid = strtoll(words, &end, 10), timer = strtoll(end, &end, 10);
+	const char *mode = *end == ' ' ? end + 1 : end;
 	if (pid <= 1 || timer <= 1) /* to kill they are everybody */
 		return REMOTE_NOTHING;
 	heard->whom =
@@ -39,9 +55,6 @@ static enum remote_event_kind on_watch(struct remote_heard *heard, long long pid
 static enum remote_event_kind on_mark(struct remote_heard *heard, const char *mark)
 {
 	struct meal_exit *how = &heard->how;
-	char mode[8] = "";
-	long long pid, timer;
-	int value;
 	if (strcmp(mark, "up") == 0) {
 		heard->err_up = true;
 		return REMOTE_UP;
@@ -50,17 +63,14 @@ static enum remote_event_kind on_mark(struct remote_heard *heard, const char *ma
 		return REMOTE_STRAY;
 	if (strncmp(mark, "started ", 8) == 0) {
 		how->started = true;
-	} else if (sscanf(mark, "watch %lld %lld %7s", &pid, &timer, mode) == 3) {
-		return on_watch(heard, pid, timer, mode);
+	} else if (strncmp(mark, "watch ", 6) == 0) {
+		return on_watch(heard, mark + 6);
 	} else if (strncmp(mark, "fail ", 5) == 0) {
 		remote_explain_failure(how->problem, &heard->subject, mark + 5);
 		(void)sscanf(mark + 5, "lacks %7[yna]", how->lacks);
 		heard->over = true;
-	} else if (sscanf(mark, "exit %d", &value) == 1 && value >= 0 && value <= 255) {
-		how->exit_code = value;
-		heard->over = true;
-	} else if (sscanf(mark, "signal %d", &value) == 1 && value > 0 && value < 128) {
-		how->signal = value;
+	} else if (take_number(mark, "exit ", 0, 255, &how->exit_code) ||
+	           take_number(mark, "signal ", 1, 127, &how->signal)) {
 		heard->over = true;
 	} else if (strcmp(mark, "there") == 0) {
 		how->started = heard->over = true;

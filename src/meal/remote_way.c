@@ -41,7 +41,8 @@ static const char *option_of(const struct mer_remote *remote, const char *name)
 static int64_t number_of(const struct mer_remote *remote, const char *name, int64_t fallback)
 {
 	const char *text = option_of(remote, name);
-	return text != NULL ? atoll(text) : fallback;
+	int64_t number;
+	return text != NULL && mer_parse_i64(text, &number, NULL) == MER_OK ? number : fallback;
 }
 
 void remote_way_init(struct remote_way *way, const struct mer_remote *remote)
