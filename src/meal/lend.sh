@@ -30,12 +30,10 @@ case ${XDG_CACHE_HOME-} in
 esac
 lend_files=$lend_root/files
 
-# The SHA-256 of stdin. openssl has what processors have for it, where sha256sum may not, but takes longer to start.
+# The SHA-256 of stdin.
 lend_sum()
 {
-	if [ "${1-0}" -gt 1000000 ] && [ -n "$(openssl dgst -sha256 -r </dev/null 2>/dev/null)" ]; then
-		set -- "$(openssl dgst -sha256 -r)"
-	elif command -v sha256sum >/dev/null 2>&1; then
+	if command -v sha256sum >/dev/null 2>&1; then
 		set -- "$(sha256sum)"
 	elif command -v shasum >/dev/null 2>&1; then
 		set -- "$(shasum -a 256)"
@@ -56,12 +54,19 @@ print(h.hexdigest())')"
 	printf '%s\n' "$1"
 }
 
-# Of a file or a folder.
+# Of a file or a folder. openssl has what processors have for it, where sha256sum may not, but takes longer to start.
 lend_sum_of()
 {
 	if [ ! -d "$1" ]; then
 		lend_n=$(lend_bytes "$1") || exit 1
-		lend_sum "$lend_n" <"$1"
+		lend_one=
+		[ "$lend_n" -lt 1000000 ] || lend_one=$(openssl dgst -sha256 -r <"$1" 2>/dev/null)
+		lend_one=${lend_one%% *}
+		if [ "${#lend_one}" -eq 64 ]; then
+			echo "$lend_one"
+		else
+			lend_sum <"$1"
+		fi
 		return
 	fi
 	[ -z "$(find -L "$1" -name '*
@@ -156,28 +161,20 @@ lend_lock()
 	done
 }
 
-# The bytes of a part. Who seals the whole may take it away at any time.
-lend_part_bytes()
-{
-	lend_bytes "$1" 2>/dev/null
-}
-
-# The number that a part's name is, without its zeros.
-lend_start()
-{
-	lend_at=${1##*/}
-	lend_at=${lend_at#"${lend_at%%[!0]*}"}
-	echo "${lend_at:-0}"
-}
-
+# The parts that there are of a key, as "START:BYTES START:BYTES..." in lend_list.
 lend_parts()
 {
 	lend_list=
-	for lend_part in "$lend_files/$1.part"/[0-9]*[0-9]; do
-		lend_n=$(lend_part_bytes "$lend_part") || continue
-		lend_list="$lend_list $(lend_start "$lend_part"):$lend_n"
-	done
-	echo "parts$lend_list"
+	while read -r lend_n lend_at; do
+		case $lend_at in
+		[0-9]*)
+			lend_at=${lend_at#"${lend_at%%[!0]*}"}
+			lend_list="$lend_list ${lend_at:-0}:$lend_n"
+			;;
+		esac
+	done <<-EOF
+		$(cd "$lend_files/$1.part" 2>/dev/null && wc -c [0-9]*[0-9] 2>/dev/null)
+	EOF
 }
 
 # Whether nothing of what has that key is newer than its record.
@@ -191,13 +188,24 @@ lend_same()
 	esac
 }
 
+# The cache is the user's alone, and has nothing that nobody asks for any more: who works there keeps it young (far.sh).
+lend_tidy()
+{
+	chmod 700 "$lend_root" "$lend_files" || lend_die "cannot make '$lend_files'"
+	for lend_old in "$lend_root/new"/* "$lend_root/made"/*; do
+		[ ! -e "$lend_old" ] || [ -z "$(find "$lend_old" -prune -mtime +30 2>/dev/null)" ] || lend_remove "$lend_old"
+	done
+}
+
 lend_look()
 {
+	[ -n "$(lend_sum </dev/null)" ] || exit 1
 	mkdir -p "$lend_files" || lend_die "cannot make '$lend_files'"
-	chmod 700 "$lend_root" "$lend_files" || lend_die "cannot make '$lend_files'"
+	lend_tidy
 	for lend_key in "$@"; do
 		if [ ! -e "$lend_files/$lend_key" ]; then
 			lend_parts "$lend_key"
+			echo "parts$lend_list"
 		elif lend_same "$lend_key"; then
 			echo ok
 		elif [ "$(lend_sum_of "$lend_files/$lend_key")" = "$lend_key" ]; then
@@ -208,23 +216,22 @@ lend_look()
 			echo changed
 		fi
 	done
-	# Whom nobody asks for any more: who works there keeps it young (far.sh).
-	for lend_key in "$lend_root/new"/* "$lend_root/made"/*; do
-		[ -z "$(find "$lend_key" -prune -mtime +30 2>/dev/null)" ] || lend_remove "$lend_key"
-	done
 }
 
 # How many bytes are there from the first on, and with KEY and a file: makes it one.
 lend_join()
 {
 	lend_pos=0
-	for lend_part in "$lend_files/$1.part"/[0-9]*[0-9]; do
-		lend_n=$(lend_part_bytes "$lend_part") || continue
-		lend_from=$(lend_start "$lend_part")
-		lend_to=$((lend_from + lend_n))
+	lend_parts "$1"
+	for lend_one in $lend_list; do
+		lend_from=${lend_one%:*}
+		lend_to=$((lend_from + ${lend_one#*:}))
 		[ "$lend_from" -le "$lend_pos" ] || break
 		if [ -n "$2" ] && [ "$lend_from" -gt 0 ]; then
-			if [ "$lend_to" -gt "$lend_pos" ]; then
+			lend_part=$lend_files/$1.part/$(printf '%015d' "$lend_from")
+			if [ "$lend_from" -eq "$lend_pos" ]; then
+				cat "$lend_part" >>"$2" || lend_die "cannot write in '$lend_root'"
+			elif [ "$lend_to" -gt "$lend_pos" ]; then
 				tail -c "+$((lend_pos - lend_from + 1))" "$lend_part" >>"$2" || lend_die "cannot write in '$lend_root'"
 			fi
 			rm -f "$lend_part"
@@ -254,6 +261,7 @@ lend_seal()
 		fi
 		mv "$lend_whole" "$lend_files/$1" || lend_die "cannot write in '$lend_root'"
 		chmod -R a-w "$lend_files/$1"
+		lend_tidy
 	fi
 	lend_record "$lend_files/$1.ok"
 	lend_remove "$lend_dir"
@@ -266,8 +274,9 @@ lend_put()
 	mkdir -p "$lend_dir" || lend_die "cannot write in '$lend_root'"
 	lend_part=$lend_dir/$(printf '%015d' "$4")
 	lend_lock "$lend_part.lock" "$lend_dir"
-	mkdir -p "$lend_dir" || lend_die "cannot write in '$lend_root'"
-	lend_was=$(lend_part_bytes "$lend_part") || lend_was=0
+	[ -d "$lend_dir" ] || mkdir -p "$lend_dir" || lend_die "cannot write in '$lend_root'"
+	lend_was=0
+	[ ! -e "$lend_part" ] || lend_was=$(lend_bytes "$lend_part")
 	if [ -e "$lend_files/$1" ] || [ "$lend_was" -ne "$5" ]; then
 		rm -f "$lend_part.lock"
 		echo again
@@ -331,7 +340,7 @@ lend_made()
 		else
 			{ mv "$lend_one" "$lend_dir.bytes" && touch "$lend_dir.bytes"; } || lend_die "cannot write in '$lend_root'"
 		fi
-		lend_n=$(lend_bytes "$lend_dir.bytes") && lend_one=$(lend_sum "$lend_n" <"$lend_dir.bytes") || exit 1
+		lend_n=$(lend_bytes "$lend_dir.bytes") && lend_one=$(lend_sum_of "$lend_dir.bytes") || exit 1
 		echo "$lend_kind $lend_n $lend_one"
 		return
 	done
@@ -340,7 +349,6 @@ lend_made()
 
 lend_op=$1
 shift
-[ -n "$(lend_sum </dev/null)" ] || exit 1
 case $lend_op in
 look) lend_look "$@" ;;
 put) lend_put "$@" ;;
