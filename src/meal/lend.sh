@@ -276,7 +276,7 @@ lend_put()
 	lend_lock "$lend_part.lock" "$lend_dir"
 	[ -d "$lend_dir" ] || mkdir -p "$lend_dir" || lend_die "cannot write in '$lend_root'"
 	lend_was=0
-	[ ! -e "$lend_part" ] || lend_was=$(lend_bytes "$lend_part")
+	[ ! -e "$lend_part" ] || lend_was=$(lend_bytes "$lend_part" 2>/dev/null) || lend_was=0 # sealed just then
 	if [ -e "$lend_files/$1" ] || [ "$lend_was" -ne "$5" ]; then
 		rm -f "$lend_part.lock"
 		echo again
