@@ -359,7 +359,14 @@ class Sessions(ssh_case.Ssh):
         folder, fifo = self.folder / "tools", self.folder / "fifo"
         folder.mkdir()
         os.mkfifo(fifo)
-        self.addCleanup(lambda: os.close(os.open(fifo, os.O_RDWR | os.O_NONBLOCK)))
+
+        def let_go():
+            with open(fifo, "r+b", buffering=0) as all_of_them:
+                all_of_them.write(b"\n" * 100)
+                name = bytes(folder / "perl")
+                self.assertTrue(ssh_case.wait_for(lambda: not any(name in words for _, words in processes.told("cmdline"))))
+
+        self.addCleanup(let_go)
         (folder / "perl").write_text(f"#!/bin/sh\ncase $2 in 'exit 0' | for*) exec {perl} \"$@\" ;; esac\n{perl} \"$@\"\n"
                                      f"exec <&- >&- 2>&-\nread -r word <{fifo}\n")
         (folder / "perl").chmod(0o755)
