@@ -35,6 +35,35 @@ START_TEST(expands_words)
 END_TEST
 
 static const struct {
+	const char *line, *want;
+} lines[] = {
+	{ "cat {p} {q}", "cat /a/b-1.2 \"${mer_q}\"" },
+	{ "cat \"{q}\"", "cat \"${mer_q}\"" },
+	{ "awk '/{q}/' '{p}'", "awk '/'\"${mer_q}\"'/' '/a/b-1.2'" },
+	{ "echo \\'{q}", "echo \\'\"${mer_q}\"" },
+	{ "echo \"\\\"{q}\"", "echo \"\\\"${mer_q}\"" },
+	{ "echo \"$(cat {q}; cat \"{q}\") {q}\"",
+	  "echo \"$(cat \"${mer_q}\"; cat \"${mer_q}\") ${mer_q}\"" },
+	{ "(echo \"(\"; cat {q})", "(echo \"(\"; cat \"${mer_q}\")" },
+};
+
+START_TEST(expands_lines)
+{
+	const struct mer_pair pairs[] = { { "p", "/a/b-1.2" }, { "q", "it's; $(x) {p}" } };
+	struct mer_shell shell = { .depth = 0 };
+	mer_buf_init(&shell.front, 1000);
+	MER_AUTO(mer_text_done) char *got = NULL;
+	ck_assert_int_eq(mer_expand_line(lines[_i].line, pairs, N_ROWS(pairs), &shell, &got, NULL),
+	                 MER_OK);
+	ck_assert_str_eq(got, lines[_i].want);
+	mer_buf_byte(&shell.front, '\0');
+	const char front[] = "mer_q='it'\\''s; $(x) {p}'\n";
+	ck_assert_int_eq(strncmp(shell.front.ptr, front, strlen(front)), 0);
+	mer_buf_release(&shell.front);
+}
+END_TEST
+
+static const struct {
 	bool clean;
 	struct mer_pair added[3];
 	const char *hidden[3];
@@ -273,6 +302,7 @@ Suite *suite(void)
 	Suite *suite = suite_create("meal_env");
 	TCase *tc = tcase_create("words");
 	tcase_add_loop_test(tc, expands_words, 0, N_ROWS(words));
+	tcase_add_loop_test(tc, expands_lines, 0, N_ROWS(lines));
 	tcase_add_loop_test(tc, makes_environments, 0, N_ROWS(environments));
 	tcase_add_loop_test(tc, adds_to_paths, 0, N_ROWS(paths));
 	tcase_add_loop_test(tc, probes_a_program, 0, N_ROWS(probes));

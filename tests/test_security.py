@@ -424,6 +424,23 @@ class Input(Case):
             self.mer("model", "remove", "m")
         self.assertEqual([path.name for path in self.folder.rglob("PWNED")], [])
 
+    def test_values_in_lines_for_a_shell(self):
+        """With --shell, too, what a placeholder stands for is a word, however it is quoted."""
+        self.migrate()
+        for i, name in enumerate(("a b", "x;touch PWNED", "$(touch PWNED)", "`touch PWNED`", "it's", 'a"b', "new\nline", "*", "a\\b",
+                                  "'; touch PWNED; '", '"; touch PWNED; "')):
+            path = self.folder / name
+            path.write_text(f"weights {i}")
+            for line in ("cat {weights}", 'cat "{weights}"', "cat '{weights}'", 'printf %s "$(cat {weights})"',
+                         'printf %s "$(cat "{weights}")"'):
+                with self.subTest(name=name, line=line):
+                    self.mer("model", "add", "m", "--shell", "--", line)
+                    self.mer("weights", "add", "m", str(path), "--version", "1")
+                    self.mer("weights", "use", "m", "1")
+                    self.assertEqual(f"weights {i}", self.run_it(MER, "run", "m", "-").stdout.decode())
+                    self.mer("model", "remove", "m")
+        self.assertEqual([path.name for path in self.folder.rglob("PWNED")], [])
+
 
 class Document(unittest.TestCase):
     def test_each_test_is_there(self):

@@ -295,6 +295,23 @@ struct mer_pair {
 MER_API MER_MUST enum mer_status mer_expand(const char *word, const struct mer_pair pairs[],
                                             size_t n_pairs, char **out, struct mer_error *err);
 
+enum { MER_SHELL_DEPTH = 32 };
+
+/* Where in a line for a POSIX shell its words have come to. */
+struct mer_shell {
+	struct mer_buf front; /* what is to stand in front of the line; the caller's to release */
+	char quotes[MER_SHELL_DEPTH]; /* by which it is quoted: 0, \' or "; of each $( that is open */
+	size_t depth;
+};
+
+/**
+ * The same for the next word of a line. A value that a shell would read as more than itself becomes a variable, so
+ * that it is never code, whatever stands around it.
+ */
+MER_API MER_MUST enum mer_status mer_expand_line(const char *word, const struct mer_pair pairs[],
+                                                 size_t n_pairs, struct mer_shell *shell,
+                                                 char **out, struct mer_error *err);
+
 /** Whether a word holds {name}. */
 MER_API bool mer_expand_uses(const char *word, const char *name);
 

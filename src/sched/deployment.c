@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LINE_MAX_BYTES ((size_t)1 << 20) /* the kernel takes no argument of more than 128 KiB */
+
 static char **no_words(void)
 {
 	return calloc(1, sizeof(char *));
@@ -38,9 +40,10 @@ static enum mer_status check_weights(struct deployment *deployment, const char *
 	return MER_OK;
 }
 
-/* Placeholders of one word. {models} counts in the first word only (CLI.md). */
+/* Placeholders of all words; shell NULL: they are no line. {models} counts in the first word only (CLI.md). */
 static enum mer_status expand_argv(struct deployment *deployment, char **words, const char *models,
-                                   const struct training *training, struct mer_error *err)
+                                   const struct training *training, struct mer_shell *shell,
+                                   struct mer_error *err)
 {
 	enum { FIRST_WORD = 1, TRAINING = 5 };
 	const struct mer_pair pairs[] = {
@@ -60,7 +63,7 @@ static enum mer_status expand_argv(struct deployment *deployment, char **words, 
 		size_t skip = i == 0 ? 0 : FIRST_WORD;
 		enum mer_status st = check_weights(deployment, words[i], training != NULL, err);
 		if (st == MER_OK)
-			st = mer_expand(words[i], pairs + skip, n - skip, &expanded, err);
+			st = mer_expand_line(words[i], pairs + skip, n - skip, shell, &expanded, err);
 		if (st != MER_OK)
 			return st;
 		free(words[i]);
@@ -69,10 +72,12 @@ static enum mer_status expand_argv(struct deployment *deployment, char **words, 
 	return MER_OK;
 }
 
-static enum mer_status shell_argv(char ***words, struct mer_error *err)
+/* Words in front of which something stands become one line. */
+static enum mer_status join_line(char ***words, struct mer_str front, struct mer_error *err)
 {
 	struct mer_buf line;
-	mer_buf_init(&line, 1 << 20);
+	mer_buf_init(&line, LINE_MAX_BYTES);
+	mer_buf_add(&line, front.ptr, front.len);
 	for (char **word = *words; *word != NULL; word++)
 		mer_buf_printf(&line, "%s%s", word == *words ? "" : " ", *word);
 	char *text;
@@ -90,6 +95,21 @@ static enum mer_status shell_argv(char ***words, struct mer_error *err)
 	mer_words_done(words);
 	*words = shell;
 	return MER_OK;
+}
+
+static enum mer_status expand_shell(struct deployment *deployment, const char *models,
+                                    struct mer_error *err)
+{
+	struct mer_shell shell = { .depth = 0 };
+	mer_buf_init(&shell.front, LINE_MAX_BYTES);
+	enum mer_status st = expand_argv(deployment, deployment->argv, models, NULL, &shell, err);
+	if (st == MER_OK)
+		st = mer_buf_check(&shell.front, err);
+	if (st == MER_OK)
+		st =
+			join_line(&deployment->argv, (struct mer_str){ shell.front.ptr, shell.front.len }, err);
+	mer_buf_release(&shell.front);
+	return st;
 }
 
 static void add_member(struct mer_buf *out, const char *name, const char *value)
@@ -130,11 +150,11 @@ static enum mer_status read_argv(struct deployment *deployment,
 	st = mer_json_parse("argv", words, strlen(words), &json, err);
 	if (st == MER_OK)
 		st = mer_json_to_words("argv", json, &deployment->argv, NULL, err);
-	if (st == MER_OK)
-		st = expand_argv(deployment, deployment->argv, models, training, err);
-	if (st == MER_OK && training == NULL && mer_json_get_bool(params, "shell", false))
-		st = shell_argv(&deployment->argv, err);
-	return st;
+	if (st != MER_OK)
+		return st;
+	if (training == NULL && mer_json_get_bool(params, "shell", false))
+		return expand_shell(deployment, models, err);
+	return expand_argv(deployment, deployment->argv, models, training, NULL, err);
 }
 
 static enum mer_status read_env(struct deployment *deployment, const char *text, bool clean,
