@@ -70,6 +70,15 @@ static void aside_init(struct pg_aside *aside)
 	aside->done = aside->left = false;
 }
 
+/* Whether it is done: else it frees itself. Lets go of the mutex. */
+static bool leave_unless_done(struct pg_aside *aside)
+{
+	const bool done = aside->done;
+	aside->left = !done;
+	pthread_mutex_unlock(&aside->mutex);
+	return done;
+}
+
 bool pg_aside_run(const struct postgres *pg, struct pg_aside *aside, int64_t began_ms)
 {
 	aside_init(aside);
@@ -80,10 +89,7 @@ bool pg_aside_run(const struct postgres *pg, struct pg_aside *aside, int64_t beg
 	pthread_mutex_lock(&aside->mutex);
 	while (!aside->done && dal_patience_ms(&pg->base, began_ms) > 0)
 		wait_a_look(aside);
-	const bool done = aside->done;
-	aside->left = !done;
-	pthread_mutex_unlock(&aside->mutex);
-	return done;
+	return leave_unless_done(aside);
 }
 
 void pg_aside_free(struct pg_aside *aside)
@@ -111,19 +117,32 @@ static void free_cancel(struct pg_aside *aside)
 	free(cancelling);
 }
 
-/* Asks the server to end what it does; nobody waits for a server that does not take the question. */
-static void ask_to_cancel(struct postgres *pg)
+/* Asks the server to end what it does. NULL: it could not be asked. */
+static struct pg_aside *ask_to_cancel(struct postgres *pg)
 {
 	struct cancelling *cancelling = calloc(1, sizeof *cancelling);
 	pg->canceled = 1;
 	if (cancelling == NULL)
-		return;
+		return NULL;
 	cancelling->aside = (struct pg_aside){ .run = run_cancel, .free = free_cancel };
 	cancelling->cancel = PQgetCancel(pg->conn);
 	aside_init(&cancelling->aside);
-	cancelling->aside.left = true;
-	if (cancelling->cancel == NULL || aside_start(&cancelling->aside) != 0)
-		aside_free(&cancelling->aside);
+	if (cancelling->cancel != NULL && aside_start(&cancelling->aside) == 0)
+		return &cancelling->aside;
+	aside_free(&cancelling->aside);
+	return NULL;
+}
+
+/* Whether the server has taken the question by then: one that takes it later ends what is asked of it next. */
+static bool was_asked(struct pg_aside *aside, int64_t until_ms)
+{
+	pthread_mutex_lock(&aside->mutex);
+	while (!aside->done && mer_clock_ms() < until_ms)
+		wait_a_look(aside);
+	const bool done = leave_unless_done(aside);
+	if (done)
+		aside_free(aside);
+	return done;
 }
 
 /* --- results ------------------------------------------------------------------------------ */
@@ -134,21 +153,24 @@ static void await(struct postgres *pg)
 	const bool never = pg->base.haste == NULL;
 	const int64_t began = never ? 0 : mer_clock_ms();
 	int64_t asked = 0;
+	struct pg_aside *cancel = NULL;
 	while (PQisBusy(pg->conn) != 0 && !pg->given_up) {
 		const int unsent = PQflush(pg->conn);
 		struct pollfd end = { .fd = PQsocket(pg->conn), .events = POLLIN };
 		if (unsent > 0)
 			end.events |= POLLOUT;
 		if (unsent < 0 || end.fd < 0)
-			return; /* whoever takes the result will hear of it */
+			break; /* whoever takes the result will hear of it */
 		if (asked == 0 && dal_patience_ms(&pg->base, began) == 0) {
 			asked = mer_clock_ms();
-			ask_to_cancel(pg);
+			cancel = ask_to_cancel(pg);
 		}
 		pg->given_up = asked != 0 && mer_clock_ms() - asked >= CANCEL_MS;
 		if (poll(&end, 1, never ? -1 : LOOK_MS) > 0 && PQconsumeInput(pg->conn) == 0)
-			return;
+			break;
 	}
+	if (cancel != NULL && !was_asked(cancel, asked + CANCEL_MS))
+		pg->given_up = true;
 }
 
 PGresult *pg_result(struct postgres *pg)
